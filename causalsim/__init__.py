@@ -1,0 +1,78 @@
+"""causalsim: a transformer is one causal graph of events, and every schedule a foliation of it.
+
+``import causalsim as cs`` imports neither JAX nor networkx; names are fetched when used.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from causalsim.engine import Model, Run, generate, load, random_model, run
+    from causalsim.errors import (
+        CausalityError,
+        CausalsimError,
+        CheckpointError,
+        InputError,
+        LimitError,
+        ScenarioError,
+    )
+    from causalsim.events import Event, EventGraph, Wiring
+    from causalsim.foliations import (
+        Foliation,
+        Footprint,
+        chunked,
+        earliest,
+        from_slices,
+        from_time,
+        latest,
+        layer_major,
+        peak_at_cuts,
+        peak_during,
+        random_foliation,
+        random_linear_extension,
+        tilted,
+        token_major,
+        wavefront,
+    )
+    from causalsim.models import ModelConfig
+    from causalsim.rendering import render, to_graphviz
+    from causalsim.verification import Report, verify
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "engine": ["Model", "Run", "generate", "load", "random_model", "run"],
+    "errors": ["CausalityError", "CausalsimError", "CheckpointError", "InputError", "LimitError", "ScenarioError"],
+    "events": ["Event", "EventGraph", "Wiring"],
+    "foliations": [
+        "Foliation", "Footprint", "chunked", "earliest", "from_slices", "from_time", "latest", "layer_major",
+        "peak_at_cuts", "peak_during", "random_foliation", "random_linear_extension", "tilted", "token_major",
+        "wavefront",
+    ],
+    "models": ["ModelConfig"],
+    "rendering": ["render", "to_graphviz"],
+    "verification": ["Report", "verify"],
+}  # fmt: skip
+_HOME = {name: home for home, names in _HOMES.items() for name in names}
+
+__all__ = [
+    "CausalityError", "CausalsimError", "CheckpointError", "Event", "EventGraph", "Foliation", "Footprint",
+    "InputError", "LimitError", "Model", "ModelConfig", "Report", "Run", "ScenarioError", "Wiring", "chunked",
+    "earliest", "from_slices", "from_time", "generate", "latest", "layer_major", "load", "peak_at_cuts",
+    "peak_during", "random_foliation", "random_linear_extension", "random_model", "render", "run", "tilted",
+    "to_graphviz", "token_major", "verify", "wavefront",
+]  # fmt: skip
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

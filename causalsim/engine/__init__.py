@@ -1,0 +1,13 @@
+"""Programs, state, execution, runs."""
+
+from causalsim.engine.execution import Output, execute, step
+from causalsim.engine.model import Model, load, random_model
+from causalsim.engine.program import Launch, Program, compile, compile_unchecked
+from causalsim.engine.runs import Run, generate, run
+from causalsim.engine.state import Sampling, State
+from causalsim.engine.values import Values
+
+__all__ = [
+    "Launch", "Model", "Output", "Program", "Run", "Sampling", "State", "Values",
+    "compile", "compile_unchecked", "execute", "generate", "load", "random_model", "run", "step",
+]  # fmt: skip

@@ -1,0 +1,188 @@
+"""Execution: a program's launches, one after another, on a state."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import jax
+import numpy as np
+from jaxtyping import Int
+
+from causalsim.engine.forms import Lane, forms
+from causalsim.engine.program import Launch, Program, compile_unchecked
+from causalsim.engine.state import State
+from causalsim.errors import InputError
+from causalsim.events import Event, EventGraph, Slot
+from causalsim.kernels import CERTIFIED, PAGE, Kernels
+
+if TYPE_CHECKING:
+    from causalsim.engine.model import Model
+
+# A window that no position can exceed, for layers that see everything.
+UNBOUNDED = np.int32(2**30)
+
+
+@dataclass(frozen=True)
+class Output:
+    """What one launch left: the values of its lanes, of which the first belong to events."""
+
+    launch: Launch
+    value: Any
+
+
+def execute(program: Program, state: State, kernels: Kernels = CERTIFIED) -> tuple[State, list[Output]]:
+    """Run a program on a state, which it consumes; the state after it and every launch's values.
+
+    Runs anything: programs that break causality read poison, kernels may be any substitutes.
+    """
+    _check_graph(program.graph, state)
+    machine = _Machine(replace(state, keys=list(state.keys), values=list(state.values)), kernels)
+    outputs = [output for launch in program.launches for output in machine.run(launch)]
+    return machine.state, outputs
+
+
+def step(state: State, events: Iterable[Event], kernels: Kernels = CERTIFIED) -> tuple[State, list[Output]]:
+    """Run chosen events on a state, which it consumes: those of one slot together, in canonical order.
+
+    For sublayer graphs; a block is a step of its kv, attn and mlp.
+    """
+    graph = state.graph
+    if graph.granularity != "sublayer":
+        raise InputError("steps run events of sublayer graphs", got=f"a {graph.granularity} graph")
+    chosen = np.unique([graph.index(event) for event in events])
+    times = np.full(len(graph), -1, np.int64)
+    times[chosen] = 0
+    launches = [launch for launch in compile_unchecked(graph, times).launches if times[launch.events[0]] == 0]
+    return execute(Program(graph, tuple(launches)), state, kernels)
+
+
+def warm(model: Model, length: int | Sequence[int], kernels: Kernels) -> None:
+    """Run every form at every lane count on scratch cells, so that each is compiled."""
+    graph = EventGraph(model.config, length)
+    for lanes in kernels.lanes.up_to(sum(graph.lengths)):
+        machine = _Machine(State.fresh(model, graph, _unknown(graph)), kernels)
+        for slot in (*graph.slots[:4], *graph.slots[-2:]):
+            machine.run_scratch(slot, lanes)
+
+
+def _unknown(graph: EventGraph) -> list[np.ndarray]:
+    return [np.zeros(length, np.int32) for length in graph.lengths]
+
+
+def _check_graph(graph: EventGraph, state: State) -> None:
+    if state.graph != graph:
+        raise InputError("a program runs on a state of its own graph", got=state.graph, expected=graph)
+
+
+class _Machine:
+    """A state with the forms that act on it; each method consumes cells and puts the new ones back."""
+
+    def __init__(self, state: State, kernels: Kernels) -> None:
+        model = state.model
+        self.config, self.state, self.kernels = model.config, state, kernels
+        self.weights, self.forms = model.weights(kernels), forms(model.config, kernels)
+        layout = state.layout
+        self.rows, self.pages, self.tables = layout.first_rows(), layout.first_pages(), layout.tables()
+
+    def run(self, launch: Launch) -> Iterator[Output]:
+        """A launch in as many calls as its lanes need."""
+        start = 0
+        for lanes in self.kernels.lanes.split(len(launch)):
+            part = _part(launch, slice(start, start + lanes))
+            start += lanes
+            yield Output(part, self._call(part.slot, self._lane(part, lanes), int(part.requests[0])))
+
+    def run_scratch(self, slot: Slot, lanes: int) -> None:
+        nothing = np.empty(0, np.int32)
+        self._call(slot, self._lane(Launch(slot, nothing, nothing), lanes), 0)
+
+    def _lane(self, launch: Launch, lanes: int) -> Lane:
+        """Indices of a launch's cells; lanes beyond its events write to scratch, at a position of theirs."""
+        spare = lanes - len(launch)
+        rows = self.rows[launch.requests] + launch.positions
+        pages = self.pages[launch.requests] + launch.positions // PAGE
+        position = launch.positions[:1] if len(launch) else np.zeros(1, np.int32)
+        return Lane(
+            np.concatenate([rows, np.full(spare, self.state.layout.rows, np.int32)]),
+            np.concatenate([launch.positions, np.repeat(position, spare)]),
+            np.concatenate([pages, np.full(spare, self.state.layout.pages, np.int32)]),
+        )
+
+    def _call(self, slot: Slot, lane: Lane, request: int) -> Any:
+        if slot.kind == "block":
+            self._call(Slot("attn", slot.layer), lane, request)
+            return self._call(Slot("mlp", slot.layer), lane, request)
+        return getattr(self, f"_{slot.kind}")(slot.layer, lane, request)
+
+    def _embed(self, layer: int, lane: Lane, request: int) -> Any:
+        state = self.state
+        state.residual, value = self.forms["embed"](self.weights["embed"], state.residual, state.tokens, lane)
+        return value
+
+    def _kv(self, layer: int, lane: Lane, request: int) -> Any:
+        state = self.state
+        state.keys[layer], state.values[layer], value = self.forms["kv"](
+            self.weights["layers"][layer]["kv"],
+            state.keys[layer],
+            state.values[layer],
+            state.residual,
+            lane,
+            np.int32(layer),
+        )
+        return value
+
+    def _attn(self, layer: int, lane: Lane, request: int) -> Any:
+        state = self.state
+        reach = self.config.wiring.reaches[layer]
+        state.residual, value = self.forms["attn"](
+            self.weights["layers"][layer]["attn"],
+            state.residual,
+            state.keys[layer],
+            state.values[layer],
+            lane,
+            np.int32(layer),
+            self.tables[request],
+            UNBOUNDED if reach is None else np.int32(reach),
+        )
+        return value
+
+    def _mlp(self, layer: int, lane: Lane, request: int) -> Any:
+        state = self.state
+        state.residual, value = self.forms["mlp"](
+            self.weights["layers"][layer]["mlp"], state.residual, lane, np.int32(layer)
+        )
+        return value
+
+    def _unembed(self, layer: int, lane: Lane, request: int) -> Any:
+        state = self.state
+        state.logits, value = self.forms["unembed"](self.weights["unembed"], state.logits, state.residual, lane)
+        return value
+
+    def _sample(self, layer: int, lane: Lane, request: int) -> Any:
+        state = self.state
+        scratch = state.layout.rows
+        target = np.where(lane.row == scratch, scratch, lane.row + 1).astype(np.int32)
+        state.tokens, value = self.forms["sample"](
+            state.tokens,
+            state.logits,
+            lane,
+            target,
+            state.sampling.given[target],
+            np.float32(state.sampling.temperature),
+            np.int32(state.sampling.seed),
+        )
+        return value
+
+
+def _part(launch: Launch, cut: slice) -> Launch:
+    return Launch(launch.slot, launch.requests[cut], launch.positions[cut], launch.events[cut])
+
+
+def event_values(outputs: Iterable[Output]) -> Iterator[tuple[Slot, Int[np.ndarray, " events"], Any]]:
+    """The values of events on the host: slot, canonical indices, and arrays with an event a row."""
+    for output in outputs:
+        count = len(output.launch.events)
+        if count:
+            yield output.launch.slot, output.launch.events, jax.tree.map(lambda a: a[:count], jax.device_get(output.value))

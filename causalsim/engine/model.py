@@ -1,0 +1,84 @@
+"""A model ready to run: configuration, checked parameters, tokenizer, and weights as kernels want them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from causalsim.errors import InputError
+from causalsim.kernels import CERTIFIED, Kernels
+from causalsim.models import ModelConfig, Tokenizer, check_parameters, random_parameters, read_checkpoint
+
+
+class Model:
+    """A transformer: frozen configuration and float32 parameters, with or without a tokenizer.
+
+    ``params`` maps the canonical names of ``causalsim.models.parameter_shapes`` to arrays;
+    ``CheckpointError`` names the one that is missing, surplus or of the wrong shape.
+    """
+
+    def __init__(
+        self, config: ModelConfig, params: Mapping[str, np.ndarray], tokenizer: Tokenizer | None = None
+    ) -> None:
+        self._config, self._params, self._tokenizer = config, check_parameters(config, params), tokenizer
+        self._weights: dict[str, Any] = {}
+
+    @property
+    def config(self) -> ModelConfig:
+        return self._config
+
+    @property
+    def params(self) -> Mapping[str, np.ndarray]:
+        return self._params
+
+    @property
+    def tokenizer(self) -> Tokenizer | None:
+        return self._tokenizer
+
+    def __repr__(self) -> str:
+        c = self.config
+        return f"<Model of {c.n_layers} layers, width {c.d_model}, {c.n_heads}/{c.n_kv_heads} heads>"
+
+    def weights(self, kernels: Kernels = CERTIFIED) -> Any:
+        """The parameters in the layout of some kernels; made once."""
+        key = kernels.prepare.__module__ + "." + kernels.prepare.__qualname__
+        if key not in self._weights:
+            self._weights[key] = kernels.prepare(self.config, dict(self.params))
+        return self._weights[key]
+
+    def warm(self, length: int | Sequence[int], kernels: Kernels = CERTIFIED) -> None:
+        """Compile all that texts of these lengths can need: then no foliation compiles anything.
+
+        ``length`` is as for ``EventGraph``: one number, or one a request that runs together.
+        """
+        from causalsim.engine.execution import warm
+
+        warm(self, length, kernels)
+
+    def encode(self, text: str) -> list[int]:
+        """Token ids of a text; ``InputError`` if the model came without a tokenizer."""
+        return list(self._need_tokenizer().encode(text))
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """Text of token ids."""
+        return self._need_tokenizer().decode([int(token) for token in ids])
+
+    def _need_tokenizer(self) -> Tokenizer:
+        if self.tokenizer is None:
+            raise InputError(
+                "text needs a tokenizer", got="a model without one", cure="Give token ids, or Model(..., tokenizer)."
+            )
+        return self.tokenizer
+
+
+def load(path_or_name: str | os.PathLike[str]) -> Model:
+    """Read a model by a known name (``"glass"``); ``CheckpointError`` says what can be read."""
+    return Model(*read_checkpoint(path_or_name))
+
+
+def random_model(config: ModelConfig, seed: int = 0) -> Model:
+    """A model with random parameters, every one of which matters; the same for the same seed."""
+    return Model(config, random_parameters(config, seed))

@@ -1,0 +1,124 @@
+"""A program: a foliation compiled to launches, as a value that can be read before and after it runs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+from jaxtyping import Int
+
+from causalsim.events import Event, EventGraph, Slot
+from causalsim.foliations import Foliation
+
+NO_EVENTS: Int[np.ndarray, " events"] = np.empty(0, np.int64)
+
+
+@dataclass(frozen=True, eq=False)
+class Launch:
+    """One call of a kernel: the same slot at some positions, one lane each.
+
+    ``events`` are canonical indices of the events that it computes. It is empty for work that
+    is no event of the graph: a block graph's embeddings, its K/V (made for their first
+    reader) and its logits. An attention reads the K/V of one request, so its lanes are of one.
+    """
+
+    slot: Slot
+    requests: Int[np.ndarray, " lanes"]
+    positions: Int[np.ndarray, " lanes"]
+    events: Int[np.ndarray, " events"] = field(default_factory=lambda: NO_EVENTS)
+
+    def __len__(self) -> int:
+        return len(self.positions)
+
+    def __str__(self) -> str:
+        layer = f" of layer {self.slot.layer}" if self.slot.kind in ("kv", "attn", "mlp", "block") else ""
+        return f"{self.slot.kind}{layer}: {len(self)} lanes"
+
+
+@dataclass(frozen=True, eq=False)
+class Program:
+    """Launches in the order in which they run, over the graph whose events they compute.
+
+    ``compile`` makes one from a foliation; tests may also make one that breaks causality.
+    """
+
+    graph: EventGraph
+    launches: tuple[Launch, ...]
+
+    def __len__(self) -> int:
+        return len(self.launches)
+
+    def order(self) -> Iterator[tuple[Event, ...]]:
+        """The events of each launch, in the order of running."""
+        for launch in self.launches:
+            if len(launch.events):
+                yield tuple(self.graph[int(index)] for index in launch.events)
+
+    def times(self) -> Int[np.ndarray, " events"]:
+        """The launch that computed each event, in canonical order; -1 for none."""
+        times = np.full(len(self.graph), -1, np.int64)
+        for number, launch in enumerate(self.launches):
+            times[launch.events] = number
+        return times
+
+    def refines(self, foliation: Foliation) -> bool:
+        """Whether every event runs once, and no event before one of an earlier slice.
+
+        What shows that the order asked for is the order that ran.
+        """
+        run = np.concatenate([launch.events for launch in self.launches])
+        if self.graph != foliation.graph or not np.array_equal(np.sort(run), np.arange(len(self.graph))):
+            return False
+        slices = [foliation.times[launch.events] for launch in self.launches if len(launch.events)]
+        return all(part.min() == part.max() for part in slices) and bool(
+            (np.diff(np.concatenate(slices)) >= 0).all()
+        )
+
+
+def compile(foliation: Foliation) -> Program:
+    """Launches for a foliation: the events of one slice, grouped by slot (attention by request too)."""
+    return compile_unchecked(foliation.graph, foliation.times)
+
+
+def compile_unchecked(graph: EventGraph, times: Int[np.ndarray, " events"]) -> Program:
+    """As ``compile``, for any times at all: what a check must be able to see fail."""
+    launches = _grouped(graph, np.asarray(times))
+    return Program(graph, tuple(_around_blocks(graph, launches) if graph.granularity == "block" else launches))
+
+
+def _grouped(graph: EventGraph, times: Int[np.ndarray, " events"]) -> list[Launch]:
+    ranks, positions, requests = graph.codes()
+    reads_pages = np.array([slot.kind in ("attn", "block") for slot in graph.slots])
+    apart = np.where(reads_pages[ranks], requests, 0)
+    order = np.lexsort((positions, requests, apart, ranks, times))
+    keys = np.stack([times[order], ranks[order], apart[order]])
+    starts = np.flatnonzero((np.diff(keys, axis=1) != 0).any(axis=0)) + 1
+    return [
+        Launch(graph.slots[ranks[events[0]]], requests[events], positions[events], events)
+        for events in np.split(order, starts)
+    ]
+
+
+def _around_blocks(graph: EventGraph, launches: list[Launch]) -> Iterator[Launch]:
+    """Block launches with the embeddings before them, the logits behind, and K/V before its first reader."""
+    everywhere = _every_position(graph)
+    yield Launch(Slot("embed", -1), *everywhere)
+    made = [[np.zeros(length, bool) for length in graph.lengths] for _ in range(graph.wiring.n_layers)]
+    for launch in launches:
+        layer, request = launch.slot.layer, int(launch.requests[0])
+        done = made[layer][request]
+        reach = graph.wiring.reaches[layer]
+        low = 0 if reach is None else max(0, int(launch.positions.min()) - reach + 1)
+        fresh = low + np.flatnonzero(~done[low : launch.positions.max() + 1])
+        done[fresh] = True
+        if fresh.size:
+            yield Launch(Slot("kv", layer), np.full(fresh.size, request, np.int32), fresh.astype(np.int32))
+        yield launch
+    yield Launch(Slot("unembed", graph.wiring.n_layers), *everywhere)
+
+
+def _every_position(graph: EventGraph) -> tuple[Int[np.ndarray, " lanes"], Int[np.ndarray, " lanes"]]:
+    requests = np.repeat(np.arange(len(graph.lengths), dtype=np.int32), graph.lengths)
+    positions = np.concatenate([np.arange(length, dtype=np.int32) for length in graph.lengths])
+    return requests, positions

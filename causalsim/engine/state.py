@@ -1,0 +1,139 @@
+"""The memory that a program runs on: poisoned when fresh, one cell for each thing still to be read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int
+
+from causalsim.events import EventGraph
+from causalsim.kernels import PAGE
+from causalsim.models import ModelConfig
+
+if TYPE_CHECKING:
+    from causalsim.engine.model import Model
+
+LEAST_SLOTS = 64
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where the positions of every request lie: a row each, and whole pages of K/V.
+
+    Capacities are powers of two, so that texts of similar length share executables. Behind
+    them lie one scratch row and one scratch page, where padding writes.
+    """
+
+    lengths: tuple[int, ...]
+
+    @property
+    def rows(self) -> int:
+        """Rows for positions, without the scratch row, whose index this is."""
+        return _power_of_two(max(sum(self.lengths), LEAST_SLOTS))
+
+    @property
+    def pages(self) -> int:
+        """Pages for K/V, without the scratch page, whose index this is."""
+        return _power_of_two(sum(map(_pages, self.lengths)))
+
+    def first_rows(self) -> Int[np.ndarray, " requests"]:
+        return np.concatenate([[0], np.cumsum(self.lengths)[:-1]]).astype(np.int32)
+
+    def first_pages(self) -> Int[np.ndarray, " requests"]:
+        return np.concatenate([[0], np.cumsum([_pages(length) for length in self.lengths])[:-1]]).astype(np.int32)
+
+    def tables(self) -> Int[np.ndarray, "requests entries"]:
+        """The pages of every request, in rising order of position; scratch behind them."""
+        tables = np.full((len(self.lengths), self.pages), self.pages, np.int32)
+        for request, (first, length) in enumerate(zip(self.first_pages(), self.lengths, strict=True)):
+            tables[request, : _pages(length)] = np.arange(first, first + _pages(length))
+        return tables
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How ``sample`` events choose: the ids given (-1 for none), the temperature and the seed."""
+
+    given: Int[np.ndarray, " rows"]
+    temperature: float = 0.0
+    seed: int = 0
+
+
+@dataclass
+class State:
+    """All mutable cells of a run of one model over one graph, with the layout that places them.
+
+    Running on a state consumes its arrays: copy it first to keep it. ``residual`` has one
+    plane, or, for a parallel residual, two each for what attention and MLP leave behind, by
+    the parity of the layer: the planes of a layer are read until the next but one is written.
+    """
+
+    model: Model
+    graph: EventGraph
+    layout: Layout
+    sampling: Sampling
+    tokens: Int[Array, " rows"]
+    residual: Float[Array, "planes rows d_model"]
+    keys: list[Float[Array, "pages kv_heads d_head page"]]
+    values: list[Float[Array, "pages kv_heads page d_head"]]
+    logits: Float[Array, "rows vocabulary"]
+
+    @classmethod
+    def fresh(
+        cls, model: Model, graph: EventGraph, tokens: Iterable[np.ndarray], sampling: Sampling | None = None
+    ) -> State:
+        """Poisoned memory: NaN everywhere, and ids beyond the vocabulary, but for the prompts' ids."""
+        config, layout = model.config, Layout(graph.lengths)
+        rows, pages = layout.rows + 1, layout.pages + 1
+        heads = config.n_kv_heads
+        return cls(
+            model,
+            graph,
+            layout,
+            sampling or Sampling(np.full(rows, -1, np.int32)),
+            jnp.asarray(_prompt_ids(config, graph, layout, tokens)),
+            _poison(4 if config.parallel_residual else 1, rows, config.d_model),
+            [_poison(pages, heads, config.d_head, PAGE) for _ in range(config.n_layers)],
+            [_poison(pages, heads, PAGE, config.d_head) for _ in range(config.n_layers)],
+            _poison(rows, config.vocab_size),
+        )
+
+    def copy(self) -> State:
+        """A state of its own arrays."""
+        return replace(
+            self,
+            tokens=jnp.copy(self.tokens),
+            residual=jnp.copy(self.residual),
+            keys=[jnp.copy(cells) for cells in self.keys],
+            values=[jnp.copy(cells) for cells in self.values],
+            logits=jnp.copy(self.logits),
+        )
+
+    def cells(self) -> dict[str, Any]:
+        """The mutable arrays by name, for whoever compares or poisons them."""
+        return {name: getattr(self, name) for name in ("tokens", "residual", "keys", "values", "logits")}
+
+
+def _prompt_ids(
+    config: ModelConfig, graph: EventGraph, layout: Layout, tokens: Iterable[np.ndarray]
+) -> Int[np.ndarray, " rows"]:
+    ids = np.full(layout.rows + 1, config.vocab_size, np.int32)
+    for first, prompt, given in zip(layout.first_rows(), graph.prompts, tokens, strict=True):
+        ids[first : first + prompt] = given[:prompt]
+    return ids
+
+
+def _poison(*shape: int) -> Array:
+    return jnp.full(shape, jnp.nan, jnp.float32)
+
+
+def _pages(length: int) -> int:
+    return -(-length // PAGE)
+
+
+def _power_of_two(count: int) -> int:
+    return 1 << (count - 1).bit_length()

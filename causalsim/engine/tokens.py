@@ -1,0 +1,65 @@
+"""What a user may give as text: a string, token ids, or one of these a request."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+from jaxtyping import Int
+
+from causalsim.errors import InputError
+
+if TYPE_CHECKING:
+    from causalsim.engine.model import Model
+
+Text = str | Sequence[int] | Int[np.ndarray, " position"]
+Texts = Text | Sequence[Text]
+
+Ids = Int[np.ndarray, " position"]
+
+
+def encode_texts(model: Model, tokens: Texts) -> tuple[Ids, ...]:
+    """The ids of every request; ``InputError`` for an empty or too long text or an unknown id."""
+    return tuple(_checked(model, number, text) for number, text in enumerate(_requests(tokens)))
+
+
+def is_several(tokens: Texts) -> bool:
+    """Whether several requests were given, be it a list of one."""
+    if isinstance(tokens, str):
+        return False
+    if isinstance(tokens, np.ndarray):
+        return tokens.ndim != 1
+    return len(tokens) > 0 and not isinstance(tokens[0], int | np.integer)
+
+
+def _requests(tokens: Texts) -> Sequence[Text]:
+    if not isinstance(tokens, str | Sequence | np.ndarray):
+        raise InputError(
+            "a text is a string or a sequence of token ids, or several of these", got=type(tokens).__name__
+        )
+    return tokens if is_several(tokens) else [tokens]  # type: ignore[return-value, list-item]
+
+
+def _checked(model: Model, number: int, text: Text) -> Ids:
+    ids = np.asarray(model.encode(text) if isinstance(text, str) else text)
+    if ids.size == 0:
+        raise InputError("a text has at least one token", got=f"an empty text (request {number})", cure="Give a word.")
+    if ids.ndim != 1 or not np.issubdtype(ids.dtype, np.integer):
+        raise InputError("token ids are a row of integers", got=f"shape {ids.shape}, dtype {ids.dtype}")
+    check_length(model, number, ids.size)
+    vocabulary = model.config.vocab_size
+    if (wrong := ids[(ids < 0) | (ids >= vocabulary)]).size:
+        raise InputError("token ids are places in the vocabulary", got=int(wrong[0]), expected=f"0..{vocabulary - 1}")
+    return ids.astype(np.int32)
+
+
+def check_length(model: Model, number: int, length: int) -> None:
+    """Refuse what is longer than the context that the model was made for."""
+    if length > model.config.max_length:
+        raise InputError(
+            "a text fits into the model's context",
+            got=f"{length} tokens (request {number})",
+            expected=f"at most {model.config.max_length}",
+            cure="Shorten the text, or ask for fewer tokens.",
+        )

@@ -1,0 +1,142 @@
+"""Recorded values: every event's, addressed by event or by the name that the field has for it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any
+
+import numpy as np
+
+from causalsim.engine.digests import digest_of
+from causalsim.engine.execution import Output, event_values
+from causalsim.errors import InputError
+from causalsim.events import Event, EventGraph, Slot
+from causalsim.kernels.elementwise import rotary_table
+from causalsim.models import ModelConfig
+
+Value = np.ndarray | tuple[np.ndarray, np.ndarray]
+
+_HOOK = re.compile(r"blocks\.(\d+)\.(.+)")
+
+
+class Values(Mapping[Event | str, Any]):
+    """What every event of a run computed.
+
+    ``values[event]`` is a row: the residual after the add (``embed``, ``attn``, ``mlp``,
+    ``block``), the pair (K after norm and rotary embedding, V) with the head axis first
+    (``kv``), the logits (``unembed``), the token id (``sample``).
+
+    ``values[name]`` stacks the rows of one slot over all positions under TransformerLens's
+    names: ``hook_embed``, ``blocks.3.hook_resid_pre``, ``.hook_resid_mid``, ``.hook_resid_post``,
+    ``.attn.hook_rot_k`` and ``.attn.hook_v`` of shape (position, kv_head, d_head), and
+    ``.attn.hook_k``, the keys before the rotation, which are turned back for you. With
+    several requests ``values.stack(name, request)`` says whose. Iterates over events.
+    """
+
+    def __init__(self, config: ModelConfig, graph: EventGraph, lines: dict[tuple[Slot, int], Any]) -> None:
+        self._config, self._graph, self._lines = config, graph, lines
+
+    @classmethod
+    def from_outputs(cls, config: ModelConfig, graph: EventGraph, outputs: Iterable[Output]) -> Values:
+        lines: dict[tuple[Slot, int], Any] = {}
+        _, positions, requests = graph.codes()
+        for slot, events, arrays in event_values(outputs):
+            for request in np.unique(requests[events]):
+                mine = requests[events] == request
+                held = graph.requests[request].positions(slot)
+                line = lines.setdefault((slot, int(request)), _blank(arrays, len(held)))
+                _put(line, positions[events[mine]] - held.start, arrays, mine)
+        return cls(config, graph, lines)
+
+    def __getitem__(self, key: Event | str) -> Any:
+        if isinstance(key, str):
+            if len(self._graph.lengths) > 1:
+                raise InputError(
+                    "a hook name stands for one text",
+                    got=f"{key!r} in a run of {len(self._graph.lengths)} requests",
+                    cure="values.stack(name, request) says whose.",
+                )
+            return self.stack(key)
+        self._graph.check(key)
+        slot = Slot(key.kind, key.layer)
+        row = key.position - self._graph.requests[key.request].positions(slot).start
+        return _map(lambda line: line[row], self._lines[slot, key.request])
+
+    def __iter__(self) -> Iterator[Event]:
+        return iter(self._graph)
+
+    def __len__(self) -> int:
+        return len(self._graph)
+
+    def stack(self, name: str, request: int = 0) -> np.ndarray:
+        """All positions of a request under a TransformerLens name; ``InputError`` lists what there is."""
+        slot, pick = self._resolve(name)
+        if (slot, request) not in self._lines:
+            raise InputError("a request of this run was asked for", got=request, expected=f"0..{len(self._graph.lengths) - 1}")
+        return pick(self._lines[slot, request])
+
+    def digest(self) -> str:
+        """sha256 over all events in canonical order: shape, dtype and bytes of every value."""
+        return digest_of(part for event in self for part in _parts(self[event]))
+
+    def _resolve(self, name: str) -> tuple[Slot, Callable[[Any], np.ndarray]]:
+        block = _HOOK.fullmatch(name)
+        layer = int(block[1]) if block else -1
+        hooks = self._layer_hooks(layer) if block and layer < self._config.n_layers else self._outer_hooks()
+        found = hooks.get(block[2] if block and layer < self._config.n_layers else name)
+        if found is None or found[0] not in self._graph.slots:
+            raise InputError("a value is asked for by an event or a known hook name", got=repr(name), expected=self._known())
+        return found
+
+    def _outer_hooks(self) -> dict[str, tuple[Slot, Callable[[Any], np.ndarray]]]:
+        return {"hook_embed": (Slot("embed", -1), _same), "logits": (Slot("unembed", self._config.n_layers), _same)}
+
+    def _layer_hooks(self, layer: int) -> dict[str, tuple[Slot, Callable[[Any], np.ndarray]]]:
+        kv = Slot("kv", layer)
+        hooks = {
+            "attn.hook_rot_k": (kv, lambda pair: pair[0]),
+            "attn.hook_v": (kv, lambda pair: pair[1]),
+            "attn.hook_k": (kv, self._turned_back),
+        }
+        if self._graph.granularity == "block":
+            residuals = {"hook_resid_pre": Slot("block", layer - 1), "hook_resid_post": Slot("block", layer)}
+        elif self._config.parallel_residual:
+            residuals = {}
+        else:
+            below = Slot("mlp", layer - 1) if layer else Slot("embed", -1)
+            residuals = {
+                "hook_resid_pre": below, "hook_resid_mid": Slot("attn", layer), "hook_resid_post": Slot("mlp", layer)
+            }  # fmt: skip
+        return {**hooks, **{name: (slot, _same) for name, slot in residuals.items()}}
+
+    def _turned_back(self, pair: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
+        cos, sin = rotary_table(len(pair[0]), self._config.d_head, self._config.rope_base)[:, :, None, :]
+        first, second = np.split(pair[0], 2, axis=-1)
+        return np.concatenate([first * cos + second * sin, second * cos - first * sin], axis=-1)
+
+    def _known(self) -> str:
+        inner = [f"blocks.L.{name}" for name, (slot, _) in self._layer_hooks(1).items() if slot in self._graph.slots]
+        outer = [name for name, (slot, _) in self._outer_hooks().items() if slot in self._graph.slots]
+        return ", ".join([*outer, *inner]) + f" with L in 0..{self._config.n_layers - 1}"
+
+
+def _same(line: np.ndarray) -> np.ndarray:
+    return line
+
+
+def _map(f: Callable[[np.ndarray], Any], value: Any) -> Any:
+    return tuple(map(f, value)) if isinstance(value, tuple) else f(value)
+
+
+def _parts(value: Value) -> tuple[np.ndarray, ...]:
+    return value if isinstance(value, tuple) else (np.asarray(value),)
+
+
+def _blank(arrays: Any, length: int) -> Any:
+    return _map(lambda a: np.zeros((length, *a.shape[1:]), a.dtype), arrays)
+
+
+def _put(line: Any, rows: np.ndarray, arrays: Any, chosen: np.ndarray) -> None:
+    for target, source in zip(_parts(line), _parts(arrays), strict=True):
+        target[rows] = source[chosen]

@@ -1,0 +1,82 @@
+"""What can go wrong, each with the rule, what was got, what was expected and the usual cure."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from causalsim.events import Edge
+
+
+class CausalsimError(Exception):
+    """Base of every error that causalsim raises on purpose.
+
+    The message is one sentence a clause: the rule that was broken, what was got,
+    what was expected, and the cure.
+    """
+
+    def __init__(
+        self,
+        rule: str,
+        *,
+        got: object = None,
+        expected: object = None,
+        cure: str | None = None,
+    ) -> None:
+        self.rule, self.got, self.expected, self.cure = rule, got, expected, cure
+        super().__init__(_sentence(rule, got, expected, cure))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Keyword-only arguments do not survive Exception's own pickling, and campaigns cross processes.
+        return _rebuild, (type(self), self.args, self.__dict__)
+
+
+class InputError(CausalsimError, ValueError):
+    """An argument that the rules of the graph, the foliation or the model exclude."""
+
+
+class CausalityError(InputError):
+    """A time function that runs against a causal edge; ``edge`` is the witness."""
+
+    def __init__(self, rule: str, *, edge: Edge, **clauses: Any) -> None:
+        super().__init__(rule, **clauses)
+        self.edge = edge
+
+
+class CheckpointError(CausalsimError):
+    """Weights or a tokenizer that are missing, damaged or not of the configuration's shape."""
+
+    def __init__(self, rule: str, *, tensor: str | None = None, **clauses: Any) -> None:
+        super().__init__(rule, **clauses)
+        self.tensor = tensor
+
+
+class ScenarioError(CausalsimError):
+    """A scenario file that says something a scenario cannot say; ``key`` is the place."""
+
+    def __init__(self, rule: str, *, key: str | None = None, **clauses: Any) -> None:
+        super().__init__(rule, **clauses)
+        self.key = key
+
+
+class LimitError(CausalsimError):
+    """An exact computation that would pass a stated bound: ``reached`` against ``bound``."""
+
+    def __init__(self, rule: str, *, reached: int, bound: int, **clauses: Any) -> None:
+        clauses.setdefault("got", f"at least {reached:,}")
+        clauses.setdefault("expected", f"at most {bound:,}")
+        super().__init__(rule, **clauses)
+        self.reached, self.bound = reached, bound
+
+
+def _sentence(rule: str, got: object, expected: object, cure: str | None) -> str:
+    facts = [f"got {got}"] * (got is not None) + [f"expected {expected}"] * (expected is not None)
+    head = f"{rule}: {', '.join(facts)}." if facts else f"{rule}."
+    return f"{head} {cure}" if cure else head
+
+
+def _rebuild(kind: type[CausalsimError], args: tuple[Any, ...], state: dict[str, Any]) -> CausalsimError:
+    error = kind.__new__(kind, *args)
+    error.args = args
+    error.__dict__.update(state)
+    return error

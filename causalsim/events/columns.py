@@ -1,0 +1,72 @@
+"""Where the events of a graph stand in canonical order, as arithmetic: no event is stored.
+
+Canonical order goes request by request, position by position, up the column of slots. It
+is a linear extension of every graph: edges never go down the column nor to an earlier
+position, and a token edge always goes to the next one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from jaxtyping import Int
+
+from causalsim.events.wiring import Slot
+
+
+@dataclass(frozen=True)
+class Columns:
+    """The columns of one request: ``length`` positions of ``slots``, sampling from ``prompt - 1`` on.
+
+    ``start`` is the canonical index of the request's first event. The last slot is absent
+    except at positions ``prompt - 1`` to ``length - 2`` where it is ``sample``.
+    """
+
+    slots: tuple[Slot, ...]
+    length: int
+    prompt: int
+    start: int
+
+    @cached_property
+    def rank(self) -> dict[Slot, int]:
+        return {slot: rank for rank, slot in enumerate(self.slots)}
+
+    @cached_property
+    def height(self) -> int:
+        """Slots of a column that samples nothing."""
+        return len(self.slots) - (self.slots[-1].kind == "sample")
+
+    @property
+    def n_samples(self) -> int:
+        return self.length - self.prompt
+
+    def __len__(self) -> int:
+        return self.length * self.height + self.n_samples
+
+    def positions(self, slot: Slot) -> range:
+        """Positions at which a slot is present."""
+        return range(self.prompt - 1, self.length - 1) if slot.kind == "sample" else range(self.length)
+
+    def index(self, slot: Slot, position: int) -> int:
+        sampled = min(max(position - (self.prompt - 1), 0), self.n_samples)
+        return self.start + position * self.height + sampled + self.rank[slot]
+
+    def place(self, index: int) -> tuple[Slot, int]:
+        """The slot and position at a canonical index, the inverse of ``index``."""
+        offset = index - self.start
+        plain = (self.prompt - 1) * self.height
+        if offset < plain:
+            position, rank = divmod(offset, self.height)
+        else:
+            position, rank = divmod(offset - plain, self.height + 1)
+            position += self.prompt - 1
+        return self.slots[rank], position
+
+    def line(self, slot: Slot) -> Int[np.ndarray, " positions"]:
+        """Canonical indices of one slot along the positions at which it is present."""
+        held = self.positions(slot)
+        positions = np.arange(held.start, held.stop, dtype=np.int64)
+        sampled = np.clip(positions - (self.prompt - 1), 0, self.n_samples)
+        return self.start + positions * self.height + sampled + self.rank[slot]

@@ -1,0 +1,92 @@
+"""Light cones: the past and the future of an event, as intervals of positions, slot by slot.
+
+A rule maps an interval of positions to an interval, so a cone is never stored event by
+event. Only feedback can tear one: the future of a prompt event skips the rest of the
+prompt and goes on behind the first sampled token.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Set
+from dataclasses import dataclass
+from heapq import heappop, heappush
+from typing import TYPE_CHECKING, Literal
+
+from causalsim.events.event import Event
+from causalsim.events.wiring import Rule, Slot
+
+if TYPE_CHECKING:
+    from causalsim.events.graph import EventGraph
+
+Interval = tuple[int, int]
+
+
+@dataclass(frozen=True, eq=False)
+class Cone(Set[Event]):
+    """A set of events of one request: for each slot the disjoint intervals of positions in it."""
+
+    request: int
+    spans: dict[Slot, tuple[Interval, ...]]
+
+    def __contains__(self, event: object) -> bool:
+        if not isinstance(event, Event) or event.request != self.request:
+            return False
+        spans = self.spans.get(Slot(event.kind, event.layer), ())
+        return any(low <= event.position <= high for low, high in spans)
+
+    def __iter__(self) -> Iterator[Event]:
+        for slot, spans in self.spans.items():
+            for low, high in spans:
+                for position in range(low, high + 1):
+                    yield Event(slot.kind, slot.layer, position, self.request)
+
+    def __len__(self) -> int:
+        return sum(high - low + 1 for spans in self.spans.values() for low, high in spans)
+
+    def __hash__(self) -> int:
+        return self._hash()
+
+    @classmethod
+    def _from_iterable(cls, it: Iterable[Event]) -> frozenset[Event]:  # type: ignore[override]
+        return frozenset(it)
+
+
+def cone(graph: EventGraph, event: Event, direction: Literal[-1, 1]) -> Cone:
+    """The strict past (-1) or future (+1) of an event, by spreading intervals over the rules."""
+    columns = graph.requests[event.request]
+    rules = graph.rules_into if direction < 0 else graph.rules_from
+    spans: dict[Slot, tuple[Interval, ...]] = {}
+    # Taking the slot nearest to the start first means that without feedback each is expanded once.
+    heap = [(0, Slot(event.kind, event.layer), (event.position, event.position))]
+    while heap:
+        _, slot, reached = heappop(heap)
+        for rule in rules[slot]:
+            other = rule.source if direction < 0 else rule.target
+            found = _meet(_shifted(reached, rule, direction, columns.length), columns.positions(other))
+            if found is not None and (grown := _add(spans.get(other, ()), found)) is not None:
+                spans[other] = grown[0]
+                heappush(heap, (direction * columns.rank[other], other, grown[1]))
+    return Cone(event.request, {slot: spans[slot] for slot in columns.slots if slot in spans})
+
+
+def _shifted(reached: Interval, rule: Rule, direction: int, length: int) -> Interval:
+    low, high = reached
+    if direction < 0:
+        return (0 if rule.last is None else low - rule.last), high - rule.first
+    return low + rule.first, (length if rule.last is None else high + rule.last)
+
+
+def _meet(interval: Interval, held: range) -> Interval | None:
+    low, high = max(interval[0], held.start), min(interval[1], held.stop - 1)
+    return (low, high) if low <= high else None
+
+
+def _add(spans: tuple[Interval, ...], new: Interval) -> tuple[tuple[Interval, ...], Interval] | None:
+    """Spans with one more interval in them, and the merged interval; ``None`` if it was there."""
+    low, high = new
+    if any(a <= low and high <= b for a, b in spans):
+        return None
+    touching = [(a, b) for a, b in spans if a <= high + 1 and low <= b + 1]
+    merged = min([low, *(a for a, _ in touching)]), max([high, *(b for _, b in touching)])
+    apart = [span for span in spans if span not in touching]
+    return tuple(sorted([*apart, merged])), merged

@@ -1,0 +1,78 @@
+"""An event: one computation of a transformer, named by what, how deep, where and for whom."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from causalsim.errors import InputError
+
+KINDS = ("embed", "kv", "attn", "mlp", "unembed", "sample", "block")
+STREAMS = ("residual", "kv", "token")
+
+_TEXT = re.compile(r"(?P<kind>[a-z]+)\((?:(?P<layer>\d+) *, *)?(?P<position>\d+)\)(?:@(?P<request>\d+))?")
+_WITHOUT_LAYER = ("embed", "unembed", "sample")
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Event:
+    """One computation: ``kind`` at ``layer`` and ``position`` of ``request``.
+
+    ``layer`` is -1 for ``embed`` and the number of layers for ``unembed`` and ``sample``.
+    ``request`` tells several texts in one graph apart.
+
+    >>> print(Event("attn", 3, 7))
+    attn(3,7)
+    >>> print(Event("kv", 0, 2, request=1), Event("embed", -1, 4))
+    kv(0,2)@1 embed(4)
+    """
+
+    kind: str
+    layer: int
+    position: int
+    request: int = 0
+
+    def __post_init__(self) -> None:
+        if self.kind not in KINDS:
+            raise InputError(
+                "an event has one of the known kinds",
+                got=repr(self.kind),
+                expected=", ".join(KINDS),
+                cure="Block graphs have only 'block', sublayer graphs all the others.",
+            )
+
+    def __str__(self) -> str:
+        inside = f"{self.position}" if self.kind in _WITHOUT_LAYER else f"{self.layer},{self.position}"
+        return f"{self.kind}({inside})" + (f"@{self.request}" if self.request else "")
+
+
+class Edge(NamedTuple):
+    """A causal edge: ``target`` reads over ``stream`` what ``source`` made."""
+
+    source: Event
+    target: Event
+    stream: str
+
+    def __str__(self) -> str:
+        return f"{self.source} -> {self.target} [{self.stream}]"
+
+
+def parse_event(text: str, n_layers: int) -> Event:
+    """Read an event as it is printed, for scenario files and the command line.
+
+    >>> parse_event("attn(1,5)", n_layers=2)
+    Event(kind='attn', layer=1, position=5, request=0)
+    >>> parse_event("unembed(3)@1", n_layers=2)
+    Event(kind='unembed', layer=2, position=3, request=1)
+    """
+    match = _TEXT.fullmatch(text.strip())
+    if not match or (match["layer"] is None) != (match["kind"] in _WITHOUT_LAYER):
+        raise InputError(
+            "an event is written kind(layer,position), or kind(position) for embed, unembed and sample",
+            got=repr(text),
+            expected="for example 'attn(0,3)', 'embed(3)' or, for request 1, 'attn(0,3)@1'",
+        )
+    implied = -1 if match["kind"] == "embed" else n_layers
+    layer = implied if match["layer"] is None else int(match["layer"])
+    return Event(match["kind"], layer, int(match["position"]), int(match["request"] or 0))

@@ -1,0 +1,372 @@
+"""The event graph: what each computation of a transformer over given texts must wait for."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING, Literal, Protocol
+
+import numpy as np
+
+from causalsim import posets
+from causalsim.errors import InputError, LimitError
+from causalsim.events.columns import Columns
+from causalsim.events.cones import Cone, cone
+from causalsim.events.event import Edge, Event
+from causalsim.events.lines import count_pairs, levels
+from causalsim.events.routes import count_paths, count_routes, routes
+from causalsim.events.wiring import GRANULARITIES, Granularity, Rule, Slot, Wiring
+
+if TYPE_CHECKING:
+    import networkx as nx
+
+Separation = Literal["timelike", "spacelike", "identical"]
+
+# Above this an explicit list of predecessors is a mistake rather than a wish.
+EXPLICIT_LIMIT = 200_000
+
+
+class HasWiring(Protocol):
+    @property
+    def wiring(self) -> Wiring: ...
+
+
+class EventGraph:
+    """The events of a model over one or several texts, with the edges its wiring implies.
+
+    ``length`` counts positions; ``prompt`` of them are given and the rest wait for tokens
+    sampled from the position before (``None``: all are given). Both may be sequences, one
+    entry a request: the disjoint union. Predecessors are computed, nothing is stored.
+
+    >>> graph = EventGraph(Wiring(1), 1)
+    >>> [str(event) for event in graph]
+    ['embed(0)', 'kv(0,0)', 'attn(0,0)', 'mlp(0,0)', 'unembed(0)']
+    >>> graph.depth, graph.width, graph.count_edges()
+    (5, 1, 5)
+    """
+
+    def __init__(
+        self,
+        config_or_wiring: HasWiring | Wiring,
+        length: int | Sequence[int],
+        *,
+        prompt: int | Sequence[int] | None = None,
+        granularity: Granularity = "sublayer",
+    ) -> None:
+        given = config_or_wiring
+        self.wiring = given if isinstance(given, Wiring) else given.wiring
+        self.granularity = _checked_granularity(granularity)
+        self.lengths = _lengths(length)
+        self.prompts = _prompts(prompt, self.lengths)
+        if granularity == "block" and self.has_feedback:
+            raise InputError(
+                "block graphs have no feedback",
+                got=f"prompts {self.prompts} shorter than lengths {self.lengths}",
+                cure='Use granularity="sublayer", which has sample events, or leave prompt out.',
+            )
+
+    # -- identity -------------------------------------------------------------------------
+
+    def _key(self) -> tuple[object, ...]:
+        return self.wiring, self.granularity, self.lengths, self.prompts
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, EventGraph) and self._key() == other._key()
+
+    def __hash__(self) -> int:
+        return hash(self._key())
+
+    def __repr__(self) -> str:
+        prompt = f", prompt={self.prompts}" if self.has_feedback else ""
+        return f"EventGraph({self.wiring}, {self.lengths}{prompt}, granularity={self.granularity!r})"
+
+    @property
+    def has_feedback(self) -> bool:
+        """Whether some position waits for a sampled token."""
+        return self.prompts != self.lengths
+
+    # -- canonical order ------------------------------------------------------------------
+
+    @cached_property
+    def slots(self) -> tuple[Slot, ...]:
+        return self.wiring.slots(self.granularity)
+
+    @cached_property
+    def rules(self) -> tuple[Rule, ...]:
+        return self.wiring.rules(self.granularity)
+
+    @cached_property
+    def requests(self) -> tuple[Columns, ...]:
+        """The columns of every request, which place its events in canonical order."""
+        columns, start = [], 0
+        for length, prompt in zip(self.lengths, self.prompts, strict=True):
+            columns.append(Columns(self.slots, length, prompt, start))
+            start += len(columns[-1])
+        return tuple(columns)
+
+    def __len__(self) -> int:
+        return self.requests[-1].start + len(self.requests[-1])
+
+    def __iter__(self) -> Iterator[Event]:
+        return (self[index] for index in range(len(self)))
+
+    def events(self) -> Iterator[Event]:
+        """All events in canonical order: by request, by position, up the column."""
+        return iter(self)
+
+    def __getitem__(self, index: int) -> Event:
+        """The event at a canonical index."""
+        if not 0 <= index < len(self):
+            raise IndexError(f"canonical index {index} outside 0 .. {len(self) - 1}")
+        request = bisect_right(self.requests, index, key=lambda columns: columns.start) - 1
+        slot, position = self.requests[request].place(index)
+        return Event(slot.kind, slot.layer, position, request)
+
+    def __contains__(self, event: object) -> bool:
+        if not isinstance(event, Event) or not 0 <= event.request < len(self.lengths):
+            return False
+        columns, slot = self.requests[event.request], Slot(event.kind, event.layer)
+        return slot in columns.rank and event.position in columns.positions(slot)
+
+    def index(self, event: Event) -> int:
+        """Place of an event in canonical order; ``InputError`` if it is not of this graph."""
+        self.check(event)
+        return self.requests[event.request].index(Slot(event.kind, event.layer), event.position)
+
+    def check(self, event: Event) -> None:
+        """Refuse what is not an event of this graph, naming the coordinate that is off."""
+        if event not in self:
+            raise InputError(
+                f"events belong to the graph: {self._reason(event)}", got=str(event), expected=self._ranges()
+            )
+
+    def _reason(self, event: Event) -> str:
+        if not isinstance(event, Event):
+            return "an Event was asked for"
+        if not 0 <= event.request < len(self.lengths):
+            return f"there is no request {event.request}"
+        if event.kind not in {slot.kind for slot in self.slots}:
+            return f"a {self.granularity} graph has no kind {event.kind!r}"
+        if not 0 <= event.position < self.lengths[event.request]:
+            return f"position {event.position} lies outside the text"
+        if event.kind == "sample" and Slot(event.kind, event.layer) in self.slots:
+            return "sample stands only where the next token is waited for"
+        return f"{event.kind} has no layer {event.layer}"
+
+    def _ranges(self) -> str:
+        texts = ", ".join(f"0..{length - 1}" for length in self.lengths)
+        return f"layers 0..{self.wiring.n_layers - 1}, positions {texts} (one range a request)"
+
+    # -- edges ----------------------------------------------------------------------------
+
+    @cached_property
+    def rules_into(self) -> dict[Slot, list[Rule]]:
+        return {slot: [rule for rule in self.rules if rule.target == slot] for slot in self.slots}
+
+    @cached_property
+    def rules_from(self) -> dict[Slot, list[Rule]]:
+        return {slot: [rule for rule in self.rules if rule.source == slot] for slot in self.slots}
+
+    def edges_into(self, event: Event) -> Iterator[Edge]:
+        """Edges that end at an event, by source slot and rising position."""
+        self.check(event)
+        columns = self.requests[event.request]
+        for rule in self.rules_into[Slot(event.kind, event.layer)]:
+            held = columns.positions(rule.source)
+            low = held.start if rule.last is None else max(held.start, event.position - rule.last)
+            for position in range(low, min(held.stop - 1, event.position - rule.first) + 1):
+                source = Event(rule.source.kind, rule.source.layer, position, event.request)
+                yield Edge(source, event, rule.stream)
+
+    def edges_from(self, event: Event) -> Iterator[Edge]:
+        """Edges that start at an event, by target slot and rising position."""
+        self.check(event)
+        columns = self.requests[event.request]
+        for rule in self.rules_from[Slot(event.kind, event.layer)]:
+            held = columns.positions(rule.target)
+            high = held.stop - 1 if rule.last is None else min(held.stop - 1, event.position + rule.last)
+            for position in range(max(held.start, event.position + rule.first), high + 1):
+                target = Event(rule.target.kind, rule.target.layer, position, event.request)
+                yield Edge(event, target, rule.stream)
+
+    def predecessors(self, event: Event) -> tuple[Event, ...]:
+        """The events whose values an event reads, each once.
+
+        >>> [str(e) for e in EventGraph(Wiring(1), 2).predecessors(Event("attn", 0, 1))]
+        ['embed(1)', 'kv(0,0)', 'kv(0,1)']
+        """
+        return tuple(dict.fromkeys(edge.source for edge in self.edges_into(event)))
+
+    def successors(self, event: Event) -> tuple[Event, ...]:
+        """The events that read an event's value, each once."""
+        return tuple(dict.fromkeys(edge.target for edge in self.edges_from(event)))
+
+    def edges(self) -> Iterator[Edge]:
+        """All edges, by canonical order of their targets; parallel edges differ in stream."""
+        return (edge for event in self for edge in self.edges_into(event))
+
+    def count_edges(self) -> int:
+        """Number of edges, parallel ones counted apart, without listing them."""
+        return sum(
+            count_pairs(columns.positions(rule.source), columns.positions(rule.target), rule)
+            for columns in self.requests
+            for rule in self.rules
+        )
+
+    def covers(self) -> Iterator[Edge]:
+        """The Hasse diagram: edges that no longer path implies, one a pair of events.
+
+        >>> [str(edge) for edge in EventGraph(Wiring(1), 1).covers()][:2]
+        ['embed(0) -> kv(0,0) [residual]', 'kv(0,0) -> attn(0,0) [kv]']
+        """
+        for event in self:
+            edges = {edge.source: edge for edge in reversed(list(self.edges_into(event)))}
+            pasts = [(source, self.past(source)) for source in edges]
+            for source, edge in reversed(edges.items()):
+                if not any(source in past for other, past in pasts if other != source):
+                    yield edge
+
+    # -- order ----------------------------------------------------------------------------
+
+    def past(self, event: Event) -> Cone:
+        """All events that must happen before an event, without itself."""
+        self.check(event)
+        return cone(self, event, direction=-1)
+
+    def future(self, event: Event) -> Cone:
+        """All events that must wait for an event, without itself."""
+        self.check(event)
+        return cone(self, event, direction=+1)
+
+    def precedes(self, a: Event, b: Event) -> bool:
+        """Whether a chain of edges leads from ``a`` to ``b``."""
+        self.check(a)
+        return a in self.past(b)
+
+    def separation(self, a: Event, b: Event) -> Separation:
+        """``"timelike"`` if one precedes the other, ``"spacelike"`` if neither does.
+
+        >>> graph = EventGraph(Wiring(1), 2)
+        >>> graph.separation(Event("mlp", 0, 0), Event("mlp", 0, 1))
+        'spacelike'
+        """
+        if a == b:
+            self.check(a)
+            return "identical"
+        return "timelike" if self.precedes(a, b) or self.precedes(b, a) else "spacelike"
+
+    @property
+    def depth(self) -> int:
+        """Number of events of a longest chain."""
+        return 1 + max(int(line.max()) for columns in self.requests for line in levels(columns, self.rules).values())
+
+    @property
+    def width(self) -> int:
+        """Number of events of a largest antichain.
+
+        A column is one chain (two with a parallel residual, where the MLPs stand apart), and
+        feedback joins the columns from the last of the prompt on into one: so many chains
+        cover the graph, and the first slots of the prompt's columns are spacelike.
+        """
+        chains = 2 if self.wiring.parallel_residual and self.granularity == "sublayer" else 1
+        return chains * sum(self.prompts)
+
+    # -- explicit views, for graphs that are small enough -----------------------------------
+
+    def explicit(self, limit: int = EXPLICIT_LIMIT) -> list[tuple[int, ...]]:
+        """Predecessors as canonical indices, one tuple an event: what ``posets`` works on."""
+        edges = self.count_edges()
+        if edges > limit:
+            raise LimitError(
+                "an explicit list of edges is for small graphs",
+                reached=edges,
+                bound=limit,
+                cure="Ask the graph itself (predecessors, past, count_edges), or take a shorter text.",
+            )
+        return [tuple(map(self.index, self.predecessors(event))) for event in self]
+
+    def count_linear_extensions(self, *, limit: int = 2_000_000) -> int:
+        """Number of orders in which the events can be run one by one, exactly."""
+        return posets.count_linear_extensions(self.explicit(), limit=limit)
+
+    def count_down_sets(self, *, limit: int = 2_000_000) -> int:
+        """Number of sets of events that contain the past of each of their events."""
+        return posets.count_down_sets(self.explicit(), limit=limit)
+
+    def linear_extensions(self) -> Iterator[tuple[Event, ...]]:
+        """All orders of the events, lexicographically by canonical index."""
+        events = list(self)
+        for order in posets.linear_extensions(self.explicit()):
+            yield tuple(events[index] for index in order)
+
+    def down_sets(self) -> Iterator[frozenset[Event]]:
+        """All down-sets, by size."""
+        events = list(self)
+        for mask in posets.down_sets(self.explicit()):
+            yield frozenset(event for index, event in enumerate(events) if mask >> index & 1)
+
+    def count_routes(self, a: Event, b: Event) -> int:
+        """Number of routes from kv ``a`` to attn ``b`` along the two highways."""
+        return count_routes(self, a, b)
+
+    def routes(self, a: Event, b: Event) -> Iterator[tuple[int, ...]]:
+        """The routes from kv ``a`` to attn ``b``, each as the positions at which it rises."""
+        return routes(self, a, b)
+
+    def count_paths(self, a: Event, b: Event, bypass: bool = False) -> int:
+        """Number of directed paths from ``a`` to ``b``; with ``bypass`` the skip connections count too."""
+        return count_paths(self, a, b, bypass)
+
+    def to_networkx(self) -> nx.MultiDiGraph:
+        """The graph with events as nodes and a ``stream`` on every edge."""
+        from causalsim.events.interchange import to_networkx
+
+        return to_networkx(self)
+
+    def codes(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Slot rank, position and request of every event, as arrays in canonical order."""
+        rank, position, request = (np.empty(len(self), np.int32) for _ in range(3))
+        for number, columns in enumerate(self.requests):
+            for slot in self.slots:
+                line = columns.line(slot)
+                held = columns.positions(slot)
+                rank[line], request[line] = columns.rank[slot], number
+                position[line] = np.arange(held.start, held.stop)
+        return rank, position, request
+
+
+def _checked_granularity(granularity: str) -> Granularity:
+    if granularity not in GRANULARITIES:
+        raise InputError(
+            "a graph has one of the known granularities", got=repr(granularity), expected=" or ".join(GRANULARITIES)
+        )
+    return granularity  # type: ignore[return-value]
+
+
+def _per_request(name: str, given: int | Sequence[int], low: int) -> tuple[int, ...]:
+    entries = tuple(given) if isinstance(given, Sequence | np.ndarray) else (given,)
+    for number in entries:
+        if isinstance(number, bool) or not isinstance(number, int | np.integer) or number < low:
+            raise InputError(f"{name} is a whole number of at least {low}, or one a request", got=repr(given))
+    return tuple(int(number) for number in entries)
+
+
+def _lengths(length: int | Sequence[int]) -> tuple[int, ...]:
+    lengths = _per_request("length", length, 1)
+    if not lengths:
+        raise InputError("a graph holds at least one request", got="no lengths")
+    return lengths
+
+
+def _prompts(prompt: int | Sequence[int] | None, lengths: tuple[int, ...]) -> tuple[int, ...]:
+    if prompt is None:
+        return lengths
+    prompts = _per_request("prompt", prompt, 1)
+    prompts = prompts * len(lengths) if not isinstance(prompt, Sequence | np.ndarray) else prompts
+    if len(prompts) != len(lengths):
+        raise InputError("prompt has one entry a request", got=f"{len(prompts)} entries", expected=len(lengths))
+    for given, length in zip(prompts, lengths, strict=True):
+        if given > length:
+            raise InputError("a prompt is no longer than its text", got=given, expected=f"at most {length}")
+    return prompts

@@ -1,0 +1,152 @@
+"""The wiring of an architecture: a column of slots and the rules that join columns.
+
+Every position of a text runs the same column of computations, and every causal edge
+belongs to a family that is the same at every position. So a graph of any length is
+a finite column and a finite list of rules; all else asks these.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from typing import Literal, NamedTuple
+
+from causalsim.errors import InputError
+
+Granularity = Literal["block", "sublayer"]
+GRANULARITIES = ("block", "sublayer")
+
+
+class Slot(NamedTuple):
+    """A place in the column that every position runs."""
+
+    kind: str
+    layer: int
+
+
+class Rule(NamedTuple):
+    """A family of edges: ``source`` at p to ``target`` at q for every first <= q - p <= last."""
+
+    stream: str
+    source: Slot
+    target: Slot
+    first: int
+    last: int | None
+
+    def spans(self, distance: int) -> bool:
+        return distance >= self.first and (self.last is None or distance <= self.last)
+
+
+@dataclass(frozen=True, init=False)
+class Wiring:
+    """What the causal structure of an architecture depends on, and nothing else.
+
+    ``windows`` is the number of positions that an attention sees, its own counted: one
+    number or one a layer, ``None`` for all. With ``parallel_residual`` the attention and
+    the MLP of a layer both read the layer's input.
+
+    >>> Wiring(2, windows=4).windows
+    (4, 4)
+    """
+
+    n_layers: int
+    windows: int | Sequence[int | None] | None = None
+    parallel_residual: bool = False
+
+    def __init__(
+        self,
+        n_layers: int,
+        *,
+        windows: int | Sequence[int | None] | None = None,
+        parallel_residual: bool = False,
+    ) -> None:
+        _check_positive("n_layers", n_layers)
+        object.__setattr__(self, "n_layers", int(n_layers))
+        object.__setattr__(self, "windows", _per_layer(windows, n_layers))
+        object.__setattr__(self, "parallel_residual", bool(parallel_residual))
+
+    @cached_property
+    def reaches(self) -> tuple[int | None, ...]:
+        """Positions that each layer's attention sees, the own one counted; ``None`` is all."""
+        return self.windows if isinstance(self.windows, tuple) else (None,) * self.n_layers
+
+    def slots(self, granularity: Granularity = "sublayer") -> tuple[Slot, ...]:
+        """The column in canonical order, ``sample`` (present only with feedback) last.
+
+        >>> [f"{kind}{layer}" for kind, layer in Wiring(1).slots()]
+        ['embed-1', 'kv0', 'attn0', 'mlp0', 'unembed1', 'sample1']
+        """
+        return _slots(self.n_layers, granularity)
+
+    def rules(self, granularity: Granularity = "sublayer") -> tuple[Rule, ...]:
+        """Every family of edges, ordered by target slot."""
+        return _rules(self, granularity)
+
+
+def _slots_of_layer(layer: int) -> list[Slot]:
+    return [Slot(kind, layer) for kind in ("kv", "attn", "mlp")]
+
+
+@lru_cache(maxsize=256)
+def _slots(n_layers: int, granularity: Granularity) -> tuple[Slot, ...]:
+    if granularity == "block":
+        return tuple(Slot("block", layer) for layer in range(n_layers))
+    inner = [slot for layer in range(n_layers) for slot in _slots_of_layer(layer)]
+    return (Slot("embed", -1), *inner, Slot("unembed", n_layers), Slot("sample", n_layers))
+
+
+@lru_cache(maxsize=256)
+def _rules(wiring: Wiring, granularity: Granularity) -> tuple[Rule, ...]:
+    return tuple(_block_rules(wiring) if granularity == "block" else _sublayer_rules(wiring))
+
+
+def _block_rules(wiring: Wiring) -> list[Rule]:
+    rules = []
+    for layer in range(1, wiring.n_layers):
+        below, here, reach = Slot("block", layer - 1), Slot("block", layer), wiring.reaches[layer]
+        rules.append(Rule("residual", below, here, 0, 0))
+        # K/V is a function of the residual below, so the own position is read over this stream too.
+        rules.append(Rule("kv", below, here, 0, _last(reach)))
+    return rules
+
+
+def _sublayer_rules(wiring: Wiring) -> list[Rule]:
+    feed = Slot("embed", -1), Slot("unembed", wiring.n_layers), Slot("sample", wiring.n_layers)
+    embed, unembed, sample = feed
+    rules = [Rule("token", sample, embed, 1, 1)]
+    stream_in = [embed]
+    for layer, reach in enumerate(wiring.reaches):
+        kv, attn, mlp = _slots_of_layer(layer)
+        readers = (kv, attn, mlp) if wiring.parallel_residual else (kv, attn)
+        rules += [Rule("residual", source, reader, 0, 0) for reader in readers for source in stream_in]
+        rules.append(Rule("kv", kv, attn, 0, _last(reach)))
+        if not wiring.parallel_residual:
+            rules.append(Rule("residual", attn, mlp, 0, 0))
+        stream_in = [attn, mlp] if wiring.parallel_residual else [mlp]
+    rules += [Rule("residual", source, unembed, 0, 0) for source in stream_in]
+    rules.append(Rule("token", unembed, sample, 0, 0))
+    order = {slot: rank for rank, slot in enumerate(wiring.slots())}
+    return sorted(rules, key=lambda rule: order[rule.target])
+
+
+def _last(reach: int | None) -> int | None:
+    return None if reach is None else reach - 1
+
+
+def _per_layer(
+    windows: int | Sequence[int | None] | None, n_layers: int
+) -> tuple[int | None, ...] | None:
+    """One window a layer, or ``None`` where every layer sees everything, so that equal wirings compare equal."""
+    listed = [windows] * n_layers if windows is None or isinstance(windows, int) else list(windows)
+    if len(listed) != n_layers:
+        raise InputError("windows is one number or one per layer", got=f"{len(listed)} windows", expected=n_layers)
+    for window in listed:
+        if window is not None:
+            _check_positive("a window", window)
+    return None if all(window is None for window in listed) else tuple(listed)
+
+
+def _check_positive(name: str, value: object) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise InputError(f"{name} is a whole number of at least 1", got=repr(value))

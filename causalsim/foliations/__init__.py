@@ -1,0 +1,37 @@
+"""The Foliation type, named families, sampling, and costs over a footprint."""
+
+from causalsim.foliations.costs import Footprint, peak_at_cuts, peak_during
+from causalsim.foliations.families import (
+    Velocity,
+    chunked,
+    earliest,
+    latest,
+    layer_major,
+    tilt_bound,
+    tilted,
+    token_major,
+    wavefront,
+)
+from causalsim.foliations.foliation import Foliation, describe, from_slices, from_time
+from causalsim.foliations.sampling import random_foliation, random_linear_extension
+
+__all__ = [
+    "Foliation",
+    "Footprint",
+    "Velocity",
+    "chunked",
+    "describe",
+    "earliest",
+    "from_slices",
+    "from_time",
+    "latest",
+    "layer_major",
+    "peak_at_cuts",
+    "peak_during",
+    "random_foliation",
+    "random_linear_extension",
+    "tilt_bound",
+    "tilted",
+    "token_major",
+    "wavefront",
+]

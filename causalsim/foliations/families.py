@@ -1,0 +1,157 @@
+"""Named families of foliations: functions from a graph to a foliation.
+
+All of them read one height a slot (pinned so that it rises by one along a column) and
+the position, so that one formula serves every granularity, several requests and feedback.
+Requests advance together: batching is what the same heights and positions in one slice are.
+"""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+import numpy as np
+from jaxtyping import Int
+
+from causalsim.errors import CausalityError, InputError
+from causalsim.events import EventGraph, Slot
+from causalsim.events.lines import colevels, gather, levels
+from causalsim.foliations.foliation import Foliation
+
+Velocity = int | float | str | Fraction
+
+
+def layer_major(graph: EventGraph) -> Foliation:
+    """Prefill: every position of a layer before the next layer, ``tilted`` with velocity 0.
+
+    Refused with the edge, as ``CausalityError``, where positions wait for tokens.
+
+    >>> from causalsim.events import Wiring
+    >>> layer_major(EventGraph(Wiring(1), 2)).slice_sizes.tolist()
+    [2, 2, 2, 2, 2]
+    """
+    return Foliation(graph, _coordinates(graph)[0])
+
+
+def token_major(graph: EventGraph) -> Foliation:
+    """Decode: every layer of a position before the next position; requests in step.
+
+    >>> from causalsim.events import Wiring
+    >>> token_major(EventGraph(Wiring(1), 2)).depth
+    10
+    """
+    heights, positions = _coordinates(graph)
+    return Foliation(graph, positions * (int(heights.max()) + 1) + heights)
+
+
+def chunked(graph: EventGraph, size: int) -> Foliation:
+    """Chunked prefill: layer-major inside chunks of ``size`` positions, chunk after chunk.
+
+    Positions that wait for a token are decoded one by one after the prompt's chunks.
+    Source: Agrawal et al. 2023, Sarathi (arXiv 2308.16369).
+
+    >>> from causalsim.events import Wiring
+    >>> chunked(EventGraph(Wiring(1), 3, granularity="block"), 2).times.tolist()
+    [0, 0, 1]
+    """
+    if isinstance(size, bool) or not isinstance(size, int | np.integer) or size < 1:
+        raise InputError("a chunk has a whole number of at least 1 positions", got=repr(size))
+    heights, positions = _coordinates(graph)
+    prompts = np.asarray(graph.prompts)[graph.codes()[2]]
+    whole = -(-prompts // size)
+    chunks = np.where(positions < prompts, positions // size, whole + positions - prompts)
+    return Foliation(graph, chunks * (int(heights.max()) + 1) + heights)
+
+
+def wavefront(graph: EventGraph) -> Foliation:
+    """Diagonals: one layer up costs as much time as one position right, ``tilted`` with velocity 1."""
+    return tilted(graph, 1)
+
+
+def tilted(graph: EventGraph, velocity: Velocity) -> Foliation:
+    """Slices of constant height + velocity * position.
+
+    The velocity is taken as an exact fraction (``Fraction(str(v))`` for a float). Valid for
+    velocities above ``tilt_bound(graph)``; below, ``CausalityError`` names an edge.
+
+    >>> from causalsim.events import Wiring
+    >>> blocks = EventGraph(Wiring(4), 32, granularity="block")
+    >>> tilted(blocks, 0.1).depth, tilted(blocks, 1).depth, tilted(blocks, 0).depth
+    (162, 35, 4)
+    """
+    exact = as_velocity(velocity)
+    heights, positions = _coordinates(graph)
+    try:
+        return Foliation(graph, _ranked(heights, positions, exact))
+    except CausalityError as error:
+        raise CausalityError(
+            "tilted slices respect causality only above a bound on their velocity",
+            edge=error.edge,
+            got=f"velocity {exact}, at which {error.edge} runs backwards",
+            expected=f"velocity > {tilt_bound(graph)}",
+            cure="Take a greater velocity; earliest(graph) has the fewest slices whatever the graph.",
+        ) from None
+
+
+def tilt_bound(graph: EventGraph) -> Fraction | float:
+    """The velocity that tilted slices must exceed; ``-inf`` where every velocity is valid.
+
+    -1/(m-1) with m the largest number of positions that an attention spans, and, where
+    tokens are fed back, the height of a whole column.
+    """
+    if graph.has_feedback:
+        return Fraction(max(_heights(graph).values()))
+    first = 1 if graph.granularity == "block" else 0
+    reaches = [max(graph.lengths) if reach is None else reach for reach in graph.wiring.reaches[first:]]
+    spanned = min(max(graph.lengths), max(reaches, default=1))
+    return Fraction(-1, spanned - 1) if spanned > 1 else float("-inf")
+
+
+def earliest(graph: EventGraph) -> Foliation:
+    """Every event as early as the graph allows: its longest chain from below."""
+    times = np.empty(len(graph), np.int64)
+    for columns in graph.requests:
+        gather(columns, levels(columns, graph.rules), times)
+    return Foliation(graph, times)
+
+
+def latest(graph: EventGraph) -> Foliation:
+    """Every event as late as the graph's depth allows: its longest chain from above."""
+    times = np.empty(len(graph), np.int64)
+    for columns in graph.requests:
+        gather(columns, colevels(columns, graph.rules), times)
+    return Foliation(graph, times.max() - times)
+
+
+def as_velocity(velocity: Velocity) -> Fraction:
+    """A velocity as an exact fraction: 0.1 is one tenth."""
+    try:
+        return Fraction(str(velocity)) if isinstance(velocity, float) else Fraction(velocity)
+    except (TypeError, ValueError, ZeroDivisionError):
+        raise InputError(
+            "a velocity is a finite number", got=repr(velocity), expected="for example 1, 0.1, '-1/7' or a Fraction"
+        ) from None
+
+
+def _heights(graph: EventGraph) -> dict[Slot, int]:
+    """The height of each slot: parallel attention and MLP stand level, else it rises slot by slot."""
+    if graph.granularity == "block" or not graph.wiring.parallel_residual:
+        first = 0 if graph.granularity == "block" else -1
+        return {slot: rank + first for rank, slot in enumerate(graph.slots)}
+    above = {"embed": 1, "kv": 0, "attn": 1, "mlp": 1, "unembed": 0, "sample": 1}
+    return {slot: 2 * slot.layer + above[slot.kind] for slot in graph.slots}
+
+
+def _coordinates(graph: EventGraph) -> tuple[Int[np.ndarray, " events"], Int[np.ndarray, " events"]]:
+    ranks, positions, _ = graph.codes()
+    heights = np.array([_heights(graph)[slot] for slot in graph.slots], np.int64)
+    return heights[ranks] - heights.min(), positions.astype(np.int64)
+
+
+def _ranked(
+    heights: Int[np.ndarray, " events"], positions: Int[np.ndarray, " events"], velocity: Fraction
+) -> Int[np.ndarray, " events"]:
+    up, right = velocity.denominator, velocity.numerator
+    if up * int(heights.max()) + abs(right) * int(positions.max()) < 2**62:
+        return up * heights + right * positions
+    exact = heights.astype(object) * up + positions.astype(object) * right
+    return np.unique(exact, return_inverse=True)[1]

@@ -1,0 +1,263 @@
+"""A foliation: one integer time per event, strictly increasing along every causal edge."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from jaxtyping import Int
+
+from causalsim.errors import CausalityError, InputError
+from causalsim.events import Edge, Event, EventGraph
+from causalsim.events.lines import first_violation, latest_predecessors
+
+FORMAT = "causalsim.foliation/1"
+
+Times = Int[np.ndarray, " events"]
+
+
+class Foliation:
+    """A choice of time-slices over an event graph: immutable, hashable, checked when built.
+
+    ``times`` gives one integer an event, in canonical order or as a mapping from events.
+    They are kept as dense ranks from 0; foliations are equal if graph and ranks are. Slices
+    are the level sets, hence antichains. Raises ``CausalityError``, carrying the edge, if
+    some event would not be later than one that it reads.
+
+    >>> from causalsim.events import Wiring
+    >>> foliation = Foliation(EventGraph(Wiring(1), 1), [0, 10, 20, 30, 40])
+    >>> foliation.times.tolist(), foliation.depth, foliation.width
+    ([0, 1, 2, 3, 4], 5, 1)
+    >>> Foliation(EventGraph(Wiring(1), 1), [0, 1, 1, 2, 3])
+    Traceback (most recent call last):
+    causalsim.errors.CausalityError: every event is later than the events that it reads: got kv(0,0) at \
+time 1 and its reader attn(0,0) at time 1, expected kv(0,0) before attn(0,0). \
+Move attn(0,0) to a later slice: the edge kv(0,0) -> attn(0,0) [kv] runs backwards.
+    """
+
+    __slots__ = ("__dict__", "_graph", "_times")
+
+    def __init__(self, graph: EventGraph, times: Sequence[int] | Times | Mapping[Event, int]) -> None:
+        given = _array(graph, times)
+        ranks = _dense(given)
+        _check_causality(graph, ranks, given)
+        ranks.flags.writeable = False
+        self._graph, self._times = graph, ranks
+
+    @property
+    def graph(self) -> EventGraph:
+        return self._graph
+
+    @property
+    def times(self) -> Times:
+        """The slice of every event, in canonical order; read-only."""
+        return self._times
+
+    def time(self, event: Event) -> int:
+        """The slice that an event stands in."""
+        return int(self._times[self._graph.index(event)])
+
+    @cached_property
+    def slice_sizes(self) -> Int[np.ndarray, " slices"]:
+        """Number of events in each slice."""
+        return np.bincount(self._times)
+
+    @property
+    def depth(self) -> int:
+        """Number of slices."""
+        return len(self.slice_sizes)
+
+    @property
+    def width(self) -> int:
+        """Events in the widest slice."""
+        return int(self.slice_sizes.max())
+
+    def slices(self) -> tuple[tuple[Event, ...], ...]:
+        """The events of each slice, in canonical order."""
+        order = np.argsort(self._times, kind="stable")
+        starts = np.cumsum(self.slice_sizes)[:-1]
+        return tuple(tuple(self._graph[int(i)] for i in part) for part in np.split(order, starts))
+
+    def refine(self) -> Foliation:
+        """The linear extension that splits every slice in canonical order."""
+        order = np.argsort(self._times, kind="stable")
+        times = np.empty(len(order), np.int64)
+        times[order] = np.arange(len(order))
+        return Foliation(self._graph, times)
+
+    def coarsen(self) -> Foliation:
+        """Adjacent slices merged greedily, from the first on, while they stay antichains."""
+        last_read = np.full(self.depth, -1, np.int64)
+        np.maximum.at(last_read, self._times, latest_predecessors(self._graph, self._times))
+        group, start, groups = 0, 0, np.zeros(self.depth, np.int64)
+        for time, read in enumerate(last_read):
+            # A longer chain inside the group would have its last step inside it as well.
+            if read >= start:
+                group, start = group + 1, time
+            groups[time] = group
+        return Foliation(self._graph, groups[self._times])
+
+    def meet(self, other: Foliation) -> Foliation:
+        """Every event as early as the earlier of two foliations has it."""
+        return Foliation(self._graph, np.minimum(self._times, _same_graph(self, other)._times))
+
+    def join(self, other: Foliation) -> Foliation:
+        """Every event as late as the later of two foliations has it."""
+        return Foliation(self._graph, np.maximum(self._times, _same_graph(self, other)._times))
+
+    def __eq__(self, other: object) -> bool:
+        return (
+            isinstance(other, Foliation)
+            and self._graph == other._graph
+            and np.array_equal(self._times, other._times)
+        )
+
+    def __hash__(self) -> int:
+        return hash((self._graph, self._times.tobytes()))
+
+    def __repr__(self) -> str:
+        return f"<Foliation of {len(self._times)} events: {self.depth} slices, widest {self.width}>"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Foliation, (self._graph, np.array(self._times))
+
+    def to_json(self) -> str:
+        """The foliation as a JSON object with the graph that it belongs to."""
+        return json.dumps({"format": FORMAT, "graph": describe(self._graph), "times": self._times.tolist()})
+
+    @staticmethod
+    def from_json(graph: EventGraph, text: str) -> Foliation:
+        """Read what ``to_json`` wrote, for the same graph; checked like any other foliation."""
+        found = _object(text)
+        if found["graph"] != describe(graph):
+            raise InputError(
+                "a foliation is read for the graph that it was written for",
+                got=found["graph"],
+                expected=describe(graph),
+                cure="Build the graph with the wiring, lengths, prompts and granularity named there.",
+            )
+        return Foliation(graph, found["times"])
+
+
+def from_slices(graph: EventGraph, slices: Iterable[Iterable[Event]]) -> Foliation:
+    """The foliation with these slices, earliest first; every event stands in exactly one."""
+    times = np.full(len(graph), -1, np.int64)
+    for time, events in enumerate(slices):
+        for event in events:
+            index = graph.index(event)
+            if times[index] >= 0:
+                raise InputError(
+                    "every event stands in exactly one slice", got=f"{event} in slices {times[index]} and {time}"
+                )
+            times[index] = time
+    if (missing := np.flatnonzero(times < 0)).size:
+        raise InputError(
+            "every event stands in exactly one slice", got=f"{missing.size} events in none, first {graph[missing[0]]}"
+        )
+    return Foliation(graph, times)
+
+
+def from_time(graph: EventGraph, f: Callable[[Event], Any]) -> Foliation:
+    """The foliation of a time function: any real number an event, ranked."""
+    values = [f(event) for event in graph]
+    try:
+        ranks = {value: rank for rank, value in enumerate(sorted(set(values)))}
+    except TypeError as error:
+        raise InputError("a time function gives real numbers", got=str(error)) from None
+    if any(value != value for value in ranks):
+        raise InputError("a time function gives real numbers", got="nan")
+    return Foliation(graph, [ranks[value] for value in values])
+
+
+def describe(graph: EventGraph) -> dict[str, Any]:
+    """What a graph is built from, as JSON-able data."""
+    return {
+        "n_layers": graph.wiring.n_layers,
+        "windows": None if graph.wiring.windows is None else list(graph.wiring.reaches),
+        "parallel_residual": graph.wiring.parallel_residual,
+        "granularity": graph.granularity,
+        "lengths": list(graph.lengths),
+        "prompts": list(graph.prompts),
+    }
+
+
+def _object(text: str) -> dict[str, Any]:
+    try:
+        found = json.loads(text)
+    except ValueError as error:
+        raise InputError("a foliation is read from JSON", got=f"text that is none ({error})") from None
+    if not isinstance(found, dict) or found.get("format") != FORMAT or not {"graph", "times"} <= found.keys():
+        raise InputError(
+            "a foliation is read from what to_json wrote",
+            got="another object",
+            expected=f'an object with "format": "{FORMAT}", "graph" and "times"',
+        )
+    return found
+
+
+def _array(graph: EventGraph, times: Sequence[int] | Times | Mapping[Event, int]) -> Times:
+    if isinstance(times, Mapping):
+        return _from_mapping(graph, times)
+    try:
+        array = np.asarray(times)
+    except (OverflowError, ValueError):
+        array = np.asarray(None)
+    if array.shape != (len(graph),):
+        raise InputError(
+            "a foliation gives one time per event", got=f"times of shape {array.shape}", expected=f"({len(graph)},)"
+        )
+    if not np.issubdtype(array.dtype, np.integer):
+        raise InputError(
+            "times are integers", got=f"dtype {array.dtype}", cure="from_time ranks any real numbers for you."
+        )
+    return array
+
+
+def _from_mapping(graph: EventGraph, times: Mapping[Event, int]) -> Times:
+    placed = {graph.index(event): time for event, time in times.items()}
+    if len(placed) != len(graph):
+        first = next(event for index, event in enumerate(graph) if index not in placed)
+        raise InputError(
+            "a foliation gives one time per event", got=f"{len(placed)} times, none for {first}", expected=len(graph)
+        )
+    return _array(graph, [placed[index] for index in range(len(graph))])
+
+
+def _dense(times: Times) -> Times:
+    """Ranks from 0 without gaps; by counting where the range allows, which needs no sort."""
+    low, high = int(times.min()), int(times.max())
+    if high - low < 4 * len(times) + 1024:
+        present = np.zeros(high - low + 1, bool)
+        shifted = times - low
+        present[shifted] = True
+        return (np.cumsum(present, dtype=np.int32) - 1)[shifted]
+    return np.unique(times, return_inverse=True)[1].astype(np.int32)
+
+
+def _check_causality(graph: EventGraph, ranks: Times, given: Times) -> None:
+    for request, columns in enumerate(graph.requests):
+        if (found := first_violation(columns, graph.rules, ranks)) is not None:
+            rule, p, q = found
+            source, target = Event(*rule.source, p, request), Event(*rule.target, q, request)
+            raise _runs_backwards(
+                Edge(source, target, rule.stream), *(int(given[graph.index(e)]) for e in (source, target))
+            )
+
+
+def _runs_backwards(edge: Edge, source_time: int, target_time: int) -> CausalityError:
+    return CausalityError(
+        "every event is later than the events that it reads",
+        edge=edge,
+        got=f"{edge.source} at time {source_time} and its reader {edge.target} at time {target_time}",
+        expected=f"{edge.source} before {edge.target}",
+        cure=f"Move {edge.target} to a later slice: the edge {edge} runs backwards.",
+    )
+
+
+def _same_graph(a: Foliation, b: Foliation) -> Foliation:
+    if a.graph != b.graph:
+        raise InputError("two foliations are compared over one graph", got=repr(b.graph), expected=repr(a.graph))
+    return b

@@ -1,0 +1,6 @@
+"""One pure function per kind of event, and the primitives that keep the lane rule."""
+
+from causalsim.kernels.bundle import CERTIFIED, CERTIFIED_LANES, FIXED_LANES, STOCK, Kernels, Lanes
+from causalsim.kernels.paged import PAGE, Pages
+
+__all__ = ["CERTIFIED", "CERTIFIED_LANES", "FIXED_LANES", "PAGE", "STOCK", "Kernels", "Lanes", "Pages"]

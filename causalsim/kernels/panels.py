@@ -1,0 +1,71 @@
+"""Products whose rows do not depend on how many rows there are.
+
+The lane rule asks that a row of ``x @ w`` has the same bits alone as among hundreds. XLA's
+loops for a single row and for a block of rows agree as long as a contraction is short, so
+long ones are cut into panels of fixed size whose products are added in fixed order. Panels
+are a function of the contraction's length alone. See "What decides bits" in the README.
+"""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+LONGEST_PANEL = 192
+
+
+def panel_shape(length: int) -> tuple[int, int]:
+    """Number and size of the panels of a contraction; together they may be longer than it.
+
+    At least two: a batch of one would become a plain product, which sums a lone row differently.
+
+    >>> panel_shape(768), panel_shape(341), panel_shape(64), panel_shape(1)
+    ((4, 192), (2, 171), (2, 32), (2, 1))
+    """
+    for size in range(min(LONGEST_PANEL, length // 2), LONGEST_PANEL // 2, -1):
+        if length % size == 0:
+            return length // size, size
+    number = max(2, -(-length // LONGEST_PANEL))
+    return number, -(-length // number)
+
+
+def panelled(w: np.ndarray) -> Float[Array, "panels size out"]:
+    """A weight matrix cut into panels, the last padded with zeros."""
+    number, size = panel_shape(w.shape[0])
+    padded = np.pad(w, ((0, number * size - w.shape[0]), (0, 0)))
+    return jnp.asarray(padded.reshape(number, size, w.shape[1]))
+
+
+def linear(x: Float[Array, "lanes in"], w: Float[Array, "panels size out"]) -> Float[Array, "lanes out"]:
+    """``x @ w`` for a panelled ``w``."""
+    number, size, _ = w.shape
+    padded = jnp.pad(x, ((0, 0), (0, number * size - x.shape[1])))
+    return _added(_product(padded.reshape(x.shape[0], number, size).swapaxes(0, 1), w), axis=0)
+
+
+def contract(
+    a: Float[Array, "batch rows inner"], b: Float[Array, "batch inner columns"]
+) -> Float[Array, "batch rows columns"]:
+    """A batch of products over an inner dimension that is cut into panels on the fly."""
+    batch, rows, inner = a.shape
+    number, size = panel_shape(inner)
+    spare = number * size - inner
+    left = jnp.pad(a, ((0, 0), (0, 0), (0, spare))).reshape(batch, rows, number, size).swapaxes(1, 2)
+    right = jnp.pad(b, ((0, 0), (0, spare), (0, 0))).reshape(batch, number, size, b.shape[2])
+    flat = _product(left.reshape(-1, rows, size), right.reshape(-1, size, b.shape[2]))
+    return _added(flat.reshape(batch, number, rows, b.shape[2]), axis=1)
+
+
+def _product(x: Float[Array, "panels rows size"], w: Float[Array, "panels size out"]) -> Array:
+    product = jax.lax.dot_general(x, w, (((2,), (1,)), ((0,), (0,))))
+    # Without it XLA may fuse the additions into the product of a lone row.
+    return jax.lax.optimization_barrier(product)
+
+
+def _added(products: Array, axis: int) -> Array:
+    total, *rest = (jax.lax.index_in_dim(products, i, axis, keepdims=False) for i in range(products.shape[axis]))
+    for product in rest:
+        total = total + product
+    return total

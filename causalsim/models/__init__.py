@@ -1,0 +1,19 @@
+"""Models without arithmetic: configuration, parameters, tokenizer and checkpoint formats."""
+
+from causalsim.models.checkpoint import Checkpoint, known_names, read_checkpoint
+from causalsim.models.config import ModelConfig
+from causalsim.models.parameters import check_parameters, check_tensors, parameter_shapes, random_parameters
+from causalsim.models.tokenizer import BytePairTokenizer, Tokenizer
+
+__all__ = [
+    "BytePairTokenizer",
+    "Checkpoint",
+    "ModelConfig",
+    "Tokenizer",
+    "check_parameters",
+    "check_tensors",
+    "known_names",
+    "parameter_shapes",
+    "random_parameters",
+    "read_checkpoint",
+]

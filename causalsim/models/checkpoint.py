@@ -1,0 +1,70 @@
+"""Reading a model from wherever it is kept: one reader for each known name."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, NamedTuple
+
+from causalsim.errors import CheckpointError
+from causalsim.models.config import ModelConfig
+from causalsim.models.glass import read_glass
+from causalsim.models.tokenizer import Tokenizer
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+
+class Checkpoint(NamedTuple):
+    """What a checkpoint holds: the configuration, checked float32 parameters, and the tokenizer."""
+
+    config: ModelConfig
+    params: Mapping[str, NDArray[np.float32]]
+    tokenizer: Tokenizer
+
+
+_NAMED: Mapping[str, Callable[[], tuple[ModelConfig, Mapping[str, NDArray[np.float32]], Tokenizer]]] = {
+    "glass": read_glass,
+}
+
+
+def known_names() -> tuple[str, ...]:
+    """Names that ``read_checkpoint`` knows.
+
+    >>> known_names()
+    ('glass',)
+    """
+    return tuple(_NAMED)
+
+
+def read_checkpoint(path_or_name: str | os.PathLike[str]) -> Checkpoint:
+    """Read a model by its known name.
+
+    ``CheckpointError`` if the name is not known or its files are missing or damaged; it
+    lists what can be read.
+    """
+    name = _as_text(path_or_name)
+    if name in _NAMED:
+        return Checkpoint(*_NAMED[name]())
+    # os.path.exists, unlike Path.exists, has an answer for names that no file can have.
+    there = os.path.exists(name)
+    raise CheckpointError(
+        "a checkpoint is of a format that can be read" if there else "a checkpoint is a known name",
+        got=f"{name!r}, "
+        + ("a path of another format" if there else "neither a known name nor an existing path"),
+        expected=f"one of the names {', '.join(map(repr, _NAMED))}",
+        cure=f"Use {next(iter(_NAMED))!r}, or build the model from a configuration and parameters.",
+    )
+
+
+def _as_text(path_or_name: object) -> str:
+    if isinstance(path_or_name, str | os.PathLike):
+        name = os.fspath(path_or_name)
+        if isinstance(name, str):
+            return name
+    raise CheckpointError(
+        "a checkpoint is given by a name or a path",
+        got=repr(path_or_name),
+        expected=f"a string, for example {next(iter(_NAMED))!r}",
+    )

@@ -1,0 +1,150 @@
+"""The canonical names and shapes of a model's tensors, their check, and random ones.
+
+Matrices are stored (in, out), so that a row vector times a matrix is one projection. The
+rotary embedding pairs coordinate i of a head with i + d_head / 2, as Hugging Face does.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from causalsim.errors import CheckpointError, InputError
+from causalsim.models.whole import as_int
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike, NDArray
+
+    from causalsim.models.config import ModelConfig
+
+_FLOATING = ("float16", "bfloat16", "float32", "float64")
+_NORM_SPREAD = 0.1
+
+
+def parameter_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
+    """Name and shape of every tensor of a model, from the embedding upwards.
+
+    ``unembed`` is absent where the embeddings are tied: its part is then the transposed ``embed``.
+
+    >>> from causalsim.models import ModelConfig
+    >>> config = ModelConfig(n_layers=1, n_heads=2, d_model=8, d_ff=16, vocab_size=10, max_length=4)
+    >>> shapes = parameter_shapes(config)
+    >>> shapes["layers.0.attn.q"], shapes["layers.0.mlp.down"], shapes["unembed"]
+    ((8, 8), (16, 8), (8, 10))
+    """
+    shapes: dict[str, tuple[int, ...]] = {"embed": (config.vocab_size, config.d_model)}
+    for layer in range(config.n_layers):
+        shapes |= {f"layers.{layer}.{name}": shape for name, shape in _layer_shapes(config).items()}
+    shapes["final_norm"] = (config.d_model,)
+    if not config.tied_embeddings:
+        shapes["unembed"] = (config.d_model, config.vocab_size)
+    return shapes
+
+
+def _layer_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
+    d, d_ff = config.d_model, config.d_ff
+    queries, keys = config.n_heads * config.d_head, config.n_kv_heads * config.d_head
+    return {
+        "attn.norm": (d,),
+        "attn.q": (d, queries),
+        "attn.k": (d, keys),
+        "attn.v": (d, keys),
+        "attn.o": (queries, d),
+        "mlp.norm": (d,),
+        "mlp.gate": (d, d_ff),
+        "mlp.up": (d, d_ff),
+        "mlp.down": (d_ff, d),
+    }
+
+
+def check_parameters(config: ModelConfig, params: Mapping[str, ArrayLike]) -> dict[str, NDArray[np.float32]]:
+    """The parameters of a model as float32 arrays, in canonical order.
+
+    ``CheckpointError``, with the tensor's name, where one is missing, surplus, of the wrong
+    shape, not of a floating type or not finite. The arrays are read-only; what already is
+    float32 is not copied.
+    """
+    return check_tensors(parameter_shapes(config), params)
+
+
+def check_tensors(
+    shapes: Mapping[str, tuple[int, ...]], tensors: Mapping[str, ArrayLike]
+) -> dict[str, NDArray[np.float32]]:
+    """Tensors of given names and shapes, under whatever names a checkpoint has for them.
+
+    The check behind ``check_parameters``, for readers whose files use names of their own.
+    """
+    for name in shapes:
+        if name not in tensors:
+            cure = "Write the checkpoint anew, or correct the configuration."
+            _refuse(name, "every parameter is there", "none", f"shape {shapes[name]}", cure)
+    for name in tensors:
+        if name not in shapes:
+            cure = "Remove it, or use the configuration that it belongs to."
+            _refuse(name, "there are no other parameters", "one", "none", cure)
+    return {name: _checked(name, np.asarray(tensors[name]), shape) for name, shape in shapes.items()}
+
+
+def _checked(name: str, array: NDArray[Any], shape: tuple[int, ...]) -> NDArray[np.float32]:
+    if array.dtype.name not in _FLOATING:
+        cure = "Dequantise it first."
+        _refuse(name, "parameters are floating-point numbers", array.dtype, ", ".join(_FLOATING), cure)
+    if array.shape != shape:
+        cure = "Matrices are stored (in, out)."
+        _refuse(name, "shapes follow from the configuration", array.shape, shape, cure)
+    with np.errstate(over="ignore"):  # What overflows float32 is infinite then, and refused below.
+        plain = np.ascontiguousarray(array, dtype=np.float32).view()
+    bad = plain.size - int(np.count_nonzero(np.isfinite(plain)))
+    if bad:
+        cure = "Was the file damaged, or made for a wider type?"
+        _refuse(name, "parameters are finite in float32", f"{bad} infinite or NaN", "none", cure)
+    plain.flags.writeable = False
+    return plain
+
+
+def _refuse(name: str, rule: str, got: object, expected: object, cure: str) -> None:
+    raise CheckpointError(f"{name}: {rule}", tensor=name, got=got, expected=expected, cure=cure)
+
+
+def random_parameters(config: ModelConfig, seed: int) -> dict[str, NDArray[np.float32]]:
+    """Parameters under which activations stay of order one through the layers.
+
+    Matrices are normal with variance 1 / fan-in, those that write to the residual smaller by
+    sqrt(2 n_layers); norms are 1 + 0.1 * normal, so that no weight could be left out unseen.
+    Every tensor has a stream of its own, keyed by seed and name (Philox; Salmon et al.,
+    "Parallel random numbers: as easy as 1, 2, 3", SC 2011): a tensor depends on no other.
+    """
+    checked = _checked_seed(seed)
+    return {
+        name: _random_tensor(config, checked, name, shape) for name, shape in parameter_shapes(config).items()
+    }
+
+
+def _checked_seed(seed: int) -> int:
+    whole = as_int(seed)
+    if whole is None:
+        raise InputError(
+            "a seed is a whole number", got=f"seed={seed!r}", expected="an int", cure="Give seed=0."
+        )
+    return whole
+
+
+def _random_tensor(config: ModelConfig, seed: int, name: str, shape: tuple[int, ...]) -> NDArray[np.float32]:
+    digest = hashlib.sha256(f"{seed}/{name}".encode()).digest()
+    generator = np.random.Generator(np.random.Philox(key=int.from_bytes(digest[:16], "little")))
+    normal = generator.standard_normal(shape, dtype=np.float32)
+    if name.endswith("norm"):
+        return np.float32(1) + np.float32(_NORM_SPREAD) * normal
+    return normal * np.float32(_scale(config, name, shape))
+
+
+def _scale(config: ModelConfig, name: str, shape: tuple[int, ...]) -> float:
+    if name == "embed":
+        # A tied table is the output matrix too, whose fan-in is the residual's width.
+        return 1 / math.sqrt(config.d_model) if config.tied_embeddings else 1.0
+    fan_in = 1 / math.sqrt(shape[0])
+    return fan_in / math.sqrt(2 * config.n_layers) if name.endswith((".o", ".down")) else fan_in

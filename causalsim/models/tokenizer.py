@@ -1,0 +1,82 @@
+"""Text to token ids and back."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
+
+from causalsim.errors import InputError
+from causalsim.models.whole import as_int
+
+if TYPE_CHECKING:
+    import tokenizers
+
+
+@runtime_checkable
+class Tokenizer(Protocol):
+    """What a model asks of a tokenizer; anything with these two methods is one."""
+
+    def encode(self, text: str) -> list[int]:
+        """Token ids of a text."""
+        ...
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """Text of token ids."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class BytePairTokenizer:
+    """A tokenizer of the ``tokenizers`` library, with the checks that it leaves out.
+
+    ``normal_form`` normalises by the interpreter's Unicode tables before the library sees the
+    text: the library's own are of an older Unicode, and reorder newer combining marks differently.
+    """
+
+    library: tokenizers.Tokenizer
+    normal_form: Literal["NFC", "NFD", "NFKC", "NFKD"] | None = None
+
+    @property
+    def vocab_size(self) -> int:
+        """Number of token ids; they are 0 to ``vocab_size - 1``."""
+        return self.library.get_vocab_size()
+
+    def encode(self, text: str) -> list[int]:
+        """Token ids of a text, none for an empty one; ``InputError`` if it is not Unicode text."""
+        _check_text(text)
+        normal = unicodedata.normalize(self.normal_form, text) if self.normal_form else text
+        return list(self.library.encode(normal).ids)
+
+    def decode(self, ids: Iterable[int]) -> str:
+        """Text of token ids; ``InputError`` for one that is not in the vocabulary."""
+        return self.library.decode([self._checked(token) for token in ids])
+
+    def _checked(self, token: int) -> int:
+        whole = as_int(token)
+        # The library drops an unknown id in silence.
+        if whole is None or not 0 <= whole < self.vocab_size:
+            raise InputError(
+                "token ids are places in the vocabulary",
+                got=repr(token),
+                expected=f"0 to {self.vocab_size - 1}",
+                cure="Were the ids made by another tokenizer?",
+            )
+        return whole
+
+
+def _check_text(text: object) -> None:
+    if not isinstance(text, str):
+        raise InputError(
+            "a text is a string", got=type(text).__name__, expected="str", cure="Decode bytes first."
+        )
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise InputError(
+            "a text has no lone surrogates",
+            got=f"{text[error.start]!r} at index {error.start}",
+            expected="Unicode that UTF-8 can hold",
+            cure="Read the text with its true encoding, or text.encode('utf-8', 'replace').decode().",
+        ) from None

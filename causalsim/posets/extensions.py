@@ -1,0 +1,69 @@
+"""Linear extensions one after another, or one at random at any size."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from causalsim.posets.growth import Growth
+from causalsim.posets.relations import Predecessors, checked, successors
+
+
+def linear_extensions(predecessors: Predecessors) -> Iterator[list[int]]:
+    """Yield all linear extensions in lexicographic order, ``[0, 1, ..., n-1]`` first.
+
+    A linear extension lists all elements, each after everything below it. Backtracking without dead
+    ends: memory grows with the elements and the edges only (Knuth, TAOCP 4A, section 7.2.1.2).
+
+    >>> list(linear_extensions([(), (), (0,)]))
+    [[0, 1, 2], [0, 2, 1], [1, 0, 2]]
+    """
+    return _backtrack(len(predecessors), Growth(predecessors))
+
+
+def kahn_order(predecessors: Predecessors, rng: np.random.Generator) -> list[int]:
+    """Return a random linear extension, each next element drawn evenly from the enabled ones (Kahn 1962).
+
+    Biased: every linear extension can come, but not equally often. On blocks (layer, position) the
+    likeliest is 45.6 times as likely as the unlikeliest for 3 x 3, and 21,845 times for 4 x 4. For
+    an even draw see `UniformSampler`. Linear in elements and edges, so any size will do.
+
+    >>> kahn_order([(), (0,), (1,)], np.random.default_rng(0))
+    [0, 1, 2]
+    """
+    lower = checked(predecessors)
+    above, waiting = successors(lower), [len(below) for below in lower]
+    ready = [i for i, count in enumerate(waiting) if not count]
+    order: list[int] = []
+    while ready:
+        pick = int(rng.integers(len(ready)))
+        ready[pick], ready[-1] = ready[-1], ready[pick]
+        order.append(ready.pop())
+        for j in above[order[-1]]:
+            waiting[j] -= 1
+            if not waiting[j]:
+                ready.append(j)
+    return order
+
+
+def _backtrack(size: int, growth: Growth) -> Iterator[list[int]]:
+    # At each depth: what is enabled, and which part of it has not been tried there yet.
+    order: list[int] = []
+    enabled, untried = [growth.minimal], [growth.minimal]
+    taken = 0
+    while untried:
+        if len(order) == size:
+            yield order.copy()
+        bit = untried[-1] & -untried[-1]
+        if bit:
+            untried[-1] ^= bit
+            taken |= bit
+            order.append(bit.bit_length() - 1)
+            enabled.append(growth.enabled(enabled[-1], bit, taken))
+            untried.append(enabled[-1])
+            continue
+        enabled.pop()
+        untried.pop()
+        if order:
+            taken ^= 1 << order.pop()

@@ -1,0 +1,71 @@
+"""How a down-set grows: which elements are enabled, and how many down-sets may be tabulated."""
+
+from __future__ import annotations
+
+from causalsim.errors import InputError, LimitError
+from causalsim.posets.relations import Predecessors, checked, successors
+
+DEFAULT_LIMIT = 2_000_000
+"""Down-sets in a table: some hundreds of megabytes and some ten seconds."""
+
+
+class Growth:
+    """Masks of enabled elements (the minimal ones outside a down-set), updated by one element at a time."""
+
+    def __init__(self, predecessors: Predecessors) -> None:
+        lower = checked(predecessors)
+        needs = [_mask(below) for below in lower]
+        self._unlocks = [[(1 << j, needs[j]) for j in above] for above in successors(lower)]
+        self.minimal = _mask([i for i, below in enumerate(lower) if not below])
+
+    def enabled(self, before: int, bit: int, grown: int) -> int:
+        """Return what is enabled after the element of ``bit`` made the down-set ``grown``.
+
+        ``before`` is what was enabled without it.
+
+        >>> bin(Growth([(), (), (0,)]).enabled(0b011, 0b001, 0b001))
+        '0b110'
+        """
+        enabled = before ^ bit
+        for unlocked, needs in self._unlocks[bit.bit_length() - 1]:
+            if needs & grown == needs:
+                enabled |= unlocked
+        return enabled
+
+
+class Budget:
+    """How many down-sets may still be tabulated; the empty one, which every poset has, is spent at once.
+
+    A poset with at most ``bound`` down-sets never exceeds it. One that falls into parts may have
+    far more, because only the down-sets of its parts are tabulated.
+    """
+
+    def __init__(self, bound: int) -> None:
+        if bound < 1:
+            raise InputError("a limit leaves room for the empty down-set", got=bound, expected="at least 1")
+        self._bound, self._spent = bound, 1
+
+    def spend(self) -> None:
+        """Count one more down-set, or raise LimitError if it is one too many.
+
+        >>> Budget(1).spend()
+        Traceback (most recent call last):
+            ...
+        causalsim.errors.LimitError: the down-sets are tabulated one by one: got at least 2, \
+expected at most 1. Raise the limit, or take a smaller or more constrained poset.
+        """
+        self._spent += 1
+        if self._spent > self._bound:
+            raise LimitError(
+                "the down-sets are tabulated one by one",
+                reached=self._spent,
+                bound=self._bound,
+                cure="Raise the limit, or take a smaller or more constrained poset.",
+            )
+
+
+def _mask(numbers: list[int] | tuple[int, ...]) -> int:
+    mask = 0
+    for i in numbers:
+        mask |= 1 << i
+    return mask

@@ -1,0 +1,115 @@
+"""The order that a list of predecessors generates: its closure and its Hasse diagram."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from operator import index
+
+from causalsim.errors import InputError
+
+Predecessors = Sequence[Sequence[int]]
+"""``predecessors[i]`` lists elements below ``i``, all numbered smaller; their closure is the order."""
+
+
+def closure(predecessors: Predecessors) -> list[int]:
+    """Return the strict past of each element, as a bitmask.
+
+    Bit ``j`` of ``closure(predecessors)[i]`` is set iff ``j < i`` in the poset, the smallest
+    transitive relation that holds the given edges. n elements take up to n**2 / 2 bits.
+
+    Raises InputError if a predecessor is not an integer in ``range(i)``.
+
+    >>> closure([(), (0,), (1,), ()])
+    [0, 1, 3, 0]
+    """
+    past: list[int] = []
+    for below in checked(predecessors):
+        mask = 0
+        for j in below:
+            mask |= past[j] | 1 << j
+        past.append(mask)
+    return past
+
+
+def covers(predecessors: Predecessors) -> list[tuple[int, int]]:
+    """Return the Hasse diagram: all ``(i, j)`` with i < j and nothing between, sorted.
+
+    The unique smallest set of edges with the given closure (Aho, Garey and Ullman 1972).
+
+    >>> covers([(), (0,), (0, 1)])
+    [(0, 1), (1, 2)]
+    """
+    reduced = enumerate(covered(predecessors))
+    return sorted((i, j) for j, below in reduced for i in below)
+
+
+def covered(predecessors: Predecessors) -> list[tuple[int, ...]]:
+    """Return for each element those that it covers, ascending: the leanest predecessors of one order.
+
+    >>> covered([(), (0,), (0, 1)])
+    [(), (0,), (1,)]
+    """
+    past = closure(predecessors)
+    return [tuple(elements(_maximal(below, past))) for below in predecessors]
+
+
+def checked(predecessors: Predecessors) -> list[tuple[int, ...]]:
+    """Return the predecessors as Python integers, or raise InputError where the numbering is not one.
+
+    >>> checked([(), (1,)])
+    Traceback (most recent call last):
+        ...
+    causalsim.errors.InputError: elements are numbered along a linear extension: got 1 as a \
+predecessor of 1, expected integers in range(1). Number every element after all its predecessors.
+    """
+    # Machine integers of NumPy would overflow in shifts, so everything becomes a Python int here.
+    return [tuple(_smaller(j, i) for j in below) for i, below in enumerate(predecessors)]
+
+
+def successors(predecessors: Predecessors) -> list[list[int]]:
+    """Return the opposite lists: for each element those that name it as a predecessor, ascending.
+
+    >>> successors([(), (0,), (0, 1)])
+    [[1, 2], [2], []]
+    """
+    above: list[list[int]] = [[] for _ in predecessors]
+    for i, below in enumerate(predecessors):
+        for j in below:
+            above[j].append(i)
+    return above
+
+
+def elements(mask: int) -> Iterator[int]:
+    """Yield the elements of a bitmask, ascending.
+
+    >>> list(elements(0b1101))
+    [0, 2, 3]
+    """
+    while mask:
+        bit = mask & -mask
+        yield bit.bit_length() - 1
+        mask ^= bit
+
+
+def _maximal(below: Sequence[int], past: list[int]) -> int:
+    mask = 0
+    for j in below:
+        mask |= 1 << index(j)
+    for j in below:
+        mask &= ~past[j]
+    return mask
+
+
+def _smaller(j: object, i: int) -> int:
+    try:
+        number = index(j)  # type: ignore[arg-type]
+    except TypeError:
+        number = -1
+    if 0 <= number < i:
+        return number
+    raise InputError(
+        "elements are numbered along a linear extension",
+        got=f"{j!r} as a predecessor of {i}",
+        expected=f"integers in range({i})",
+        cure="Number every element after all its predecessors.",
+    )

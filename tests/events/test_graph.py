@@ -1,0 +1,259 @@
+"""The event graph against the rules written out a second time, and against brute force."""
+
+from __future__ import annotations
+
+import pickle
+from itertools import combinations
+
+import networkx as nx
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from causalsim import posets
+from causalsim.errors import InputError, LimitError
+from causalsim.events import Event, EventGraph, Slot, Wiring
+from causalsim.events.lines import colevels, first_violation, levels
+from tests.graphs import events_with, graphs
+
+
+def written_out(graph: EventGraph) -> set[tuple[Event, Event, str]]:
+    """The edges of the design, in prose order, with no rule table."""
+    wiring, edges = graph.wiring, set()
+    n_layers, parallel = wiring.n_layers, wiring.parallel_residual
+
+    def sees(layer, p, q):
+        reach = wiring.reaches[layer]
+        return p <= q and (reach is None or q - p < reach)
+
+    for r, (length, prompt) in enumerate(zip(graph.lengths, graph.prompts, strict=True)):
+        for q in range(length):
+            if graph.granularity == "block":
+                for layer in range(1, n_layers):
+                    here = Event("block", layer, q, r)
+                    edges.add((Event("block", layer - 1, q, r), here, "residual"))
+                    edges |= {
+                        (Event("block", layer - 1, p, r), here, "kv") for p in range(q + 1) if sees(layer, p, q)
+                    }
+                continue
+            stream = [Event("embed", -1, q, r)]
+            for layer in range(n_layers):
+                kv, attn, mlp = (Event(kind, layer, q, r) for kind in ("kv", "attn", "mlp"))
+                edges |= {(s, kv, "residual") for s in stream} | {(s, attn, "residual") for s in stream}
+                edges |= {(Event("kv", layer, p, r), attn, "kv") for p in range(q + 1) if sees(layer, p, q)}
+                edges |= {(s, mlp, "residual") for s in (stream if parallel else [attn])}
+                stream = [attn, mlp] if parallel else [mlp]
+            edges |= {(s, Event("unembed", n_layers, q, r), "residual") for s in stream}
+            if prompt - 1 <= q <= length - 2:
+                sample = Event("sample", n_layers, q, r)
+                edges.add((Event("unembed", n_layers, q, r), sample, "token"))
+                edges.add((sample, Event("embed", -1, q + 1, r), "token"))
+    return edges
+
+
+@given(graphs())
+def test_edges_are_those_of_the_design(graph):
+    expected = written_out(graph)
+    listed = [tuple(edge) for edge in graph.edges()]
+    assert len(listed) == len(set(listed)) == graph.count_edges()
+    assert set(listed) == expected
+    from_sources = {tuple(edge) for event in graph for edge in graph.edges_from(event)}
+    assert from_sources == expected
+
+
+@given(graphs())
+def test_canonical_order_is_a_linear_extension_and_index_inverts_it(graph):
+    events = list(graph)
+    assert len(events) == len(set(events)) == len(graph)
+    assert [graph.index(event) for event in events] == list(range(len(graph)))
+    assert all(graph.index(edge.source) < graph.index(edge.target) for edge in graph.edges())
+
+
+@given(graphs())
+def test_codes_and_lines_agree_with_the_events(graph):
+    rank, position, request = graph.codes()
+    slots = graph.slots
+    assert [Event(*slots[k], int(p), int(r)) for k, p, r in zip(rank, position, request, strict=True)] == list(graph)
+
+
+@given(graphs(), st.data())
+def test_cones_equal_reachability(graph, data):
+    view = nx.DiGraph(graph.to_networkx())
+    (event,) = events_with(graph, data, 1)
+    past, future = graph.past(event), graph.future(event)
+    assert set(past) == nx.ancestors(view, event) and len(past) == len(set(past))
+    assert set(future) == nx.descendants(view, event) and len(future) == len(set(future))
+    assert all((other in past) == nx.has_path(view, other, event) for other in graph if other != event)
+    assert event not in past and event not in future
+
+
+@given(graphs(), st.data())
+def test_separation_is_symmetric_and_says_what_precedes_says(graph, data):
+    a, b = events_with(graph, data, 2)
+    kind = graph.separation(a, b)
+    assert kind == graph.separation(b, a)
+    comparable = graph.precedes(a, b) or graph.precedes(b, a)
+    assert kind == ("identical" if a == b else "timelike" if comparable else "spacelike")
+
+
+@given(graphs(max_layers=2, max_length=4))
+def test_covers_are_the_transitive_reduction(graph):
+    reduced = nx.transitive_reduction(nx.DiGraph(graph.to_networkx()))
+    covers = list(graph.covers())
+    assert {(edge.source, edge.target) for edge in covers} == set(reduced.edges)
+    assert len(covers) == reduced.number_of_edges()
+
+
+@given(graphs(max_layers=2, max_length=4))
+def test_depth_and_width_equal_the_exact_ones(graph):
+    explicit = graph.explicit()
+    assert graph.depth == len(posets.longest_chain(explicit))
+    assert graph.width == posets.width(explicit)
+
+
+@given(graphs())
+def test_levels_and_colevels_are_longest_chains(graph):
+    up, down = {}, {}
+    for event in graph:
+        up[event] = max((up[source] + 1 for source in graph.predecessors(event)), default=0)
+    for event in reversed(list(graph)):
+        down[event] = max((down[target] + 1 for target in graph.successors(event)), default=0)
+    for request, columns in enumerate(graph.requests):
+        for slot in graph.slots:
+            for p in columns.positions(slot):
+                event = Event(*slot, p, request)
+                assert levels(columns, graph.rules)[slot][p] == up[event]
+                assert colevels(columns, graph.rules)[slot][p] == down[event]
+
+
+@given(graphs(), st.data())
+def test_first_violation_finds_one_exactly_when_an_edge_runs_backwards(graph, data):
+    times = np.array(data.draw(st.lists(st.integers(0, 9), min_size=len(graph), max_size=len(graph))))
+    broken = {(e.source, e.target) for e in graph.edges() if times[graph.index(e.source)] >= times[graph.index(e.target)]}
+    found = {}
+    for request, columns in enumerate(graph.requests):
+        if (violation := first_violation(columns, graph.rules, times)) is not None:
+            rule, p, q = violation
+            found[Event(*rule.source, p, request), Event(*rule.target, q, request)] = True
+    assert bool(found) == bool(broken)
+    assert set(found) <= broken
+
+
+@pytest.mark.parametrize(
+    ("n_layers", "length", "edges", "down_sets", "extensions"),
+    [(1, 1, 5, 6, 1), (1, 2, 11, 30, 186), (2, 2, 20, 60, 7_236), (3, 2, 29, 99, 318_144)],
+)
+def test_counts_of_the_sublayer_table(n_layers, length, edges, down_sets, extensions):
+    graph = EventGraph(Wiring(n_layers), length)
+    assert len(graph) == {(1, 1): 5, (1, 2): 10, (2, 2): 16, (3, 2): 22}[n_layers, length]
+    assert graph.count_edges() == edges
+    assert graph.depth == 3 * n_layers + 2
+    assert graph.count_down_sets() == down_sets == len(set(graph.down_sets()))
+    assert graph.count_linear_extensions() == extensions
+
+
+@pytest.mark.parametrize(("size", "down_sets", "extensions"), [(2, 8, 5), (3, 38, 684), (4, 192, 6_563_518)])
+def test_counts_of_the_block_table(size, down_sets, extensions):
+    graph = EventGraph(Wiring(size), size, granularity="block")
+    assert (graph.depth, graph.width) == (size, size)
+    assert graph.count_down_sets() == down_sets
+    assert graph.count_linear_extensions() == extensions
+
+
+@pytest.mark.parametrize("parallel", [False, True])
+@pytest.mark.parametrize(("n_layers", "length", "prompt"), [(1, 1, 1), (2, 4, 4), (3, 6, 2), (4, 5, 1)])
+def test_depth_in_closed_form(n_layers, length, prompt, parallel):
+    """(T-P+1)(3L+3)-1 with feedback after a prompt of P; 3L+2 while reading; 2L+2 with a parallel residual."""
+    graph = EventGraph(Wiring(n_layers, parallel_residual=parallel), length, prompt=prompt)
+    chain = (2 if parallel else 3) * n_layers + 2
+    assert graph.depth == (length - prompt + 1) * (chain + 1) - 1
+
+
+def test_linear_extensions_are_all_of_them():
+    graph = EventGraph(Wiring(1), 2)
+    orders = list(graph.linear_extensions())
+    assert len(orders) == len(set(orders)) == 186
+    place = [{event: i for i, event in enumerate(order)} for order in orders]
+    assert all(at[e.source] < at[e.target] for at in place for e in graph.edges())
+
+
+def test_a_long_graph_costs_nothing_until_asked():
+    graph = EventGraph(Wiring(126), 131_072)
+    assert len(graph) == 131_072 * (3 * 126 + 2)
+    assert graph[len(graph) - 1] == Event("unembed", 126, 131_071)
+    assert graph.index(Event("kv", 100, 77_777)) == 77_777 * 380 + 1 + 300
+    assert len(graph.past(Event("attn", 0, 131_071))) == 131_072 * 2  # every embed and every kv of layer 0
+
+
+def test_graphs_are_values():
+    a = EventGraph(Wiring(2, windows=[None, None]), [2, 3])
+    b = pickle.loads(pickle.dumps(EventGraph(Wiring(2), (2, 3))))
+    assert a == b and hash(a) == hash(b)
+    assert a != EventGraph(Wiring(2), (3, 2))
+    assert EventGraph(Wiring(2), 3, prompt=3) == EventGraph(Wiring(2), 3)
+
+
+def test_networkx_view_carries_streams_and_parallel_edges():
+    view = EventGraph(Wiring(2), 1, granularity="block").to_networkx()
+    below, above = Event("block", 0, 0), Event("block", 1, 0)
+    assert set(view[below][above]) == {"residual", "kv"}
+    assert view.nodes[above] == {"kind": "block", "layer": 1, "position": 0, "request": 0}
+
+
+@pytest.mark.parametrize(
+    ("event", "words"),
+    [
+        (Event("block", 0, 0), "no kind 'block'"),
+        (Event("attn", 0, 3), "position 3 lies outside"),
+        (Event("attn", 2, 0), "attn has no layer 2"),
+        (Event("embed", 0, 0), "embed has no layer 0"),
+        (Event("sample", 2, 0), "next token"),
+        (Event("attn", 0, 0, 1), "no request 1"),
+    ],
+)
+def test_events_of_another_graph_are_named(event, words):
+    graph = EventGraph(Wiring(2), 3)
+    assert event not in graph
+    with pytest.raises(InputError, match=words):
+        graph.index(event)
+    with pytest.raises(InputError, match=words):
+        graph.predecessors(event)
+
+
+@pytest.mark.parametrize(
+    "build",
+    [
+        lambda: Event("relu", 0, 0),
+        lambda: Wiring(0),
+        lambda: Wiring(True),
+        lambda: Wiring(2, windows=[3]),
+        lambda: Wiring(2, windows=0),
+        lambda: EventGraph(Wiring(1), 0),
+        lambda: EventGraph(Wiring(1), []),
+        lambda: EventGraph(Wiring(1), 2.5),
+        lambda: EventGraph(Wiring(1), 3, prompt=0),
+        lambda: EventGraph(Wiring(1), 3, prompt=4),
+        lambda: EventGraph(Wiring(1), [3, 3], prompt=[1]),
+        lambda: EventGraph(Wiring(1), 3, granularity="atom"),
+        lambda: EventGraph(Wiring(1), 3, prompt=2, granularity="block"),
+    ],
+)
+def test_bad_graphs_are_refused(build):
+    with pytest.raises(InputError, match="got"):
+        build()
+
+
+def test_explicit_views_of_large_graphs_are_refused():
+    graph = EventGraph(Wiring(8), 4096)
+    with pytest.raises(LimitError) as caught:
+        graph.count_linear_extensions()
+    assert caught.value.reached == graph.count_edges() > caught.value.bound
+    with pytest.raises(LimitError):
+        graph.to_networkx()
+
+
+@given(graphs(max_layers=2, max_length=3, max_requests=1))
+def test_iteration_orders_agree_pairwise(graph):
+    for a, b in combinations(graph, 2):
+        assert not graph.precedes(b, a)

@@ -1,0 +1,74 @@
+"""Routes and paths against closed forms and enumeration."""
+
+from __future__ import annotations
+
+from math import comb
+
+import networkx as nx
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from causalsim.errors import InputError
+from causalsim.events import Event, EventGraph, Wiring
+from tests.graphs import events_with, graphs, wirings
+
+
+@given(wirings(), st.integers(1, 6), st.data())
+def test_count_is_the_number_of_enumerated_routes(wiring, length, data):
+    graph = EventGraph(wiring, length)
+    layers, positions = st.integers(0, wiring.n_layers - 1), st.integers(0, length - 1)
+    a = Event("kv", data.draw(layers), data.draw(positions))
+    b = Event("attn", data.draw(layers), data.draw(positions))
+    found = list(graph.routes(a, b))
+    assert graph.count_routes(a, b) == len(found) == len(set(found))
+    assert found == sorted(found)
+    for rises in found:
+        stops = [a.position, *rises, b.position]
+        assert len(rises) == b.layer - a.layer and stops == sorted(stops)
+        assert all(
+            graph.precedes(Event("kv", a.layer + i, p), Event("attn", a.layer + i, q))
+            and Event("kv", a.layer + i, p) in graph.predecessors(Event("attn", a.layer + i, q))
+            for i, (p, q) in enumerate(zip(stops, stops[1:], strict=False))
+        )
+
+
+@given(st.integers(0, 12), st.integers(0, 10))
+def test_full_attention_gives_the_binomial(up, right):
+    graph = EventGraph(Wiring(up + 1), right + 1)
+    assert graph.count_routes(Event("kv", 0, 0), Event("attn", up, right)) == comb(up + right, up)
+
+
+def test_the_seed_counts_three_routes():
+    graph = EventGraph(Wiring(2), 3)
+    a, b = Event("kv", 0, 0), Event("attn", 1, 2)
+    assert list(graph.routes(a, b)) == [(0,), (1,), (2,)]
+    assert EventGraph(Wiring(13), 11).count_routes(Event("kv", 0, 0), Event("attn", 12, 10)) == 646_646
+
+
+@given(graphs(max_layers=2, max_length=3), st.data())
+def test_paths_equal_enumeration(graph, data):
+    a, b = events_with(graph, data, 2)
+    view = nx.DiGraph(graph.to_networkx())
+    listed = [[a]] if a == b else list(nx.all_simple_paths(view, a, b))
+    assert graph.count_paths(a, b) == len(listed)
+
+    def ways(path):
+        skipped = ("attn",) if graph.wiring.parallel_residual else ("attn", "mlp")
+        total = 1
+        for source, target in zip(path, path[1:], strict=False):
+            total *= 2 if target.kind in skipped and source.kind != "kv" else 1
+        return total
+
+    assert graph.count_paths(a, b, bypass=True) == sum(map(ways, listed))
+
+
+def test_routes_refuse_what_they_cannot_count():
+    plain, feedback = EventGraph(Wiring(2), 3), EventGraph(Wiring(2), 3, prompt=1)
+    a, b = Event("kv", 0, 0), Event("attn", 1, 2)
+    for graph, start, end in [(plain, b, a), (plain, a, a), (feedback, a, b)]:
+        with pytest.raises(InputError, match="count_paths"):
+            graph.count_routes(start, end)
+        with pytest.raises(InputError):
+            list(graph.routes(start, end))
+    assert plain.count_routes(Event("kv", 1, 0), Event("attn", 0, 2)) == 0
