@@ -1,13 +1,14 @@
 """Programs, state, execution, runs."""
 
-from causalsim.engine.execution import Output, execute, step
+from causalsim.engine.execution import Output, event_values, execute, step
 from causalsim.engine.model import Model, load, random_model
 from causalsim.engine.program import Launch, Program, compile, compile_unchecked
-from causalsim.engine.runs import Run, generate, run
+from causalsim.engine.runs import Run, generate, run, teacher_forced
 from causalsim.engine.state import Sampling, State
 from causalsim.engine.values import Values
 
 __all__ = [
     "Launch", "Model", "Output", "Program", "Run", "Sampling", "State", "Values",
-    "compile", "compile_unchecked", "execute", "generate", "load", "random_model", "run", "step",
+    "compile", "compile_unchecked", "event_values", "execute", "generate", "load", "random_model", "run", "step",
+    "teacher_forced",
 ]  # fmt: skip

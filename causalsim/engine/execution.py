@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -10,8 +10,8 @@ import jax
 import numpy as np
 from jaxtyping import Int
 
-from causalsim.engine.forms import Lane, forms
-from causalsim.engine.program import Launch, Program, compile_unchecked
+from causalsim.engine.forms import Lane, form
+from causalsim.engine.program import Launch, Program, compile_together
 from causalsim.engine.state import State
 from causalsim.errors import InputError
 from causalsim.events import Event, EventGraph, Slot
@@ -48,22 +48,20 @@ def step(state: State, events: Iterable[Event], kernels: Kernels = CERTIFIED) ->
 
     For sublayer graphs; a block is a step of its kv, attn and mlp.
     """
-    graph = state.graph
-    if graph.granularity != "sublayer":
-        raise InputError("steps run events of sublayer graphs", got=f"a {graph.granularity} graph")
-    chosen = np.unique([graph.index(event) for event in events])
-    times = np.full(len(graph), -1, np.int64)
-    times[chosen] = 0
-    launches = [launch for launch in compile_unchecked(graph, times).launches if times[launch.events[0]] == 0]
-    return execute(Program(graph, tuple(launches)), state, kernels)
+    if state.graph.granularity != "sublayer":
+        raise InputError("steps run events of sublayer graphs", got=f"a {state.graph.granularity} graph")
+    return execute(compile_together(state.graph, events), state, kernels)
 
 
 def warm(model: Model, length: int | Sequence[int], kernels: Kernels) -> None:
     """Run every form at every lane count on scratch cells, so that each is compiled."""
     graph = EventGraph(model.config, length)
-    for lanes in kernels.lanes.up_to(sum(graph.lengths)):
-        machine = _Machine(State.fresh(model, graph, _unknown(graph)), kernels)
-        for slot in (*graph.slots[:4], *graph.slots[-2:]):
+    machine = _Machine(State.fresh(model, graph, _unknown(graph)), kernels)
+    *inner, unembed, sample = graph.slots
+    for slot in (*inner[:4], unembed, sample):
+        # Samples of one text wait for each other, so a slice holds at most one a request.
+        together = len(graph.lengths) if slot is sample else sum(graph.lengths)
+        for lanes in kernels.lanes.up_to(together):
             machine.run_scratch(slot, lanes)
 
 
@@ -82,7 +80,7 @@ class _Machine:
     def __init__(self, state: State, kernels: Kernels) -> None:
         model = state.model
         self.config, self.state, self.kernels = model.config, state, kernels
-        self.weights, self.forms = model.weights(kernels), forms(model.config, kernels)
+        self.weights = model.weights(kernels)
         layout = state.layout
         self.rows, self.pages, self.tables = layout.first_rows(), layout.first_pages(), layout.tables()
 
@@ -90,13 +88,16 @@ class _Machine:
         """A launch in as many calls as its lanes need."""
         start = 0
         for lanes in self.kernels.lanes.split(len(launch)):
-            part = _part(launch, slice(start, start + lanes))
+            part = launch.restricted(slice(start, start + lanes))
             start += lanes
             yield Output(part, self._call(part.slot, self._lane(part, lanes), int(part.requests[0])))
 
     def run_scratch(self, slot: Slot, lanes: int) -> None:
         nothing = np.empty(0, np.int32)
         self._call(slot, self._lane(Launch(slot, nothing, nothing), lanes), 0)
+
+    def _form(self, kind: str) -> Callable[..., Any]:
+        return form(self.config, self.kernels, kind)
 
     def _lane(self, launch: Launch, lanes: int) -> Lane:
         """Indices of a launch's cells; lanes beyond its events write to scratch, at a position of theirs."""
@@ -118,12 +119,12 @@ class _Machine:
 
     def _embed(self, layer: int, lane: Lane, request: int) -> Any:
         state = self.state
-        state.residual, value = self.forms["embed"](self.weights["embed"], state.residual, state.tokens, lane)
+        state.residual, value = self._form("embed")(self.weights["embed"], state.residual, state.tokens, lane)
         return value
 
     def _kv(self, layer: int, lane: Lane, request: int) -> Any:
         state = self.state
-        state.keys[layer], state.values[layer], value = self.forms["kv"](
+        state.keys[layer], state.values[layer], value = self._form("kv")(
             self.weights["layers"][layer]["kv"],
             state.keys[layer],
             state.values[layer],
@@ -136,7 +137,7 @@ class _Machine:
     def _attn(self, layer: int, lane: Lane, request: int) -> Any:
         state = self.state
         reach = self.config.wiring.reaches[layer]
-        state.residual, value = self.forms["attn"](
+        state.residual, value = self._form("attn")(
             self.weights["layers"][layer]["attn"],
             state.residual,
             state.keys[layer],
@@ -150,21 +151,21 @@ class _Machine:
 
     def _mlp(self, layer: int, lane: Lane, request: int) -> Any:
         state = self.state
-        state.residual, value = self.forms["mlp"](
+        state.residual, value = self._form("mlp")(
             self.weights["layers"][layer]["mlp"], state.residual, lane, np.int32(layer)
         )
         return value
 
     def _unembed(self, layer: int, lane: Lane, request: int) -> Any:
         state = self.state
-        state.logits, value = self.forms["unembed"](self.weights["unembed"], state.logits, state.residual, lane)
+        state.logits, value = self._form("unembed")(self.weights["unembed"], state.logits, state.residual, lane)
         return value
 
     def _sample(self, layer: int, lane: Lane, request: int) -> Any:
         state = self.state
         scratch = state.layout.rows
         target = np.where(lane.row == scratch, scratch, lane.row + 1).astype(np.int32)
-        state.tokens, value = self.forms["sample"](
+        state.tokens, value = self._form("sample")(
             state.tokens,
             state.logits,
             lane,
@@ -174,10 +175,6 @@ class _Machine:
             np.int32(state.sampling.seed),
         )
         return value
-
-
-def _part(launch: Launch, cut: slice) -> Launch:
-    return Launch(launch.slot, launch.requests[cut], launch.positions[cut], launch.events[cut])
 
 
 def event_values(outputs: Iterable[Output]) -> Iterator[tuple[Slot, Int[np.ndarray, " events"], Any]]:

@@ -28,32 +28,37 @@ class Lane(NamedTuple):
     page: Int[Array | np.ndarray, " lanes"]
 
 
-@lru_cache(maxsize=16)
-def forms(config: ModelConfig, kernels: Kernels) -> dict[str, Callable[..., Any]]:
-    """The jitted form of every kind of slot, for one configuration and one set of kernels."""
-    options = dict(kernels.compiler_options)
-    made = _Forms(config, kernels)
-    changed = {"embed": (1,), "kv": (1, 2), "attn": (1,), "mlp": (1,), "unembed": (1,), "sample": (0,)}
-    return {
-        kind: jax.jit(getattr(made, kind), donate_argnums=cells, compiler_options=options)
-        for kind, cells in changed.items()
-    }
+# The cells that each form takes by donation, as places in its arguments.
+_CONSUMED = {"embed": (1,), "kv": (1, 2), "attn": (1,), "mlp": (1,), "unembed": (1,), "sample": (0,)}
+
+
+def form(config: ModelConfig, kernels: Kernels, kind: str) -> Callable[..., Any]:
+    """The jitted form of a kind of slot; kernels that share a function share its executables."""
+    return _form(config, kind, getattr(kernels, kind), kernels.compiler_options)
+
+
+@lru_cache(maxsize=256)
+def _form(
+    config: ModelConfig, kind: str, kernel: Callable[..., Any], options: tuple[tuple[str, str], ...]
+) -> Callable[..., Any]:
+    body = getattr(_Forms(config, kernel), kind)
+    return jax.jit(body, donate_argnums=_CONSUMED[kind], compiler_options=dict(options))
 
 
 class _Forms:
     """Reads, kernel, writes of each kind; ``residual`` comes in planes as ``State`` has it."""
 
-    def __init__(self, config: ModelConfig, kernels: Kernels) -> None:
-        self.config, self.kernels = config, kernels
+    def __init__(self, config: ModelConfig, kernel: Callable[..., Any]) -> None:
+        self.config, self.kernel = config, kernel
 
     def embed(self, weights: Any, residual: Array, tokens: Array, lane: Lane) -> tuple[Array, Array]:
-        value = self.kernels.embed(self.config, weights, _take(tokens, lane.row, self.config.vocab_size))
+        value = self.kernel(self.config, weights, _take(tokens, lane.row, self.config.vocab_size))
         if self.config.parallel_residual:
             residual = _put(residual, self._plane("mlp", -1), lane, jnp.zeros_like(value))
         return _put(residual, self._plane("attn", -1), lane, value), value
 
     def kv(self, weights: Any, keys: Array, values: Array, residual: Array, lane: Lane, layer: Array) -> Any:
-        k, v = self.kernels.kv(self.config, weights, self._stream_in(residual, lane, layer), lane.position)
+        k, v = self.kernel(self.config, weights, self._stream_in(residual, lane, layer), lane.position)
         column = lane.position % PAGE
         return (
             keys.at[lane.page, :, :, column].set(k, mode="drop"),
@@ -67,24 +72,24 @@ class _Forms:
     ) -> tuple[Array, Array]:  # fmt: skip
         pages = Pages(keys, values, table, window)
         x = self._stream_in(residual, lane, layer)
-        value = self.kernels.attn(self.config, weights, x, lane.position, pages)
+        value = self.kernel(self.config, weights, x, lane.position, pages)
         return _put(residual, self._plane("attn", layer), lane, value), value
 
     def mlp(self, weights: Any, residual: Array, lane: Lane, layer: Array) -> tuple[Array, Array]:
         parallel = self.config.parallel_residual
         x = self._stream_in(residual, lane, layer) if parallel else _take(residual[0], lane.row)
-        value = self.kernels.mlp(self.config, weights, x)
+        value = self.kernel(self.config, weights, x)
         return _put(residual, self._plane("mlp", layer), lane, value), value
 
     def unembed(self, weights: Any, logits: Array, residual: Array, lane: Lane) -> tuple[Array, Array]:
         x = self._stream_in(residual, lane, self.config.n_layers)
-        value = self.kernels.unembed(self.config, weights, x)
+        value = self.kernel(self.config, weights, x)
         return logits.at[lane.row].set(value, mode="drop"), value
 
     def sample(
         self, tokens: Array, logits: Array, lane: Lane, target: Array, given: Array, temperature: Array, seed: Array
     ) -> tuple[Array, Array]:
-        value = self.kernels.sample(self.config, _take(logits, lane.row), lane.position, given, temperature, seed)
+        value = self.kernel(self.config, _take(logits, lane.row), lane.position, given, temperature, seed)
         return tokens.at[target].set(value, mode="drop"), value
 
     def _stream_in(self, residual: Array, lane: Lane, layer: Array | int) -> Array:
@@ -100,7 +105,7 @@ class _Forms:
         return layer % 2 + (2 if kind == "mlp" else 0)
 
 
-def _take(cells: Array, rows: Int[Array, " lanes"], fill: float = jnp.nan) -> Array:
+def _take(cells: Array, rows: Int[Array | np.ndarray, " lanes"], fill: float = jnp.nan) -> Array:
     # Neither reads nor writes clamp an index that is off: a clamped one would hit a neighbour's cell.
     return cells.at[rows].get(mode="fill", fill_value=fill)
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Bool, Int
 
 from causalsim.events import Event, EventGraph, Slot
 from causalsim.foliations import Foliation
@@ -30,6 +30,10 @@ class Launch:
 
     def __len__(self) -> int:
         return len(self.positions)
+
+    def restricted(self, lanes: Bool[np.ndarray, " lanes"] | slice) -> Launch:
+        """The same launch with only some of its lanes."""
+        return Launch(self.slot, self.requests[lanes], self.positions[lanes], self.events[lanes])
 
     def __str__(self) -> str:
         layer = f" of layer {self.slot.layer}" if self.slot.kind in ("kv", "attn", "mlp", "block") else ""
@@ -62,6 +66,11 @@ class Program:
             times[launch.events] = number
         return times
 
+    def restricted(self, events: Int[np.ndarray, " events"]) -> Program:
+        """The same order of only some events, given by canonical index."""
+        launches = [launch.restricted(np.isin(launch.events, events)) for launch in self.launches]
+        return Program(self.graph, tuple(launch for launch in launches if len(launch)))
+
     def refines(self, foliation: Foliation) -> bool:
         """Whether every event runs once, and no event before one of an earlier slice.
 
@@ -83,20 +92,36 @@ def compile(foliation: Foliation) -> Program:
 
 def compile_unchecked(graph: EventGraph, times: Int[np.ndarray, " events"]) -> Program:
     """As ``compile``, for any times at all: what a check must be able to see fail."""
-    launches = _grouped(graph, np.asarray(times))
+    launches = _grouped(graph, np.arange(len(graph)), np.asarray(times), *graph.codes())
     return Program(graph, tuple(_around_blocks(graph, launches) if graph.granularity == "block" else launches))
 
 
-def _grouped(graph: EventGraph, times: Int[np.ndarray, " events"]) -> list[Launch]:
-    ranks, positions, requests = graph.codes()
+def compile_together(graph: EventGraph, events: Iterable[Event]) -> Program:
+    """A program of chosen events only, slot by slot up the column, as if all were of one slice."""
+    chosen = sorted(set(events), key=graph.index)
+    ranks = np.array([graph.requests[event.request].rank[Slot(event.kind, event.layer)] for event in chosen])
+    positions = np.array([event.position for event in chosen], np.int32)
+    requests = np.array([event.request for event in chosen], np.int32)
+    indices = np.array([graph.index(event) for event in chosen])
+    return Program(graph, tuple(_grouped(graph, indices, np.zeros_like(indices), ranks, positions, requests)))
+
+
+def _grouped(
+    graph: EventGraph,
+    events: Int[np.ndarray, " events"],
+    times: Int[np.ndarray, " events"],
+    ranks: Int[np.ndarray, " events"],
+    positions: Int[np.ndarray, " events"],
+    requests: Int[np.ndarray, " events"],
+) -> list[Launch]:
     reads_pages = np.array([slot.kind in ("attn", "block") for slot in graph.slots])
     apart = np.where(reads_pages[ranks], requests, 0)
     order = np.lexsort((positions, requests, apart, ranks, times))
     keys = np.stack([times[order], ranks[order], apart[order]])
     starts = np.flatnonzero((np.diff(keys, axis=1) != 0).any(axis=0)) + 1
     return [
-        Launch(graph.slots[ranks[events[0]]], requests[events], positions[events], events)
-        for events in np.split(order, starts)
+        Launch(graph.slots[ranks[part[0]]], requests[part], positions[part], events[part])
+        for part in np.split(order, starts)
     ]
 
 

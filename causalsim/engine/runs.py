@@ -22,7 +22,7 @@ from causalsim.events import EventGraph
 from causalsim.foliations import Foliation, chunked, layer_major
 from causalsim.kernels import CERTIFIED, Kernels
 
-Logits = Float[np.ndarray, "position vocabulary"]
+Logits = Float[np.ndarray, "_position vocabulary"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,8 +102,7 @@ def run(
     """
     ids = encode_texts(model, tokens)
     chosen = _checked_foliation(model, foliation, tuple(map(len, ids)))
-    sampling = Sampling(_given(chosen.graph, ids))
-    return _run(model, chosen, ids, sampling, is_several(tokens), record, kernels)
+    return _run(model, chosen, ids, teacher_forced(chosen.graph, ids), is_several(tokens), record, kernels)
 
 
 def generate(
@@ -175,12 +174,13 @@ def _checked_foliation(model: Model, foliation: Foliation | None, lengths: tuple
     return foliation
 
 
-def _given(graph: EventGraph, ids: tuple[Ids, ...]) -> Int[np.ndarray, " rows"]:
+def teacher_forced(graph: EventGraph, ids: tuple[Ids, ...]) -> Sampling:
+    """Sampling that returns the ids of given texts."""
     layout = Layout(graph.lengths)
     given = np.full(layout.rows + 1, -1, np.int32)
     for first, tokens in zip(layout.first_rows(), ids, strict=True):
         given[first : first + len(tokens)] = tokens
-    return given
+    return Sampling(given)
 
 
 def _check_sampling(n: int, temperature: float, seed: int) -> None:

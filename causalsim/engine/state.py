@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
@@ -104,18 +105,16 @@ class State:
 
     def copy(self) -> State:
         """A state of its own arrays."""
-        return replace(
-            self,
-            tokens=jnp.copy(self.tokens),
-            residual=jnp.copy(self.residual),
-            keys=[jnp.copy(cells) for cells in self.keys],
-            values=[jnp.copy(cells) for cells in self.values],
-            logits=jnp.copy(self.logits),
-        )
+        return replace(self, **_copied(self.cells()))
 
     def cells(self) -> dict[str, Any]:
         """The mutable arrays by name, for whoever compares or poisons them."""
         return {name: getattr(self, name) for name in ("tokens", "residual", "keys", "values", "logits")}
+
+
+@jax.jit
+def _copied(cells: dict[str, Any]) -> dict[str, Any]:
+    return jax.tree.map(jnp.copy, cells)
 
 
 def _prompt_ids(

@@ -13,10 +13,10 @@ from causalsim.errors import InputError
 if TYPE_CHECKING:
     from causalsim.engine.model import Model
 
-Text = str | Sequence[int] | Int[np.ndarray, " position"]
+# The underscore: requests that stand together have lengths of their own.
+Ids = Int[np.ndarray, " _position"]
+Text = str | Sequence[int] | Ids
 Texts = Text | Sequence[Text]
-
-Ids = Int[np.ndarray, " position"]
 
 
 def encode_texts(model: Model, tokens: Texts) -> tuple[Ids, ...]:

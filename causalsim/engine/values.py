@@ -15,7 +15,7 @@ from causalsim.events import Event, EventGraph, Slot
 from causalsim.kernels.elementwise import rotary_table
 from causalsim.models import ModelConfig
 
-Value = np.ndarray | tuple[np.ndarray, np.ndarray]
+Value = np.ndarray | np.generic | tuple[np.ndarray, np.ndarray]
 
 _HOOK = re.compile(r"blocks\.(\d+)\.(.+)")
 

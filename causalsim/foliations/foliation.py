@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Int, Integer
 
 from causalsim.errors import CausalityError, InputError
 from causalsim.events import Edge, Event, EventGraph
@@ -16,7 +16,7 @@ from causalsim.events.lines import first_violation, latest_predecessors
 
 FORMAT = "causalsim.foliation/1"
 
-Times = Int[np.ndarray, " events"]
+Times = Integer[np.ndarray, " events"]
 
 
 class Foliation:

@@ -68,7 +68,8 @@ def _augment(
         crossed[-1] = bit.bit_length() - 1
         owner = left_of[crossed[-1]]
         if owner < 0:
-            return _flip(path, crossed, right_of, left_of)
+            _flip(path, crossed, right_of, left_of)
+            return
         if depth + 1 < len(rights):
             path.append(owner)
             crossed.append(-1)

@@ -110,10 +110,10 @@ def _interleave(orders: list[list[int]], rank: int) -> list[int]:
         for k, size in enumerate(left):
             share = merges * size // total
             if rank < share:
+                merged.append(orders[k][-size])
+                merges, left[k] = share, size - 1
                 break
             rank -= share
-        merged.append(orders[k][-left[k]])
-        merges, left[k] = share, left[k] - 1
     return merged
 
 

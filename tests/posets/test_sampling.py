@@ -4,6 +4,7 @@ import pickle
 from collections import Counter
 from collections.abc import Callable
 from math import comb
+from typing import cast
 
 import numpy as np
 import pytest
@@ -147,9 +148,11 @@ def test_a_rank_outside_the_count_is_refused(rank: int) -> None:
         UniformSampler(blocks(2, 2)).unrank(rank)
 
 
-def test_ranks_may_come_from_numpy() -> None:
+def test_ranks_are_integers_of_any_kind_and_nothing_else() -> None:
     sampler = UniformSampler(disjoint(blocks(4, 4), blocks(4, 4)))
-    assert sampler.unrank(np.int64(2**62)) == sampler.unrank(2**62)
+    assert sampler.unrank(cast(int, np.int64(2**62))) == sampler.unrank(2**62)
+    with pytest.raises(TypeError):
+        sampler.unrank(2.0**62)  # type: ignore[arg-type]
 
 
 def test_a_sampler_crosses_processes() -> None:

@@ -1,0 +1,77 @@
+"""Cells: which places of a state an event writes, for whoever must poison or compare them one by one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, Literal, NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+
+from causalsim.engine.state import State
+from causalsim.events import Event
+from causalsim.kernels import PAGE
+
+
+class Cell(NamedTuple):
+    """One place that is written as a whole: ``index`` is (row), (plane, row) or (layer, page, column)."""
+
+    array: Literal["tokens", "residual", "kv", "logits"]
+    index: tuple[int, ...]
+
+
+def cells_written(state: State, event: Event) -> tuple[Cell, ...]:
+    """The cells that an event of a sublayer graph leaves its value in."""
+    row = int(state.layout.first_rows()[event.request]) + event.position
+    if event.kind == "kv":
+        page = int(state.layout.first_pages()[event.request]) + event.position // PAGE
+        return (Cell("kv", (event.layer, page, event.position % PAGE)),)
+    if event.kind == "unembed":
+        return (Cell("logits", (row,)),)
+    if event.kind == "sample":
+        return (Cell("tokens", (row + 1,)),)
+    return tuple(Cell("residual", (plane, row)) for plane in _planes(state, event))
+
+
+def _planes(state: State, event: Event) -> tuple[int, ...]:
+    if not state.model.config.parallel_residual:
+        return (0,)
+    parity = event.layer % 2
+    return {"embed": (parity, 2 + parity), "attn": (parity,), "mlp": (2 + parity,)}[event.kind]
+
+
+def poisoned(state: State, cells: Iterable[Cell]) -> State:
+    """A copy of a state with some cells as if never written."""
+    copy = state.copy()
+    for cell in cells:
+        _write(copy, cell, jnp.nan, state.model.config.vocab_size)
+    return copy
+
+
+def _write(state: State, cell: Cell, number: float, token: int) -> None:
+    if cell.array == "kv":
+        layer, page, column = cell.index
+        state.keys[layer] = state.keys[layer].at[page, :, :, column].set(number)
+        state.values[layer] = state.values[layer].at[page, :, column, :].set(number)
+    elif cell.array == "tokens":
+        state.tokens = state.tokens.at[cell.index].set(token)
+    else:
+        setattr(state, cell.array, getattr(state, cell.array).at[cell.index].set(number))
+
+
+def littered(state: State, rng: np.random.Generator) -> State:
+    """A copy of a fresh state with finite litter in place of poison, prompts kept.
+
+    On it a read of what nobody wrote goes unnoticed, until that cell is poisoned.
+    """
+
+    def litter(cells: Any) -> Any:
+        return jnp.asarray(rng.standard_normal(cells.shape, dtype=np.float32))
+
+    tokens, vocabulary = np.array(state.tokens), state.model.config.vocab_size
+    unknown = tokens == vocabulary
+    tokens[unknown] = rng.integers(vocabulary, size=int(unknown.sum()))
+    copy = state.copy()
+    copy.tokens, copy.residual, copy.logits = jnp.asarray(tokens), litter(state.residual), litter(state.logits)
+    copy.keys, copy.values = list(map(litter, state.keys)), list(map(litter, state.values))
+    return copy

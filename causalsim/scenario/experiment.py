@@ -1,0 +1,157 @@
+"""A scenario made ready: its model, graph, orders and routes, all checked before anything runs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from causalsim.errors import CausalityError, InputError, ScenarioError
+from causalsim.events import Event, EventGraph, Wiring, parse_event
+from causalsim.foliations import Foliation
+from causalsim.models import ModelConfig
+from causalsim.scenario.families import build
+from causalsim.scenario.problems import at, located, nearest
+from causalsim.scenario.schema import FoliationTable, ModelTable, RouteTable, Scenario
+
+if TYPE_CHECKING:
+    from causalsim.engine import Model
+
+Ids = tuple[Any, ...]
+
+# More routes than this make no picture that an eye could follow.
+DRAWN_ROUTES = 100
+
+
+@dataclass(frozen=True)
+class Order:
+    """What became of a ``[[foliation]]``: the foliation, or the refusal of its family."""
+
+    table: FoliationTable
+    foliation: Foliation | None = None
+    refusal: CausalityError | None = None
+
+    @property
+    def name(self) -> str:
+        return self.table.title
+
+
+@dataclass(frozen=True)
+class Passage:
+    """What became of a ``[[route]]``: its ends and the number of routes between them."""
+
+    table: RouteTable
+    source: Event
+    target: Event
+    count: int
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """A scenario with all that it names; ``model`` is ``None`` and ``ids`` empty for a wiring alone."""
+
+    scenario: Scenario
+    graph: EventGraph
+    orders: tuple[Order, ...]
+    passages: tuple[Passage, ...]
+    model: Model | None
+    ids: Ids
+
+    @property
+    def runnable(self) -> tuple[Order, ...]:
+        """The orders that are to run."""
+        return tuple(order for order in self.orders if order.table.expect == "runs")
+
+
+def prepare(scenario: Scenario) -> Experiment:
+    """Load, build and check all that a scenario names; ``ScenarioError`` carries the key that is wrong."""
+    with at("model"):
+        source = _source(scenario.model)
+    model = None if isinstance(source, Wiring) else source
+    ids = () if model is None else _ids(model, scenario)
+    with at("generate" if scenario.generate else "granularity"):
+        graph = _graph(scenario, source if isinstance(source, Wiring) else source.config, ids)
+    orders = tuple(_order(graph, f"foliation[{n}]", table) for n, table in enumerate(scenario.foliation, 1))
+    passages = tuple(_passage(graph, f"route[{n}]", table) for n, table in enumerate(scenario.route, 1))
+    return Experiment(scenario, graph, orders, passages, model, ids)
+
+
+def _source(table: ModelTable) -> Model | Wiring:
+    if table.layers is not None:
+        return Wiring(table.layers, windows=_windows(table), parallel_residual=table.parallel_residual)
+    # JAX is imported only for scenarios that run something.
+    from causalsim import engine
+
+    return engine.load(table.name) if table.name else engine.random_model(_sizes(table.random or {}), table.seed)
+
+
+def _windows(table: ModelTable) -> int | list[int | None] | None:
+    def plain(window: int | str | None) -> int | None:
+        return window if isinstance(window, int) else None
+
+    return [plain(w) for w in table.windows] if isinstance(table.windows, list) else plain(table.windows)
+
+
+def _sizes(given: dict[str, Any]) -> ModelConfig:
+    known = list(ModelConfig.__dataclass_fields__)
+    for key in given:
+        if key not in known:
+            raise ScenarioError("a configuration has no such field", key=f"random.{key}", cure=nearest(key, known))
+    with at("random"):
+        return ModelConfig.from_dict(given)
+
+
+def _ids(model: Model, scenario: Scenario) -> Ids:
+    from causalsim.engine.tokens import check_length, encode_texts
+
+    ids = []
+    for number, text in enumerate(scenario.texts or (), 1):
+        with at(f"texts[{number}]"):
+            ids += encode_texts(model, text)
+    if scenario.generate:
+        with at("generate.tokens"):
+            for number, prompt in enumerate(ids):
+                check_length(model, number, len(prompt) + scenario.generate.tokens)
+    return tuple(ids)
+
+
+def _graph(scenario: Scenario, source: Wiring | ModelConfig, ids: Ids) -> EventGraph:
+    prompts = [len(text) for text in ids] or list(scenario.lengths or ())
+    behind = scenario.generate.tokens if scenario.generate else 0
+    lengths = [prompt + behind for prompt in prompts]
+    return EventGraph(source, lengths, prompt=prompts, granularity=scenario.granularity)
+
+
+def _order(graph: EventGraph, key: str, table: FoliationTable) -> Order:
+    try:
+        with at(key):
+            return Order(table, build(graph, table.family, table.arguments))
+    except ScenarioError as error:
+        cause = error.__cause__
+        if not isinstance(cause, CausalityError):
+            raise
+        if table.expect == "refused":
+            return Order(table, refusal=cause)
+        cure = f'{cause.cure} Or say expect = "refused", if the refusal is the point.'
+        raise located(cause, key, cure) from cause
+
+
+def _passage(graph: EventGraph, key: str, table: RouteTable) -> Passage:
+    source = _event(graph, f"{key}.from", table.source)
+    target = _event(graph, f"{key}.to", table.target)
+    with at(key):
+        count = graph.count_routes(source, target)
+        if table.draw and count > DRAWN_ROUTES:
+            raise InputError(
+                "pictures of routes are for the eye",
+                got=f"{count:,} routes to draw",
+                expected=f"at most {DRAWN_ROUTES}",
+                cure="Leave draw out, or take events that lie nearer.",
+            )
+    return Passage(table, source, target, count)
+
+
+def _event(graph: EventGraph, key: str, text: str) -> Event:
+    with at(key):
+        event = parse_event(text, graph.wiring.n_layers)
+        graph.check(event)
+    return event

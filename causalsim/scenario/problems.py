@@ -1,0 +1,76 @@
+"""What is said about a file that is not a scenario: the key, what was got, and what is near it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from difflib import get_close_matches
+from typing import TYPE_CHECKING, Any
+
+from causalsim.errors import CausalsimError, ScenarioError
+
+if TYPE_CHECKING:
+    from pydantic import ValidationError
+    from pydantic_core import ErrorDetails
+
+REFUSED = "refused"
+
+
+def nearest(word: object, known: Iterable[str]) -> str | None:
+    """A question that names the known word nearest to a misspelt one, if any is near.
+
+    >>> nearest("velocty", ["size", "velocity"])
+    "Did you mean 'velocity'?"
+    """
+    found = get_close_matches(str(word), list(known), n=1, cutoff=0.5)
+    return f"Did you mean {found[0]!r}?" if found else None
+
+
+@contextmanager
+def at(key: str) -> Iterator[None]:
+    """Whatever is refused inside is refused as what the file says at ``key``."""
+    try:
+        yield
+    except CausalsimError as error:
+        inner = getattr(error, "key", None)
+        raise located(error, f"{key}.{inner}" if inner else key) from error
+
+
+def located(error: CausalsimError, key: str, cure: str | None = None) -> ScenarioError:
+    """An error as one of the file, with the key at which it lies."""
+    rule = error.rule.removeprefix(f"{getattr(error, 'key', None)}: ")
+    return ScenarioError(
+        f"{key}: {rule}", key=key, got=error.got, expected=error.expected, cure=cure or error.cure
+    )
+
+
+def first_problem(error: ValidationError, data: object) -> ScenarioError:
+    """What pydantic found first, in the words of every other error."""
+    problems = error.errors(include_url=False)
+    problem = next((p for p in problems if p["type"] == REFUSED), problems[0])
+    key = _key(problem, data)
+    if problem["type"] == REFUSED:
+        context = problem["ctx"]
+        key = ".".join(filter(None, [key, context.get("key")]))
+        clauses = {name: context[name] for name in ("got", "expected", "cure") if context.get(name)}
+        return ScenarioError(f"{key}: {context['rule']}" if key else context["rule"], key=key, **clauses)
+    if problem["type"] == "missing":
+        return ScenarioError(f"{key}: a scenario needs this key", key=key, got="none", cure=f"Give {key}.")
+    expected = problem["msg"].removeprefix("Input should be ")
+    return ScenarioError(
+        f"{key}: a value of the right kind", key=key, got=repr(problem["input"]), expected=expected
+    )
+
+
+def _key(problem: ErrorDetails, data: Any) -> str:
+    """Where a problem lies, with tables of a list counted from 1.
+
+    pydantic puts the branches of unions among the keys: what leads nowhere in the data is one.
+    """
+    written = ""
+    for part in problem["loc"]:
+        if isinstance(part, int) and isinstance(data, Sequence) and part < len(data):
+            written, data = f"{written}[{part + 1}]", data[part]
+        elif isinstance(data, dict) and (part in data or problem["type"] == "missing"):
+            written, data = f"{written}.{part}" if written else str(part), data.get(part)
+    return written

@@ -1,0 +1,51 @@
+"""From a TOML file to a scenario, or to one clear message about what it cannot say."""
+
+from __future__ import annotations
+
+import tomllib
+from os import PathLike
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from causalsim.errors import ScenarioError
+from causalsim.scenario.problems import first_problem, nearest
+from causalsim.scenario.schema import Scenario
+
+
+def load(path: str | PathLike[str]) -> Scenario:
+    """Read a scenario file; ``ScenarioError`` says which key is wrong and what is near it."""
+    return parse(_text(Path(path)), str(path))
+
+
+def parse(text: str, name: str = "the scenario") -> Scenario:
+    """A scenario from the text of a file; ``name`` is what messages call it."""
+    try:
+        data = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ScenarioError(
+            "a scenario is a TOML file", got=f"{name}, which is none: {error}", cure="See scenarios/ for examples."
+        ) from None
+    try:
+        return Scenario.model_validate(data)
+    except ValidationError as error:
+        raise first_problem(error, data) from None
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError:
+        raise ScenarioError("a scenario is a text in UTF-8", got=str(path)) from None
+    except OSError as error:
+        raise ScenarioError(
+            "a scenario is a file that can be read",
+            got=f"{path}: {error.strerror}",
+            cure=_beside(path) or "causalsim run takes the path of a .toml file.",
+        ) from None
+
+
+def _beside(path: Path) -> str | None:
+    """The scenario of a similar name in the same folder."""
+    found = sorted(str(file) for file in path.parent.glob("*.toml"))
+    return nearest(str(path), found)

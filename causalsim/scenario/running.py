@@ -1,0 +1,177 @@
+"""Running a scenario: every order, every question, every expectation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from itertools import repeat
+from time import perf_counter
+from typing import TYPE_CHECKING, Any
+
+from causalsim.events import EventGraph
+from causalsim.foliations import Foliation, peak_during
+from causalsim.scenario.experiment import Experiment, Order, Passage, prepare
+from causalsim.scenario.outcome import Check, OrderRow, Outcome, RouteRow
+from causalsim.scenario.schema import Scenario
+
+if TYPE_CHECKING:
+    from causalsim.engine import Model, Run
+    from causalsim.verification import Report
+
+Watch = Callable[[str, int, int], None]
+
+
+def silent(stage: str, done: int, total: int) -> None:
+    """Tell nobody how far the work is."""
+
+
+def run(scenario: Scenario | Experiment, watch: Watch = silent) -> Outcome:
+    """Answer what a scenario asks; ``watch(stage, done, total)`` is told how far it is.
+
+    Raises ``ScenarioError``, before anything runs, for what the graph or the model excludes.
+    """
+    ready = scenario if isinstance(scenario, Experiment) else prepare(scenario)
+    runs = _Runs(ready)
+    rows = tuple(runs.rows(watch))
+    report = runs.report(watch)
+    checks = [*_refusals(ready), *_counts(ready), *runs.checks(watch), *_verdicts(report)]
+    return Outcome(
+        title=ready.scenario.title,
+        about=ready.scenario.about.strip(),
+        graph=describe(ready.graph),
+        orders=rows,
+        routes=tuple(RouteRow(str(p.source), str(p.target), p.count) for p in ready.passages),
+        continuations=runs.continuations(),
+        checks=tuple(checks),
+        report=report,
+    )
+
+
+def describe(graph: EventGraph) -> str:
+    """A graph in words."""
+    texts = f"{len(graph.lengths)} texts of {', '.join(map(str, graph.lengths))}"
+    length = f"{graph.lengths[0]}" if len(graph.lengths) == 1 else texts
+    waiting = sum(graph.lengths) - sum(graph.prompts)
+    return (
+        f"{graph.wiring.n_layers} layers, {length} positions"
+        + (f" ({waiting} of them generated)" if waiting else "")
+        + f": {len(graph):,} events, {graph.count_edges():,} edges, longest chain {graph.depth:,}"
+    )
+
+
+class _Runs:
+    """The runs of an experiment, with what is asked about their bits."""
+
+    def __init__(self, ready: Experiment) -> None:
+        self.ready, self.expect = ready, ready.scenario.expect
+        self.done: dict[str, Run] = {}
+
+    def rows(self, watch: Watch) -> Iterator[OrderRow]:
+        orders = self.ready.runnable
+        for number, order in enumerate(orders):
+            watch("orders", number, len(orders))
+            yield self._row(order)
+
+    def _row(self, order: Order) -> OrderRow:
+        foliation = _built(order)
+        if self.ready.model is None:
+            return OrderRow(order.name, foliation.depth, foliation.width)
+        seconds, result = timed(lambda: self._run(self.ready.ids, foliation))
+        self.done[order.name] = result
+        peak = peak_during(foliation, self.ready.model.config.footprint())
+        return OrderRow(order.name, foliation.depth, foliation.width, peak, seconds, result.digest)
+
+    def _run(self, texts: tuple[Any, ...], foliation: Foliation | None = None) -> Run:
+        from causalsim import engine, kernels
+
+        table, model = self.ready.scenario.generate, self._model()
+        chosen = kernels.STOCK if self.ready.scenario.model.kernels == "stock" else kernels.CERTIFIED
+        if table is None:
+            return engine.run(model, texts, foliation, kernels=chosen)
+        sampling = {"temperature": table.temperature, "seed": table.seed}
+        return engine.generate(model, texts, table.tokens, foliation, **sampling, kernels=chosen)
+
+    def _model(self) -> Model:
+        assert self.ready.model is not None
+        return self.ready.model
+
+    def checks(self, watch: Watch) -> Iterator[Check]:
+        if self.done:
+            astray = [name for name, run in self.done.items() if not run.program.refines(run.foliation)]
+            found = f"not: {', '.join(astray)}" if astray else f"{len(self.done)} of {len(self.done)}"
+            yield Check("the order that ran is the order asked for", not astray, found)
+        if self.expect.same_bits is not None:
+            yield self._same_bits(self.expect.same_bits)
+        if self.expect.alone is not None:
+            yield self._alone(self.expect.alone, watch)
+
+    def _same_bits(self, expected: bool) -> Check:
+        digests = {run.digest for run in self.done.values()}
+        found = f"{len(digests)} digest{'s' * (len(digests) > 1)} from {len(self.done)} orders"
+        name = "every order gives the same bits" if expected else "the order changes the bits"
+        return Check(name, (len(digests) == 1) is expected, found)
+
+    def _alone(self, expected: bool, watch: Watch) -> Check:
+        alone = []
+        for number, text in enumerate(self.ready.ids):
+            watch("each text alone", number, len(self.ready.ids))
+            alone.append(self._run((text,)).digest)
+        crowds = [run.digests for run in self.done.values()]
+        same = sum(crowd == tuple(alone) for crowd in crowds)
+        name = "each text alone has the bits that it has among the others"
+        found = f"in {same} of {len(crowds)} orders, for {len(alone)} texts"
+        return Check(name if expected else f"not: {name}", (same == len(crowds)) is expected, found)
+
+    def report(self, watch: Watch) -> Report | None:
+        from causalsim import kernels
+
+        wanted = self.expect.verify
+        if wanted is None:
+            return None
+        from causalsim.verification import verify
+
+        chosen = kernels.STOCK if self.ready.scenario.model.kernels == "stock" else kernels.CERTIFIED
+        return verify(
+            self._model(), self.ready.ids, orders=wanted.orders, seed=wanted.seed, kernels=chosen, progress=watch
+        )
+
+    def continuations(self) -> tuple[str, ...]:
+        """What was generated behind each prompt, by the first order: the others have the same bits or fail."""
+        if self.ready.scenario.generate is None or not self.done or self._model().tokenizer is None:
+            return ()
+        first = next(iter(self.done.values()))
+        behind = zip(first.tokens, self.ready.graph.prompts, strict=True)
+        return tuple(self._model().decode(ids[prompt:].tolist()) for ids, prompt in behind)
+
+
+def timed(work: Callable[[], Run]) -> tuple[float, Run]:
+    """Seconds and result of a run, after a first one in which it may have been compiled."""
+    for _ in repeat(None, 2):
+        start = perf_counter()
+        result = work()
+    return perf_counter() - start, result
+
+
+def _refusals(ready: Experiment) -> Iterator[Check]:
+    for order in ready.orders:
+        if order.table.expect == "refused":
+            edge = None if order.refusal is None else str(order.refusal.edge)
+            named = edge is not None and order.table.edge in (None, edge, edge.split(" [")[0])
+            words = f"{order.name}: refused" + (f", naming {order.table.edge}" if order.table.edge else "")
+            yield Check(words, named, f"{edge} runs backwards" if edge else "nothing refused it")
+
+
+def _counts(ready: Experiment) -> Iterator[Check]:
+    for passage in ready.passages:
+        if passage.table.count is not None:
+            words = f"{passage.table.count:,} routes from {passage.source} to {passage.target}"
+            yield Check(words, passage.count == passage.table.count, f"{passage.count:,}")
+
+
+def _verdicts(report: Report | None) -> Iterator[Check]:
+    for verdict in () if report is None else report.verdicts:
+        yield Check(verdict.name, verdict.holds, verdict.witness or verdict.method)
+
+
+def _built(order: Order) -> Foliation:
+    assert order.foliation is not None
+    return order.foliation

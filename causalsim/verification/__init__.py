@@ -1,0 +1,17 @@
+"""Proof that order does not matter: verdicts with their coverage, and the faults that they must see."""
+
+from causalsim.verification.comparison import Departure, first_departure, same_bits, ulps_apart
+from causalsim.verification.report import Control, Report, Verdict
+from causalsim.verification.verify import environment, verify
+
+__all__ = [
+    "Control",
+    "Departure",
+    "Report",
+    "Verdict",
+    "environment",
+    "first_departure",
+    "same_bits",
+    "ulps_apart",
+    "verify",
+]

@@ -1,0 +1,84 @@
+"""Faults to plant: kernels and programs that break what is claimed, so that checks can be seen to fail."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+
+from causalsim.engine import Program, compile_unchecked
+from causalsim.events import Edge, EventGraph
+from causalsim.kernels import Kernels
+
+
+def with_lane_count(kernels: Kernels) -> Kernels:
+    """An MLP whose last bits depend on how many lanes its launch has."""
+
+    def mlp(config: Any, weights: Any, x: Any) -> Any:
+        return kernels.mlp(config, weights, x) * jnp.float32(1 + len(x) * 2.0**-20)
+
+    return replace(kernels, name="an MLP that depends on the number of lanes", mlp=mlp)
+
+
+def with_neighbour(kernels: Kernels) -> Kernels:
+    """An MLP into which a little of the next lane leaks."""
+
+    def mlp(config: Any, weights: Any, x: Any) -> Any:
+        value = kernels.mlp(config, weights, x)
+        return value + jnp.float32(2.0**-20) * jnp.roll(value, 1, axis=0)
+
+    return replace(kernels, name="an MLP that reads the lane beside it", mlp=mlp)
+
+
+def seeing_too_far(kernels: Kernels) -> Kernels:
+    """An attention whose mask lets the next position through."""
+    return replace(kernels, name="an attention that sees one position too far", attn=_shifted(kernels, 1))
+
+
+def overlooking(kernels: Kernels) -> Kernels:
+    """An attention whose mask hides its own position."""
+    return replace(kernels, name="an attention that overlooks its own position", attn=_shifted(kernels, -1))
+
+
+def _shifted(kernels: Kernels, by: int) -> Callable[..., Any]:
+    def attn(config: Any, weights: Any, x: Any, positions: Any, pages: Any) -> Any:
+        return kernels.attn(config, weights, x, positions + by, pages)
+
+    return attn
+
+
+def one_edge_inverted(graph: EventGraph, edge: Edge) -> Program:
+    """A program in which one cover runs backwards and every other edge is respected.
+
+    Since nothing lies between the two events, the target can go right before its source, after
+    all else that it waits for.
+    """
+    past = np.zeros(len(graph), bool)
+    past[[graph.index(event) for event in graph.past(edge.target)]] = True
+    source, target = graph.index(edge.source), graph.index(edge.target)
+    past[[source, target]] = False
+    rest = ~past
+    rest[[source, target]] = False
+    order = np.concatenate([np.flatnonzero(past), [target, source], np.flatnonzero(rest)])
+    times = np.empty(len(graph), np.int64)
+    times[order] = np.arange(len(graph))
+    return compile_unchecked(graph, times)
+
+
+def covers_to_invert(graph: EventGraph, rng: np.random.Generator) -> Iterator[Edge]:
+    """One random cover of every stream that the graph has."""
+    waiting = {rule.stream for rule in graph.rules}
+    for index in rng.permutation(len(graph)):
+        event = graph[int(index)]
+        for edge in graph.edges_into(event):
+            if edge.stream in waiting and _is_cover(graph, edge):
+                waiting.discard(edge.stream)
+                yield edge
+
+
+def _is_cover(graph: EventGraph, edge: Edge) -> bool:
+    others = (event for event in graph.predecessors(edge.target) if event != edge.source)
+    return not any(graph.precedes(edge.source, other) for other in others)

@@ -1,0 +1,142 @@
+"""Causal invariance: what events are seen to read, against what the graph declares.
+
+An event is run on memory in which its past has run and all else is litter. Then one cell at
+a time is poisoned and the event is run again: the cells that change its bits are the cells
+that it reads, and the events that wrote them last are its recorded predecessors.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from causalsim.engine import State, event_values, execute, step
+from causalsim.engine.cells import Cell, cells_written, littered, poisoned
+from causalsim.events import Event
+from causalsim.kernels import Kernels
+from causalsim.verification.comparison import same_bits
+from causalsim.verification.faults import overlooking, seeing_too_far
+from causalsim.verification.progress import Progress, silent
+from causalsim.verification.report import Control, Verdict
+from causalsim.verification.subject import Subject
+
+
+@dataclass(frozen=True)
+class Reads:
+    """What one event was seen to read: ``events`` of its past, and cells that nobody before it wrote."""
+
+    event: Event
+    events: frozenset[Event]
+    unwritten: frozenset[Event]
+    same_value: bool
+
+
+class Recorder:
+    """Records the reads of events of one subject, made by its kernels or by substitutes."""
+
+    def __init__(self, subject: Subject, seed: int, kernels: Kernels | None = None) -> None:
+        self.subject, self.seed, self.kernels = subject, seed, kernels or subject.kernels
+
+    @cached_property
+    def owners(self) -> dict[Cell, Event]:
+        """Some event for every cell of the graph: the first in canonical order that writes it."""
+        owners: dict[Cell, Event] = {}
+        for event in self.subject.graph:
+            for cell in cells_written(self._blank, event):
+                owners.setdefault(cell, event)
+        return owners
+
+    @cached_property
+    def _blank(self) -> State:
+        return self.subject.fresh()
+
+    def reads(self, event: Event) -> Reads:
+        """Poison one cell after another and see which change the event's bits."""
+        before, writers = self._after_past(event)
+        undisturbed = self._value(before, event)
+        read = [
+            cell
+            for cell in self.owners
+            if not same_bits(undisturbed, self._value(poisoned(before, [cell]), event, keep=False))
+        ]
+        return Reads(
+            event,
+            frozenset(writers[cell] for cell in read if cell in writers),
+            frozenset(self.owners[cell] for cell in read if cell not in writers),
+            same_bits(undisturbed, self.subject.reference[event]),
+        )
+
+    def _after_past(self, event: Event) -> tuple[State, dict[Cell, Event]]:
+        graph = self.subject.graph
+        past = sorted(graph.index(other) for other in graph.past(event))
+        program = self.subject.program.restricted(np.array(past, np.int64))
+        state = littered(self._blank, np.random.default_rng(self.seed))
+        after, _ = execute(program, state, self.subject.kernels)
+        return after, {cell: graph[index] for index in past for cell in cells_written(after, graph[index])}
+
+    def _value(self, state: State, event: Event, keep: bool = True) -> object:
+        _, outputs = step(state.copy() if keep else state, [event], self.kernels)
+        (_, _, rows), = event_values(outputs)  # fmt: skip
+        return tuple(part[0] for part in rows) if isinstance(rows, tuple) else rows[0]
+
+
+def fault_in(recorder: Recorder, events: Iterable[Event], progress: Progress = silent, total: int = 0) -> str | None:
+    """The first way in which recorded reads differ from the declared ones, in words."""
+    for done, event in enumerate(events, 1):
+        if (fault := _difference(recorder, recorder.reads(event))) is not None:
+            return fault
+        progress("reads", done, total)
+    return None
+
+
+def _difference(recorder: Recorder, reads: Reads) -> str | None:
+    declared = set(recorder.subject.graph.predecessors(reads.event))
+    findings = {
+        "read the cell of {}, which is not in its past": reads.unwritten,
+        "read {} without a declared edge": reads.events - declared,
+        "did not read {} although an edge is declared": declared - reads.events,
+    }
+    for words, found in findings.items():
+        if found:
+            return f"{reads.event} {words.format(min(found, key=recorder.subject.graph.index))}"
+    return None if reads.same_value else f"{reads.event} has other bits when only its past has run"
+
+
+def causal_invariance(subject: Subject, sample: int, seed: int, progress: Progress) -> Verdict:
+    """Record what a sample of events reads and compare it with the declared edges."""
+    recorder = Recorder(subject, seed)
+    chosen = choose_events(subject, sample, seed)
+    cells = len(recorder.owners)
+    return Verdict(
+        name="causal invariance",
+        method="recorded",
+        coverage=f"What {len(chosen)} of {len(subject.graph):,} events read, found by poisoning each of "
+        f"{cells:,} cells in turn, is what the graph declares.",
+        excludes=("events not sampled", "reads that leave the bits as they are"),
+        controls=tuple(_control(subject, fault(subject.kernels), seed) for fault in (seeing_too_far, overlooking)),
+        witness=fault_in(recorder, chosen, progress, len(chosen)),
+    )
+
+
+def choose_events(subject: Subject, sample: int, seed: int) -> list[Event]:
+    """So many different events, going round the slots so that every kind and layer has its share."""
+    rng, chosen = np.random.default_rng(seed), dict.fromkeys([])
+    graph = subject.graph
+    shuffled = [graph[int(index)] for index in rng.permutation(len(graph))]
+    by_slot: dict[tuple[str, int], list[Event]] = {}
+    for event in shuffled:
+        by_slot.setdefault((event.kind, event.layer), []).append(event)
+    while len(chosen) < min(sample, len(graph)):
+        for waiting in by_slot.values():
+            if waiting and len(chosen) < sample:
+                chosen[waiting.pop()] = None
+    return sorted(chosen, key=graph.index)
+
+
+def _control(subject: Subject, kernels: Kernels, seed: int) -> Control:
+    middle = subject.graph.lengths[0] // 2
+    found = fault_in(Recorder(subject, seed, kernels), [Event("attn", 0, middle)])
+    return Control(kernels.name, found is not None, found or "")

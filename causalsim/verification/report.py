@@ -1,0 +1,99 @@
+"""What a verification found: three verdicts, each with its coverage and the controls that had to fail."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+
+@dataclass(frozen=True)
+class Control:
+    """A fault planted on purpose, and whether the check saw it; a check that cannot fail shows nothing."""
+
+    name: str
+    caught: bool
+    witness: str
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """One claim: what was found, by which argument, over what, and what that does not cover.
+
+    ``holds`` only if the claim was not refuted and every negative control was caught.
+    """
+
+    name: str
+    method: str
+    coverage: str
+    excludes: tuple[str, ...]
+    controls: tuple[Control, ...]
+    witness: str | None = None
+
+    @property
+    def holds(self) -> bool:
+        return self.witness is None and bool(self.controls) and all(control.caught for control in self.controls)
+
+
+@dataclass(frozen=True)
+class Report:
+    """Whether the bits of a model's results depend on the order of its events, with the evidence.
+
+    *Order independence*: every order gave the same bits. *Causal invariance*: what events were
+    seen to read is what the graph declares. *Lane rule*: an event's bits do not depend on the
+    launch that carries it. The first follows from the other two; each is tested on its own.
+    """
+
+    order_independence: Verdict
+    causal_invariance: Verdict
+    lane_rule: Verdict
+    environment: dict[str, str]
+
+    @property
+    def verdicts(self) -> tuple[Verdict, Verdict, Verdict]:
+        return self.order_independence, self.causal_invariance, self.lane_rule
+
+    @property
+    def holds(self) -> bool:
+        """Whether all three verdicts hold."""
+        return all(verdict.holds for verdict in self.verdicts)
+
+    def to_json(self) -> str:
+        """The whole report as a JSON object."""
+        verdicts = {
+            key: {"holds": verdict.holds, **asdict(verdict)}
+            for key, verdict in zip(("order_independence", "causal_invariance", "lane_rule"), self.verdicts, strict=True)
+        }
+        return json.dumps({"holds": self.holds, **verdicts, "environment": self.environment}, indent=2)
+
+    def __rich__(self) -> RenderableType:
+        from rich.table import Table
+        from rich.text import Text
+
+        table = Table(show_lines=True)
+        for heading in ("verdict", "what was tried", "planted faults that had to be caught"):
+            table.add_column(heading, vertical="top")
+        for verdict in self.verdicts:
+            controls = "\n".join(map(_control, verdict.controls))
+            table.add_row(_headline(verdict), Text(_coverage(verdict)), Text(controls))
+        return table
+
+
+def _headline(verdict: Verdict) -> Any:
+    from rich.text import Text
+
+    style, word = ("bold green", "holds") if verdict.holds else ("bold red", "FAILS")
+    return Text.assemble(verdict.name, "\n", (word, style))
+
+
+def _coverage(verdict: Verdict) -> str:
+    found = [] if verdict.witness is None else [f"Found: {verdict.witness}"]
+    excludes = [f"Not covered: {'; '.join(verdict.excludes)}."] if verdict.excludes else []
+    return "\n".join([verdict.coverage, *found, *excludes])
+
+
+def _control(control: Control) -> str:
+    return f"{'caught' if control.caught else 'MISSED'}: {control.name}" + (f" ({control.witness})" * control.caught)

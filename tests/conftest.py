@@ -1,0 +1,33 @@
+"""What every test shares: shapes are checked, and hypothesis has one profile here and one in CI."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+
+import jaxtyping
+import pytest
+from hypothesis import HealthCheck, settings
+
+import tests.shapes  # noqa: F401  the import hook looks its checker up by name
+
+# Packages whose arguments and results carry shapes.
+SHAPE_CHECKED = ("causalsim.kernels", "causalsim.engine", "causalsim.foliations")
+
+if early := sorted(name for name in SHAPE_CHECKED if name in sys.modules):
+    raise RuntimeError(f"imported before their shapes could be checked: {', '.join(early)}")
+jaxtyping.install_import_hook(list(SHAPE_CHECKED), "tests.shapes.checked")
+
+settings.register_profile("causalsim", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("ci", settings.get_profile("causalsim"), derandomize=True, print_blob=True)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "causalsim"))
+
+
+@pytest.fixture
+def unchecked() -> Iterator[None]:
+    """Shape checks off, as for a user: what is refused is then refused by causalsim itself."""
+    before = jaxtyping.config.jaxtyping_disable
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", before)
