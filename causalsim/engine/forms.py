@@ -61,8 +61,8 @@ class _Forms:
         k, v = self.kernel(self.config, weights, self._stream_in(residual, lane, layer), lane.position)
         column = lane.position % PAGE
         return (
-            keys.at[lane.page, :, :, column].set(k, mode="drop"),
-            values.at[lane.page, :, column, :].set(v, mode="drop"),
+            keys.at[lane.page, :, :, column].set(k, mode="drop", wrap_negative_indices=False),
+            values.at[lane.page, :, column, :].set(v, mode="drop", wrap_negative_indices=False),
             (k, v),
         )
 
@@ -84,13 +84,13 @@ class _Forms:
     def unembed(self, weights: Any, logits: Array, residual: Array, lane: Lane) -> tuple[Array, Array]:
         x = self._stream_in(residual, lane, self.config.n_layers)
         value = self.kernel(self.config, weights, x)
-        return logits.at[lane.row].set(value, mode="drop"), value
+        return logits.at[lane.row].set(value, mode="drop", wrap_negative_indices=False), value
 
     def sample(
         self, tokens: Array, logits: Array, lane: Lane, target: Array, given: Array, temperature: Array, seed: Array
     ) -> tuple[Array, Array]:
         value = self.kernel(self.config, _take(logits, lane.row), lane.position, given, temperature, seed)
-        return tokens.at[target].set(value, mode="drop"), value
+        return tokens.at[target].set(value, mode="drop", wrap_negative_indices=False), value
 
     def _stream_in(self, residual: Array, lane: Lane, layer: Array | int) -> Array:
         """The residual that a layer reads: one plane, or the sum of what attention and MLP left below."""
@@ -107,8 +107,8 @@ class _Forms:
 
 def _take(cells: Array, rows: Int[Array | np.ndarray, " lanes"], fill: float = jnp.nan) -> Array:
     # Neither reads nor writes clamp an index that is off: a clamped one would hit a neighbour's cell.
-    return cells.at[rows].get(mode="fill", fill_value=fill)
+    return cells.at[rows].get(mode="fill", fill_value=fill, wrap_negative_indices=False)
 
 
 def _put(residual: Array, plane: Array | int, lane: Lane, value: Array) -> Array:
-    return residual.at[plane, lane.row].set(value, mode="drop")
+    return residual.at[plane, lane.row].set(value, mode="drop", wrap_negative_indices=False)

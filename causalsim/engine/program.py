@@ -31,8 +31,8 @@ class Launch:
     def __len__(self) -> int:
         return len(self.positions)
 
-    def restricted(self, lanes: Bool[np.ndarray, " lanes"] | slice) -> Launch:
-        """The same launch with only some of its lanes."""
+    def restricted(self, lanes: Bool[np.ndarray, " lanes"] | Int[np.ndarray, " chosen"] | slice) -> Launch:
+        """The same launch with only some of its lanes, in the order given."""
         return Launch(self.slot, self.requests[lanes], self.positions[lanes], self.events[lanes])
 
     def __str__(self) -> str:

@@ -99,7 +99,8 @@ def tilt_bound(graph: EventGraph) -> Fraction | float:
     tokens are fed back, the height of a whole column.
     """
     if graph.has_feedback:
-        return Fraction(max(_heights(graph).values()))
+        heights = _heights(graph).values()
+        return Fraction(max(heights) - min(heights))
     first = 1 if graph.granularity == "block" else 0
     reaches = [max(graph.lengths) if reach is None else reach for reach in graph.wiring.reaches[first:]]
     spanned = min(max(graph.lengths), max(reaches, default=1))
@@ -151,7 +152,7 @@ def _ranked(
     heights: Int[np.ndarray, " events"], positions: Int[np.ndarray, " events"], velocity: Fraction
 ) -> Int[np.ndarray, " events"]:
     up, right = velocity.denominator, velocity.numerator
-    if up * int(heights.max()) + abs(right) * int(positions.max()) < 2**62:
+    if up * max(1, int(heights.max())) + abs(right) * max(1, int(positions.max())) < 2**62:
         return up * heights + right * positions
     exact = heights.astype(object) * up + positions.astype(object) * right
     return np.unique(exact, return_inverse=True)[1]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -135,8 +136,8 @@ Move attn(0,0) to a later slice: the edge kv(0,0) -> attn(0,0) [kv] runs backwar
         if found["graph"] != describe(graph):
             raise InputError(
                 "a foliation is read for the graph that it was written for",
-                got=found["graph"],
-                expected=describe(graph),
+                got=json.dumps(found["graph"]),
+                expected=json.dumps(describe(graph)),
                 cure="Build the graph with the wiring, lengths, prompts and granularity named there.",
             )
         return Foliation(graph, found["times"])
@@ -163,12 +164,10 @@ def from_slices(graph: EventGraph, slices: Iterable[Iterable[Event]]) -> Foliati
 def from_time(graph: EventGraph, f: Callable[[Event], Any]) -> Foliation:
     """The foliation of a time function: any real number an event, ranked."""
     values = [f(event) for event in graph]
-    try:
-        ranks = {value: rank for rank, value in enumerate(sorted(set(values)))}
-    except TypeError as error:
-        raise InputError("a time function gives real numbers", got=str(error)) from None
-    if any(value != value for value in ranks):
-        raise InputError("a time function gives real numbers", got="nan")
+    for event, value in zip(graph, values, strict=True):
+        if not isinstance(value, Real) or value != value:
+            raise InputError("a time function gives real numbers", got=f"{value!r} for {event}")
+    ranks = {value: rank for rank, value in enumerate(sorted(set(values)))}
     return Foliation(graph, [ranks[value] for value in values])
 
 

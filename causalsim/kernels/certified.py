@@ -51,7 +51,7 @@ def _prepare_layer(params: Params, name: str, rope: Array) -> dict[str, Weights]
 
 def embed(config: ModelConfig, weights: Weights, ids: Int[Array, " lanes"]) -> Float[Array, "lanes d_model"]:
     """Rows of the embedding table; an id outside it, such as one not sampled yet, gives NaN."""
-    return weights["table"].at[ids].get(mode="fill", fill_value=jnp.nan)
+    return weights["table"].at[ids].get(mode="fill", fill_value=jnp.nan, wrap_negative_indices=False)
 
 
 def kv(

@@ -26,7 +26,7 @@ def rotate(
     x: Float[Array, "lanes heads d_head"], positions: Int[Array, " lanes"], table: Float[Array, "two position half"]
 ) -> Float[Array, "lanes heads d_head"]:
     """Rotary embedding, first half of a head's coordinates paired with the second."""
-    turn = table.at[:, positions].get(mode="fill", fill_value=jnp.nan)
+    turn = table.at[:, positions].get(mode="fill", fill_value=jnp.nan, wrap_negative_indices=False)
     cos, sin = turn[0][:, None, :], turn[1][:, None, :]
     first, second = jnp.split(x, 2, axis=-1)
     return jnp.concatenate([first * cos - second * sin, second * cos + first * sin], axis=-1)

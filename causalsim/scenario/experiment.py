@@ -81,7 +81,9 @@ def _source(table: ModelTable) -> Model | Wiring:
     # JAX is imported only for scenarios that run something.
     from causalsim import engine
 
-    return engine.load(table.name) if table.name else engine.random_model(_sizes(table.random or {}), table.seed)
+    if table.name is not None:
+        return engine.load(table.name)
+    return engine.random_model(_sizes(table.random or {}), table.seed)
 
 
 def _windows(table: ModelTable) -> int | list[int | None] | None:
@@ -95,7 +97,8 @@ def _sizes(given: dict[str, Any]) -> ModelConfig:
     known = list(ModelConfig.__dataclass_fields__)
     for key in given:
         if key not in known:
-            raise ScenarioError("a configuration has no such field", key=f"random.{key}", cure=nearest(key, known))
+            cure = nearest(key, known)
+            raise ScenarioError("a configuration has no such field", key=f"random.{key}", cure=cure)
     with at("random"):
         return ModelConfig.from_dict(given)
 
@@ -103,7 +106,7 @@ def _sizes(given: dict[str, Any]) -> ModelConfig:
 def _ids(model: Model, scenario: Scenario) -> Ids:
     from causalsim.engine.tokens import check_length, encode_texts
 
-    ids = []
+    ids: list[Any] = []
     for number, text in enumerate(scenario.texts or (), 1):
         with at(f"texts[{number}]"):
             ids += encode_texts(model, text)

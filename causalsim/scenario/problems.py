@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
@@ -44,13 +44,18 @@ def located(error: CausalsimError, key: str, cure: str | None = None) -> Scenari
     )
 
 
-def first_problem(error: ValidationError, data: object) -> ScenarioError:
-    """What pydantic found first, in the words of every other error."""
+def first_problem(error: ValidationError, data: object, outer: Container[str | None]) -> ScenarioError:
+    """What pydantic found first, in the words of every other error.
+
+    ``outer`` are keys that stand above all tables, and that a file may give too far down.
+    """
     problems = error.errors(include_url=False)
     problem = next((p for p in problems if p["type"] == REFUSED), problems[0])
     key = _key(problem, data)
     if problem["type"] == REFUSED:
         context = problem["ctx"]
+        if key and context.get("key") in outer:
+            context["cure"] = f"{context['key']} stands above the first [table] of the file."
         key = ".".join(filter(None, [key, context.get("key")]))
         clauses = {name: context[name] for name in ("got", "expected", "cure") if context.get(name)}
         return ScenarioError(f"{key}: {context['rule']}" if key else context["rule"], key=key, **clauses)

@@ -24,12 +24,14 @@ def parse(text: str, name: str = "the scenario") -> Scenario:
         data = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise ScenarioError(
-            "a scenario is a TOML file", got=f"{name}, which is none: {error}", cure="See scenarios/ for examples."
+            "a scenario is a TOML file",
+            got=f"{name}, which is none: {error}",
+            cure="See scenarios/ for examples.",
         ) from None
     try:
         return Scenario.model_validate(data)
     except ValidationError as error:
-        raise first_problem(error, data) from None
+        raise first_problem(error, data, Scenario.model_fields) from None
 
 
 def _text(path: Path) -> str:

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from itertools import repeat
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 from causalsim.events import EventGraph
 from causalsim.foliations import Foliation, peak_during
-from causalsim.scenario.experiment import Experiment, Order, Passage, prepare
+from causalsim.scenario.experiment import Experiment, Order, prepare
 from causalsim.scenario.outcome import Check, OrderRow, Outcome, RouteRow
 from causalsim.scenario.schema import Scenario
 
 if TYPE_CHECKING:
     from causalsim.engine import Model, Run
+    from causalsim.kernels import Kernels
     from causalsim.verification import Report
 
 Watch = Callable[[str, int, int], None]
@@ -80,15 +80,21 @@ class _Runs:
         peak = peak_during(foliation, self.ready.model.config.footprint())
         return OrderRow(order.name, foliation.depth, foliation.width, peak, seconds, result.digest)
 
-    def _run(self, texts: tuple[Any, ...], foliation: Foliation | None = None) -> Run:
-        from causalsim import engine, kernels
+    def _kernels(self) -> Kernels:
+        from causalsim import kernels
 
-        table, model = self.ready.scenario.generate, self._model()
-        chosen = kernels.STOCK if self.ready.scenario.model.kernels == "stock" else kernels.CERTIFIED
+        return kernels.STOCK if self.ready.scenario.model.kernels == "stock" else kernels.CERTIFIED
+
+    def _run(self, texts: tuple[Any, ...], foliation: Foliation | None = None) -> Run:
+        from causalsim import engine
+
+        table, model, chosen = self.ready.scenario.generate, self._model(), self._kernels()
         if table is None:
             return engine.run(model, texts, foliation, kernels=chosen)
-        sampling = {"temperature": table.temperature, "seed": table.seed}
-        return engine.generate(model, texts, table.tokens, foliation, **sampling, kernels=chosen)
+        temperature, seed = table.temperature, table.seed
+        return engine.generate(
+            model, texts, table.tokens, foliation, temperature=temperature, seed=seed, kernels=chosen
+        )
 
     def _model(self) -> Model:
         assert self.ready.model is not None
@@ -122,20 +128,16 @@ class _Runs:
         return Check(name if expected else f"not: {name}", (same == len(crowds)) is expected, found)
 
     def report(self, watch: Watch) -> Report | None:
-        from causalsim import kernels
-
         wanted = self.expect.verify
         if wanted is None:
             return None
         from causalsim.verification import verify
 
-        chosen = kernels.STOCK if self.ready.scenario.model.kernels == "stock" else kernels.CERTIFIED
-        return verify(
-            self._model(), self.ready.ids, orders=wanted.orders, seed=wanted.seed, kernels=chosen, progress=watch
-        )
+        counts = {"orders": wanted.orders, "seed": wanted.seed}
+        return verify(self._model(), self.ready.ids, **counts, kernels=self._kernels(), progress=watch)
 
     def continuations(self) -> tuple[str, ...]:
-        """What was generated behind each prompt, by the first order: the others have the same bits or fail."""
+        """What was generated behind each prompt, by the first order."""
         if self.ready.scenario.generate is None or not self.done or self._model().tokenizer is None:
             return ()
         first = next(iter(self.done.values()))
@@ -145,9 +147,9 @@ class _Runs:
 
 def timed(work: Callable[[], Run]) -> tuple[float, Run]:
     """Seconds and result of a run, after a first one in which it may have been compiled."""
-    for _ in repeat(None, 2):
-        start = perf_counter()
-        result = work()
+    work()
+    start = perf_counter()
+    result = work()
     return perf_counter() - start, result
 
 

@@ -17,7 +17,7 @@ Window = Count | Literal["full"]
 
 def refused(rule: str, **clauses: str | None) -> PydanticCustomError:
     """A refusal with the clauses of every other error of causalsim."""
-    return PydanticCustomError(REFUSED, "{rule}", {"rule": rule, **clauses})  # type: ignore[arg-type]
+    return PydanticCustomError(REFUSED, "{rule}", {"rule": rule, **clauses})
 
 
 class Table(BaseModel):
@@ -91,10 +91,10 @@ class FoliationTable(Table):
 
     family: str
     name: str | None = None
-    size: Any = None
-    velocity: Any = None
-    seed: Any = None
-    method: Any = None
+    size: int | None = None
+    velocity: int | float | str | None = None
+    seed: Annotated[int, Field(ge=0)] | None = None
+    method: str | None = None
     slices: list[list[str]] | None = None
     expect: Literal["runs", "refused"] = "runs"
     edge: str | None = None
@@ -187,17 +187,20 @@ class Scenario(Table):
         if not getattr(self, wanted):
             raise refused(reason, key=wanted, got="none", cure=f"Give {wanted} = [...], one entry a request.")
         if self.expect.needs_weights and not self.model.has_weights:
-            raise refused("only what runs has bits", key="expect", got="a wiring without weights", cure="Name a model.")
+            cure = 'Give [model] a name, for example "glass".'
+            raise refused("only what runs has bits", key="expect", got="a wiring without weights", cure=cure)
         return self
 
     @model_validator(mode="after")
     def _asks_something(self) -> Scenario:
         names = [table.title for table in self.foliation]
+        compared = sum(table.expect == "runs" for table in self.foliation)
         twice = [name for name in names if names.count(name) > 1]
         if twice:
             raise refused("foliations have different names", key="foliation", got=f"{twice[0]!r} twice")
         if not (self.foliation or self.route):
             raise refused("a scenario asks something", got="neither [[foliation]] nor [[route]]")
-        if self.expect.same_bits is not None and len(names) < 2:
-            raise refused("bits are compared between foliations", key="expect.same_bits", got=f"{len(names)} of them")
+        if self.expect.same_bits is not None and compared < 2:
+            rule = "bits are compared between foliations"
+            raise refused(rule, key="expect.same_bits", got=f"{compared} that run")
         return self

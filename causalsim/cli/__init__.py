@@ -1,0 +1,63 @@
+"""The command line: arguments to scenarios, results to tables and files. Imports lazily."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, TextIO
+
+if TYPE_CHECKING:
+    from causalsim.errors import CausalsimError
+
+HOLDS, FAILS, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command line and return its exit code.
+
+    0 if every verdict holds, 1 if one fails, 2 for bad input (one message on stderr), 130 if
+    interrupted. ``arguments`` are those of the process by default.
+    """
+    from causalsim.errors import CausalsimError
+
+    for stream in (sys.stdout, sys.stderr):
+        _write_whatever(stream)
+    try:
+        return _run(arguments)
+    except CausalsimError as error:
+        print(message(error), file=sys.stderr)
+        return BAD_INPUT
+    except KeyboardInterrupt:
+        print("causalsim: interrupted.", file=sys.stderr)
+        return INTERRUPTED
+    except BrokenPipeError:
+        # Whoever read the output has enough of it; the interpreter must not try to flush the rest.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return HOLDS
+
+
+def _run(arguments: Sequence[str] | None) -> int:
+    from cyclopts import CycloptsError
+
+    from causalsim.cli.app import app
+
+    try:
+        code = app(arguments)
+    except CycloptsError:
+        return BAD_INPUT
+    return HOLDS if code is None else int(code)
+
+
+def message(error: CausalsimError) -> str:
+    """An error for the terminal: the rule, and a line each for what was got, expected and helps."""
+    clauses = {"got": error.got, "expected": error.expected, "cure": error.cure}
+    lines = [f"  {name + ':':<10}{clause}" for name, clause in clauses.items() if clause is not None]
+    return "\n".join([f"causalsim: {error.rule}", *lines])
+
+
+def _write_whatever(stream: TextIO) -> None:
+    """Let a stream of a narrow encoding replace what it lacks instead of failing halfway."""
+    reconfigure = getattr(stream, "reconfigure", None)
+    if reconfigure is not None:
+        reconfigure(errors="replace")

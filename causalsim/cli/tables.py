@@ -1,0 +1,119 @@
+"""What a scenario came to, as tables that fit a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from causalsim.scenario import Check, OrderRow, Outcome, RouteRow
+from causalsim.scenario.pictures import Figure
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+INK = ("green", "red", "yellow", "magenta", "blue", "cyan")
+SHOWN = 12
+
+
+def show(outcome: Outcome) -> Iterator[RenderableType]:
+    """Everything about an outcome, from the question to the checks."""
+    yield Text(outcome.title, style="bold")
+    yield Text(" ".join(outcome.about.split()), style="dim")
+    yield Text(f"\n{outcome.graph}")
+    if outcome.orders:
+        yield order_table(outcome.orders)
+    if outcome.routes:
+        yield route_table(outcome.routes)
+    for text in outcome.continuations:
+        yield continuation(text)
+    if outcome.report is not None:
+        yield indented(outcome.report)
+    yield Text()
+    yield from check_lines(outcome.checks)
+
+
+def order_table(rows: Iterable[OrderRow]) -> RenderableType:
+    """A row an order: its shape, its cost, its digest."""
+    rows = list(rows)
+    table = plain_table("order")
+    for heading in ("slices", "widest slice"):
+        table.add_column(heading, justify="right")
+    ran = any(row.digest for row in rows)
+    for heading in ("peak live", "seconds") if ran else ():
+        table.add_column(heading, justify="right")
+    if ran:
+        table.add_column("digest of the logits")
+    inked = ink(row.digest or "" for row in rows)
+    for row in rows:
+        shape = [row.name, f"{row.slices:,}", f"{row.widest:,}"]
+        cost = [size(row.peak_bytes or 0), f"{row.seconds or 0:.3f}", inked[row.digest or ""]] if ran else []
+        table.add_row(*shape, *cost)
+    return indented(table)
+
+
+def route_table(rows: Iterable[RouteRow]) -> RenderableType:
+    """A row a question: from where to where, and how many ways lead there."""
+    table = plain_table("from")
+    table.add_column("to")
+    table.add_column("routes", justify="right")
+    for row in rows:
+        table.add_row(row.source, row.target, f"{row.count:,}")
+    return indented(table)
+
+
+def check_lines(checks: Iterable[Check]) -> Iterator[RenderableType]:
+    """A line a check: whether it holds, what it says, what was found."""
+    for check in checks:
+        style, mark = ("green", "holds") if check.holds else ("bold red", "FAILS")
+        yield indented(Text.assemble((mark, style), f"  {check.name}: ", (check.found, "dim")))
+
+
+def continuation(text: str) -> RenderableType:
+    """Generated text, its line ends shown as spaces."""
+    return indented(Text.assemble("continued: ", (" ".join(text.split()), "italic cyan")))
+
+
+def file_table(folder: Path, drawn: Iterable[Figure], more: Mapping[str, str]) -> RenderableType:
+    """The files that were written, and what each shows."""
+    table = plain_table("written")
+    table.add_column("what it shows", style="dim")
+    for figure in drawn:
+        table.add_row(str(folder / "".join([figure.stem, "." + " .".join(figure.formats)])), figure.caption)
+    for name, meaning in more.items():
+        table.add_row(name, meaning)
+    return indented(table) if table.row_count else Text()
+
+
+def ink(digests: Iterable[str]) -> dict[str, Text]:
+    """The beginning of every digest, in a colour of its own."""
+    different = list(dict.fromkeys(digests))
+    return {digest: Text(digest[:SHOWN], style=INK[n % len(INK)]) for n, digest in enumerate(different)}
+
+
+def size(count: int) -> str:
+    """Bytes for people.
+
+    >>> size(900), size(43_008), size(5_242_880)
+    ('900 B', '42.0 KiB', '5.0 MiB')
+    """
+    if count < 1024:
+        return f"{count} B"
+    return f"{count / 1024:.1f} KiB" if count < 1024**2 else f"{count / 1024**2:.1f} MiB"
+
+
+def plain_table(first: str) -> Table:
+    """A table with a line under its headings and nothing else."""
+    from rich import box
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
+    table.add_column(first)
+    return table
+
+
+def indented(part: RenderableType) -> RenderableType:
+    return Padding(part, (0, 0, 0, 2))

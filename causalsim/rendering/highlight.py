@@ -1,0 +1,150 @@
+"""What a picture points at: the light cones of one event, chosen events, chosen edges and paths."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import Any, Union
+
+from causalsim.errors import InputError
+from causalsim.events import Edge, Event, EventGraph
+
+Mark = Union[Event, Edge, Iterable["Mark"]]
+Highlight = Mark
+
+
+@dataclass(frozen=True)
+class Roles:
+    """The part that events and edges play in a picture; those without one stand as they are.
+
+    An event is ``focus``, ``past``, ``future``, ``spacelike``, ``marked`` or ``faded``.
+    """
+
+    graph: EventGraph
+    events: dict[Event, str] = field(default_factory=dict)
+    marked: frozenset[Edge] = frozenset()
+
+    def of_edge(self, edge: Edge) -> str | None:
+        """``marked``; ``past`` or ``future`` inside a cone; ``faded`` beside what is shown."""
+        if edge in self.marked:
+            return "marked"
+        ends = {self.events.get(edge.source), self.events.get(edge.target)}
+        if ends <= {"marked", None}:
+            return None
+        inside = ends - {"focus"}
+        return inside.pop() if len(inside) == 1 and inside <= {"past", "future"} else "faded"
+
+    def touches_focus(self, edge: Edge) -> bool:
+        return "focus" in (self.events.get(edge.source), self.events.get(edge.target))
+
+    def count(self, role: str) -> int:
+        return sum(found == role for found in self.events.values())
+
+
+def roles(graph: EventGraph, highlight: Highlight | None) -> Roles:
+    """What a highlight means on a graph; ``InputError`` for what is not of the graph.
+
+    One ``Event``: itself in focus, its past and its future coloured, what is spacelike to it
+    faded. Else an iterable: ``Event``s in it stand out and the other events fade; ``Edge``s
+    in it are drawn as routes. An iterable inside it is a path: the edges along its events,
+    or the edges that it lists.
+    """
+    if highlight is None:
+        return Roles(graph)
+    if isinstance(highlight, Event):
+        return _cones(graph, highlight)
+    marks = list(_marks(graph, _iterable(highlight)))
+    chosen = {mark for mark in marks if isinstance(mark, Event)}
+    edges = frozenset(mark for mark in marks if isinstance(mark, Edge))
+    ends = {end for edge in edges for end in (edge.source, edge.target)}
+    if not chosen:
+        return Roles(graph, dict.fromkeys(ends, "marked"), edges)
+    shown = chosen | ends
+    return Roles(graph, {event: "marked" if event in shown else "faded" for event in graph}, edges)
+
+
+def route_edges(graph: EventGraph, a: Event, b: Event, rises: Sequence[int]) -> list[Edge]:
+    """The edges of one of ``graph.routes(a, b)``: right over K/V, up through the layer, and so on.
+
+    Raises ``InputError`` where the rise positions are no route of the graph.
+
+    >>> from causalsim.events import Wiring
+    >>> graph = EventGraph(Wiring(2), 3)
+    >>> a, b = Event("kv", 0, 0), Event("attn", 1, 2)
+    >>> for edge in route_edges(graph, a, b, next(graph.routes(a, b))):
+    ...     print(edge)
+    kv(0,0) -> attn(0,0) [kv]
+    attn(0,0) -> mlp(0,0) [residual]
+    mlp(0,0) -> kv(1,0) [residual]
+    kv(1,0) -> attn(1,2) [kv]
+    """
+    graph.check(a)
+    graph.check(b)
+    if (a.kind, b.kind) != ("kv", "attn") or a.request != b.request or len(rises) != b.layer - a.layer:
+        raise InputError(
+            "a route leads from a kv event to an attn event and rises once a layer",
+            got=f"{a} to {b} with rises {tuple(rises)}",
+            expected="one of graph.routes(a, b)",
+        )
+    edges, here = [], a
+    for rise in rises:
+        top = Event("attn", here.layer, rise, a.request)
+        above = Event("kv", here.layer + 1, rise, a.request)
+        edges += [_edge(graph, here, top), *_up(graph, top, above)]
+        here = above
+    return [*edges, _edge(graph, here, b)]
+
+
+def _up(graph: EventGraph, attn: Event, kv: Event) -> list[Edge]:
+    """From an attention to the K/V above it: at once with a parallel residual, else through the MLP."""
+    graph.check(attn)
+    graph.check(kv)
+    if attn in graph.predecessors(kv):
+        return [_edge(graph, attn, kv)]
+    mlp = Event("mlp", attn.layer, attn.position, attn.request)
+    return [_edge(graph, attn, mlp), _edge(graph, mlp, kv)]
+
+
+def _cones(graph: EventGraph, focus: Event) -> Roles:
+    past, future = graph.past(focus), graph.future(focus)
+    events = {event: "past" if event in past else "future" if event in future else "spacelike" for event in graph}
+    return Roles(graph, events | {focus: "focus"})
+
+
+def _marks(graph: EventGraph, items: Iterable[Any]) -> Iterator[Event | Edge]:
+    for item in items:
+        if isinstance(item, Edge):
+            yield _edge(graph, item.source, item.target, item.stream)
+        elif isinstance(item, Event):
+            graph.check(item)
+            yield item
+        else:
+            yield from _path(graph, list(_iterable(item)))
+
+
+def _path(graph: EventGraph, steps: list[Any]) -> Iterator[Event | Edge]:
+    if steps and all(isinstance(step, Event) for step in steps):
+        yield from (_edge(graph, source, target) for source, target in pairwise(steps))
+    else:
+        yield from _marks(graph, steps)
+
+
+def _edge(graph: EventGraph, source: Event, target: Event, stream: str | None = None) -> Edge:
+    graph.check(source)
+    for edge in graph.edges_into(target):
+        if edge.source == source and stream in (None, edge.stream):
+            return edge
+    raise InputError(
+        "a highlighted edge is an edge of the graph",
+        got=f"{source} -> {target}" + (f" [{stream}]" if stream else ""),
+        cure="graph.edges() lists the edges; a path names every event that it passes.",
+    )
+
+
+def _iterable(item: Any) -> Iterable[Any]:
+    if isinstance(item, str) or not isinstance(item, Iterable):
+        raise InputError(
+            "a highlight is an Event, or an iterable of Events, Edges and paths", got=repr(item)
+        )
+    return item

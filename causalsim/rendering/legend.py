@@ -1,0 +1,165 @@
+"""What the colours mean, the figures of the picture, and what was left out of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+
+from causalsim.events import EventGraph
+from causalsim.foliations import Foliation
+from causalsim.rendering.canvas import Canvas, text_width
+from causalsim.rendering.highlight import Roles
+from causalsim.rendering.layout import Point
+from causalsim.rendering.style import Style, along, tint
+from causalsim.rendering.thinning import Drawn, slice_step
+
+KIND_NAMES = {
+    "embed": "embed",
+    "kv": "K/V",
+    "attn": "attention",
+    "mlp": "MLP",
+    "unembed": "unembed",
+    "sample": "sample",
+    "block": "block",
+}
+STREAM_NAMES = {"residual": "residual stream", "kv": "K/V stream", "token": "token fed back"}
+
+FONT = 9.0
+LINE = 17.0
+SWATCH = 22.0
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A swatch and what it means: a shape with its fill and outline, or a stroke."""
+
+    text: str
+    colour: str
+    shape: str = "box"
+    fill: str | None = None
+
+
+@dataclass(frozen=True)
+class Legend:
+    """Everything that a legend can speak of."""
+
+    graph: EventGraph
+    foliation: Foliation | None
+    roles: Roles
+    drawn: Drawn
+    style: Style
+
+    @cached_property
+    def step(self) -> int:
+        """One slice in so many is drawn as a line; above 1, time is the colour of the events."""
+        return 0 if self.foliation is None else slice_step(self.foliation, self.style)
+
+    def entries(self) -> list[Entry]:
+        return [*self._kinds(), *self._streams(), *self._slices(), *self._roles()]
+
+    def _kinds(self) -> Iterator[Entry]:
+        for kind in dict.fromkeys(event.kind for event in self.graph):
+            colour = self.style.kinds[kind]
+            fill = "#ffffff" if self.step > 1 else tint(colour)
+            yield Entry(KIND_NAMES[kind], colour, "circle" if kind == "kv" else "box", fill)
+
+    def _streams(self) -> Iterator[Entry]:
+        present = {edge.stream for edge in self.drawn.edges}
+        for stream, name in STREAM_NAMES.items():
+            if stream in present:
+                yield Entry(name, self.style.streams[stream], "arrow")
+
+    def _slices(self) -> Iterator[Entry]:
+        if self.foliation is None:
+            return
+        if self.step < self.foliation.depth:
+            which = "slice" if self.step == 1 else f"slices {self.step}, {2 * self.step}, .."
+            yield Entry(which, self.style.slice_line, "dotted")
+        if self.step == 1:
+            return
+        for share in (0.0, 0.25, 0.5, 0.75, 1.0):
+            colour = along(self.style.ramp, share)
+            yield Entry(f"slice {round(share * (self.foliation.depth - 1))}", colour, "box", colour)
+
+    def _roles(self) -> Iterator[Entry]:
+        for role in ("past", "future"):
+            if count := self.roles.count(role):
+                colour = getattr(self.style, role)
+                yield Entry(f"{role} ({count:,})", colour, "box", tint(colour, 0.45))
+        if count := self.roles.count("spacelike"):
+            yield Entry(f"spacelike ({count:,})", self.style.faded, "box", "#ffffff")
+        if self.roles.marked:
+            yield Entry("route", self.style.route, "arrow")
+        elif self.roles.count("marked"):
+            yield Entry("highlighted", self.style.route, "box", "#ffffff")
+
+    def notes(self) -> list[str]:
+        """The figures, and a line for what is faint or left out."""
+        return [self._figures(), *self._thinned()]
+
+    def _figures(self) -> str:
+        counts = f"{len(self.graph):,} events, {self.drawn.total:,} edges"
+        if self.foliation is None:
+            return counts
+        depth, width = self.foliation.depth, self.foliation.width
+        slices = f"{depth:,} slice{'s' * (depth != 1)}, widest {width:,} event{'s' * (width != 1)}"
+        return f"{slices}  ({counts})"
+
+    def _thinned(self) -> Iterator[str]:
+        over = "K/V edges over more than one position"
+        if self.drawn.left_out:
+            yield f"left out: {self.drawn.left_out:,} {over}, of {self.drawn.total_kv:,} K/V edges"
+        if self.drawn.faint:
+            yield f"faint: {len(self.drawn.faint):,} {over}"
+
+
+def draw_legend(canvas: Canvas, legend: Legend, corner: Point, width: float) -> None:
+    """Entries in lines of at most a width, notes below, from the top left corner down."""
+    x, y = corner
+    for index, entry in enumerate(legend.entries()):
+        wide = SWATCH + 6 + text_width(entry.text, FONT) + 14
+        if x > corner.x and x + wide > corner.x + width:
+            x, y = corner.x, y - LINE
+        _draw_entry(canvas, f"legend-{index}", entry, Point(x, y))
+        x += wide
+    for index, note in enumerate(legend.notes()):
+        y -= LINE
+        canvas.text(
+            f"legend-note-{index}", Point(corner.x, y), note, size=FONT, colour=canvas.style.text, css="legend note"
+        )
+
+
+def _draw_entry(canvas: Canvas, name: str, entry: Entry, at: Point) -> None:
+    _draw_swatch(canvas, f"{name}-swatch", entry, at)
+    beside = Point(at.x + SWATCH + 6, at.y)
+    canvas.text(name, beside, entry.text, size=FONT, colour=canvas.style.text, css="legend")
+
+
+def _draw_swatch(canvas: Canvas, name: str, entry: Entry, at: Point) -> None:
+    if entry.shape in ("arrow", "dotted"):
+        _draw_line(canvas, name, entry, at)
+        return
+    width = 11 if entry.shape == "circle" else 18
+    canvas.node(
+        name,
+        Point(at.x + SWATCH / 2, at.y),
+        width,
+        11,
+        label="",
+        shape=entry.shape,
+        style="filled" if entry.shape == "circle" else "filled,rounded",
+        color=entry.colour,
+        fillcolor=entry.fill or "#ffffff",
+        id=name,
+        **{"class": "legend"},
+    )
+
+
+def _draw_line(canvas: Canvas, name: str, entry: Entry, at: Point) -> None:
+    points = [Point(at.x + SWATCH * share, at.y) for share in (0, 0.25, 0.5, 0.75, 1)]
+    is_arrow = entry.shape == "arrow"
+    how = {} if is_arrow else {"style": "dotted", "arrowhead": "none"}
+    canvas.curve(
+        name, points[:4], tip=points[4] if is_arrow else None, color=entry.colour, penwidth="1.5", **how, css="legend"
+    )

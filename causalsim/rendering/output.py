@@ -1,0 +1,113 @@
+"""Pictures as files, drawn by the Graphviz program at hand; a failure leaves no file behind."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sysconfig
+import tempfile
+from pathlib import Path
+
+import graphviz
+
+from causalsim.errors import CausalsimError, InputError
+
+BUNDLED = "graphviz-pure"
+SYSTEM = ("dot", "neato")
+
+
+def render(digraph: graphviz.Digraph, path: str | os.PathLike[str]) -> Path:
+    """Draw a picture into a file, in the format that its suffix names; gives the path.
+
+    ``.svg``, ``.png`` and ``.dot`` always, ``.pdf`` with a system Graphviz. The file appears
+    whole or not at all. Touches no state of the process, so threads may render at once.
+
+    Raises ``InputError`` for another suffix or a folder that does not exist, and
+    ``CausalsimError`` where there is no Graphviz program or it fails.
+    """
+    target = Path(path)
+    suffix = _checked_suffix(target)
+    if not target.parent.is_dir():
+        raise InputError("a picture is written into a folder that exists", got=str(target.parent))
+    picture = digraph.source.encode() if suffix == "dot" else _draw(digraph.source, suffix)
+    _replace(target, picture)
+    return target
+
+
+def formats() -> tuple[str, ...]:
+    """The suffixes that can be written here."""
+    return ("svg", "png", "dot", "pdf") if _system() else ("svg", "png", "dot")
+
+
+def _checked_suffix(path: Path) -> str:
+    suffix = path.suffix.removeprefix(".").lower()
+    if suffix not in formats():
+        cure = "Install Graphviz for pdf." if suffix == "pdf" else "Give the path one of these suffixes."
+        raise InputError(
+            "a picture is written in the format that its suffix names",
+            got=repr(path.name),
+            expected=", ".join(f".{known}" for known in formats()),
+            cure=cure,
+        )
+    return suffix
+
+
+def _bundled() -> str | None:
+    return shutil.which(BUNDLED, path=sysconfig.get_path("scripts")) or shutil.which(BUNDLED)
+
+
+def _system() -> str | None:
+    return next(filter(None, map(shutil.which, SYSTEM)), None)
+
+
+def _program(suffix: str) -> str:
+    found = _system() if suffix == "pdf" else _bundled() or _system()
+    if found is None:
+        raise CausalsimError(
+            "pictures are drawn by a Graphviz program",
+            got=f"neither {BUNDLED} nor {' nor '.join(SYSTEM)}",
+            cure=f"Install it with: pip install {BUNDLED}",
+        )
+    return found
+
+
+def _draw(source: str, suffix: str) -> bytes:
+    # SVG scales by itself; at any other resolution its coordinates would no longer be points.
+    resolution = ["-Gdpi=72"] if suffix == "svg" else []
+    command = [_program(suffix), "-Kneato", "-n2", f"-T{suffix}", *resolution]
+    done = subprocess.run(command, input=source.encode(), capture_output=True, check=False)
+    if done.returncode or not done.stdout:
+        raise CausalsimError(
+            "Graphviz draws the picture",
+            got=f"exit status {done.returncode}: {_complaint(done.stderr)}",
+            cure=f"Write a .dot file and run {' '.join(command[1:])} on it to see more.",
+        )
+    return done.stdout
+
+
+def _complaint(stderr: bytes) -> str:
+    lines = [line for line in stderr.decode(errors="replace").splitlines() if "Warning" not in line]
+    return "; ".join(lines[:3]) or "no message"
+
+
+def _replace(target: Path, content: bytes) -> None:
+    """Write beside the target and move over it, so that nobody ever sees half a file."""
+    handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+        os.chmod(name, 0o666 & ~_umask())
+        os.replace(name, target)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+
+
+def _umask() -> int:
+    # Reading the mask means setting it; /proc has it without the race between threads.
+    try:
+        status = Path("/proc/self/status").read_text()
+        return int(next(line for line in status.splitlines() if line.startswith("Umask")).split()[1], 8)
+    except (OSError, StopIteration):
+        return 0o022

@@ -1,0 +1,78 @@
+"""Which edges and slices a picture draws: all of a small graph, and of a large one what the eye can follow."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from causalsim.errors import LimitError
+from causalsim.events import Edge, EventGraph
+from causalsim.foliations import Foliation
+from causalsim.rendering.highlight import Roles
+from causalsim.rendering.slices import joins_events
+from causalsim.rendering.style import Style
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """The edges of a picture, those of them that are faint, and how many there are in truth."""
+
+    edges: list[Edge]
+    faint: frozenset[Edge]
+    total_kv: int
+    total: int
+
+    @property
+    def left_out(self) -> int:
+        return self.total - len(self.edges)
+
+
+def check_drawable(graph: EventGraph, style: Style) -> None:
+    """Refuse with ``LimitError`` what would take minutes and show a solid mass."""
+    cure = 'Draw a shorter text, fewer layers or granularity="block"; Style(max_events=, max_edges=) moves the bound.'
+    for what, count, bound in (
+        ("events", len(graph), style.max_events),
+        ("edges", graph.count_edges(), style.max_edges),
+    ):
+        if count > bound:
+            raise LimitError(
+                f"a picture holds a number of {what} that a person can look at",
+                reached=count,
+                bound=bound,
+                got=f"{count:,} {what}",
+                cure=cure,
+            )
+
+
+def thin(graph: EventGraph, roles: Roles, style: Style) -> Drawn:
+    """Far K/V edges turn faint above one number of K/V edges and are left out above another.
+
+    What the highlight names is always drawn, at full strength.
+    """
+    edges = list(graph.edges())
+    total_kv = sum(edge.stream == "kv" for edge in edges)
+    if total_kv <= style.solid_up_to:
+        return Drawn(edges, frozenset(), total_kv, len(edges))
+    far = frozenset(edge for edge in edges if is_far(edge) and not _is_named(roles, edge))
+    if total_kv <= style.faint_up_to:
+        return Drawn(edges, far, total_kv, len(edges))
+    return Drawn([edge for edge in edges if edge not in far], frozenset(), total_kv, len(edges))
+
+
+def is_far(edge: Edge) -> bool:
+    """Whether a K/V edge passes over a position."""
+    return edge.stream == "kv" and edge.target.position - edge.source.position > 1
+
+
+def _is_named(roles: Roles, edge: Edge) -> bool:
+    return edge in roles.marked or roles.touches_focus(edge)
+
+
+def slice_step(foliation: Foliation, style: Style) -> int:
+    """1 where every slice is drawn as a line; else time is a colour, and every so many slices have one.
+
+    Lines are for slices that are few and join events of one text; a line through a single
+    event says nothing that its colour does not say better.
+    """
+    if foliation.depth <= style.dotted_up_to and joins_events(foliation):
+        return 1
+    return max(2, -(-foliation.depth // (style.contours + 1)))

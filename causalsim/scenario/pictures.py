@@ -1,0 +1,136 @@
+"""The pictures of a scenario: what each shows, and the file that it goes to."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+from causalsim.events import Event, EventGraph
+from causalsim.foliations import Foliation
+from causalsim.scenario.experiment import Experiment, Passage
+from causalsim.scenario.problems import at
+
+if TYPE_CHECKING:
+    from graphviz import Digraph
+
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A picture still to be drawn: the stem and endings of its files, what it shows, how to draw it."""
+
+    stem: str
+    formats: tuple[str, ...]
+    caption: str
+    draw: Callable[[], Digraph]
+
+    @property
+    def names(self) -> list[str]:
+        """The names of its files."""
+        return [f"{self.stem}.{ending}" for ending in self.formats]
+
+    def write(self, folder: Path) -> None:
+        """Draw it and write every format, making the folder."""
+        from causalsim.rendering import render
+
+        drawn = self.draw()
+        folder.mkdir(parents=True, exist_ok=True)
+        for name in self.names:
+            render(drawn, folder / name)
+
+
+def figures(ready: Experiment) -> tuple[Figure, ...]:
+    """All pictures that a scenario asks for; ``LimitError`` where one is too large to look at."""
+    from causalsim.rendering.style import Style
+    from causalsim.rendering.thinning import check_drawable
+
+    found = (*_of_graph(ready), *_of_orders(ready), *_of_passages(ready))
+    if found:
+        with at("pictures"):
+            check_drawable(ready.graph, Style())
+    return found
+
+
+def write(figures: Iterable[Figure], folder: Path) -> None:
+    """Write pictures, as many at once as there are processors: each is drawn by a program of its own."""
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        list(pool.map(lambda figure: figure.write(folder), figures))
+
+
+def _of_graph(ready: Experiment) -> Iterator[Figure]:
+    if ready.scenario.pictures.graph:
+        draw = partial(_drawn, ready, ready.graph, "The causal graph")
+        yield Figure("graph", _formats(ready), "the causal graph", draw)
+
+
+def _of_orders(ready: Experiment) -> Iterator[Figure]:
+    for number, order in enumerate(ready.orders if ready.scenario.pictures.foliations else (), 1):
+        if order.foliation is not None:
+            draw = partial(_drawn, ready, order.foliation, order.name)
+            # The number keeps apart names that differ only in what a file name cannot hold.
+            yield Figure(_stem(f"{number}-{order.name}"), _formats(ready), order.name, draw)
+
+
+def _of_passages(ready: Experiment) -> Iterator[Figure]:
+    for place, passage in enumerate(ready.passages, 1):
+        stem = f"routes-{place}"
+        words = f"from {passage.source} to {passage.target}"
+        routes = list(ready.graph.routes(passage.source, passage.target)) if passage.table.draw else []
+        if passage.table.draw == "together":
+            draw = partial(_routes_drawn, ready, passage, routes, f"The {len(routes)} routes {words}")
+            yield Figure(stem, _formats(ready), f"the {len(routes)} routes {words}", draw)
+        for number, route in enumerate(routes, 1) if passage.table.draw == "each" else ():
+            caption = f"route {number} of {len(routes)} {words}: rises at {', '.join(map(str, route))}"
+            draw = partial(_routes_drawn, ready, passage, [route], caption)
+            yield Figure(f"{stem}-{number}", _formats(ready), caption, draw)
+
+
+def _routes_drawn(ready: Experiment, passage: Passage, routes: list[tuple[int, ...]], title: str) -> Digraph:
+    from causalsim.rendering import route_edges
+
+    edges = [route_edges(ready.graph, passage.source, passage.target, route) for route in routes]
+    ends = {passage.source: "A", passage.target: "B"}
+    return _drawn(ready, ready.graph, title, highlight=edges, more=ends)
+
+
+def _drawn(
+    ready: Experiment,
+    subject: EventGraph | Foliation,
+    title: str,
+    highlight: Any = None,
+    more: Mapping[Event, str] = MappingProxyType({}),
+) -> Digraph:
+    from causalsim.rendering import to_graphviz
+
+    return to_graphviz(subject, highlight=highlight, labels={**_words(ready), **more}, title=title)
+
+
+def _words(ready: Experiment) -> dict[Event, str]:
+    """The tokens that are read, in their embed events."""
+    if ready.model is None or ready.model.tokenizer is None or ready.graph.granularity == "block":
+        return {}
+    return {
+        Event("embed", -1, position, request): ready.model.decode([int(token)]).strip() or "␣"
+        for request, ids in enumerate(ready.ids)
+        for position, token in enumerate(ids)
+    }
+
+
+def _formats(ready: Experiment) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(ready.scenario.pictures.format))
+
+
+def _stem(name: str) -> str:
+    """A name as a file's: letters, digits, and dashes for the rest.
+
+    >>> _stem("tilted(velocity=-1/7)")
+    'tilted-velocity--1-7'
+    """
+    return re.sub(r"[^A-Za-z0-9-]+", "-", name).strip("-")

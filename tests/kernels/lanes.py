@@ -1,0 +1,67 @@
+"""The lane rule as a check that any row-wise function can be put to, certified or not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+
+from causalsim.kernels.bundle import LIBRARY_OFF
+
+# One lane, and counts on both sides of every boundary that XLA's products are known to have.
+COUNTS = (1, 8, 9, 16, 33, 64, 256)
+MOST = max(COUNTS)
+# What a neighbour may hold: poison, or numbers that overflow in any sum.
+GARBAGE = (np.nan, np.inf, -np.inf, 3e38, -3e38, 1e-42)
+
+Rows = Callable[[np.ndarray], Any]
+
+
+def certified(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Compiled as the engine compiles its forms."""
+    return jax.jit(function, compiler_options=dict(LIBRARY_OFF))
+
+
+def bits(value: Any) -> np.ndarray:
+    """The bits of float32 or int32 numbers."""
+    return np.asarray(value).view(np.int32)
+
+
+def offenders(rows: Rows, x: np.ndarray, counts: Sequence[int] = COUNTS, seed: int = 0) -> list[str]:
+    """How a row-wise function breaks the lane rule; empty where it keeps it.
+
+    Every row among the most lanes is the reference for the same row among fewer, at other
+    places, and beside neighbours that hold garbage.
+    """
+    rng = np.random.default_rng(seed)
+    reference = bits(rows(x))
+    found = []
+    for count in counts:
+        places = rng.permutation(len(x))[:count]
+        if not np.array_equal(bits(rows(x[places])), reference[places]):
+            found.append(f"{count} lanes instead of {len(x)}")
+        if count > 1:
+            found += _beside_garbage(rows, x[places], reference[places], rng)
+    return found
+
+
+def _beside_garbage(rows: Rows, x: np.ndarray, reference: np.ndarray, rng: np.random.Generator) -> list[str]:
+    found = []
+    for kind in GARBAGE:
+        kept = rng.integers(len(x))
+        crowd = np.full_like(x, kind)
+        crowd[kept] = x[kept]
+        if not np.array_equal(bits(rows(crowd))[kept], reference[kept]):
+            found.append(f"lane {kept} of {len(x)} beside {kind}")
+    return found
+
+
+def at_every_place(rows: Rows, x: np.ndarray, count: int) -> bool:
+    """Whether one row has the same bits at each of so many places, all neighbours being others."""
+    found = set()
+    for place in range(count):
+        crowd = np.roll(x[:count], place, axis=0)
+        found.add(bits(rows(crowd))[place].tobytes())
+    return len(found) == 1

@@ -1,0 +1,114 @@
+"""Products in panels: right, and with row bits that do not depend on the other rows."""
+
+from __future__ import annotations
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from causalsim.kernels.elementwise import rms_norm
+from causalsim.kernels.panels import LONGEST_PANEL, contract, linear, panel_shape, panelled
+from tests.kernels.lanes import COUNTS, MOST, at_every_place, bits, certified, offenders
+
+WIDTHS = (16, 64, 128, 341, 576, 768, 1536, 2048)
+SHAPES = [(width, 192) for width in WIDTHS] + [(768, 768), (768, 3072), (576, 3072), (128, 1024)]
+
+linear_ = certified(linear)
+contract_ = certified(contract)
+norm_ = certified(lambda x, gain: rms_norm(x, gain, 1e-6))
+
+
+def _normal(seed: int, *shape: int) -> np.ndarray:
+    return np.random.default_rng(seed).standard_normal(shape, dtype=np.float32)
+
+
+@given(st.integers(1, 5000))
+def test_panels_are_at_least_two_short_and_cover_the_contraction(length):
+    number, size = panel_shape(length)
+    assert number >= 2
+    assert 1 <= size <= LONGEST_PANEL
+    assert length <= number * size < length + max(number, 2)
+
+
+def test_panels_of_an_even_length_need_no_padding():
+    assert all(number * size == length for length in (64, 128, 576, 768, 1536, 2048, 3072) for number, size in [panel_shape(length)])
+
+
+@pytest.mark.parametrize(("width", "out"), SHAPES)
+def test_linear_is_the_product_and_keeps_the_lane_rule(width, out):
+    x, w = _normal(width, MOST, width), _normal(width + 1, width, out)
+    panels = panelled(w)
+    exact = x.astype(np.float64) @ w.astype(np.float64)
+    np.testing.assert_allclose(linear_(x, panels), exact, rtol=1e-5, atol=2e-6 * width)
+    assert offenders(lambda rows: linear_(rows, panels), x) == []
+
+
+@pytest.mark.parametrize("width", [128, 768])
+@pytest.mark.parametrize("count", [8, 16])
+def test_linear_gives_a_row_the_same_bits_at_every_place(width, count):
+    panels = panelled(_normal(1, width, 96))
+    assert at_every_place(lambda rows: linear_(rows, panels), _normal(0, MOST, width), count)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("width", "out"), [(576, 49_152), (768, 32_000), (3072, 768), (5632, 2048)])
+def test_linear_keeps_the_lane_rule_at_the_sizes_of_vocabularies(width, out):
+    x, panels = _normal(0, MOST, width), panelled(_normal(1, width, out) / np.float32(width))
+    assert offenders(lambda rows: linear_(rows, panels), x) == []
+
+
+@settings(max_examples=25)
+@given(st.integers(0, 2**32), st.sampled_from([16, 341, 768]))
+def test_linear_keeps_the_lane_rule_whatever_the_scale_of_numbers(seed, width):
+    rng = np.random.default_rng(seed)
+    x = (_normal(seed, 16, width) * np.exp2(rng.integers(-30, 30, (16, width)))).astype(np.float32)
+    panels = panelled(_normal(seed + 1, width, 192))
+    assert offenders(lambda rows: linear_(rows, panels), x, (1, 8)) == []
+
+
+@pytest.mark.parametrize("width", [768, 1536])
+def test_a_plain_product_is_caught(width):
+    """The negative control: XLA's own product, on its defaults, under the same check."""
+    import jax
+
+    w = jnp.asarray(_normal(1, width, 192))
+    plain = jax.jit(lambda rows: rows @ w)
+    found = offenders(plain, _normal(0, MOST, width))
+    assert any("lanes instead of" in line for line in found)
+
+
+def test_a_product_that_mixes_lanes_is_caught():
+    """The other negative control: zero times a neighbour's NaN is NaN."""
+    mixing = certified(lambda rows: rows + 0 * rows.sum(axis=0))
+    assert any("beside nan" in line for line in offenders(mixing, _normal(0, MOST, 768)))
+
+
+@pytest.mark.parametrize("inner", [16, 32, 64, 128])
+@pytest.mark.parametrize("columns", [64, 128])
+def test_contract_is_a_batch_of_products_and_keeps_the_lane_rule(inner, columns):
+    a, b = _normal(inner, 3, MOST, inner), _normal(inner + 1, 3, inner, columns)
+    exact = a.astype(np.float64) @ b.astype(np.float64)
+    np.testing.assert_allclose(contract_(a, b), exact, rtol=1e-5, atol=2e-6 * inner)
+
+    def rows(x):
+        return np.asarray(contract_(x.swapaxes(0, 1), b)).swapaxes(0, 1).copy()
+
+    assert offenders(rows, a.swapaxes(0, 1).copy()) == []
+
+
+@pytest.mark.parametrize("width", [16, 128, 576, 768, 2048])
+def test_norms_are_right_and_keep_the_lane_rule(width):
+    x, gain = _normal(0, MOST, width), _normal(1, width)
+    wide = x.astype(np.float64)
+    exact = wide / np.sqrt((wide * wide).mean(axis=1, keepdims=True) + 1e-6) * gain
+    np.testing.assert_allclose(norm_(x, gain), exact, rtol=1e-5, atol=1e-6)
+    assert offenders(lambda rows: norm_(rows, gain), x) == []
+
+
+def test_the_check_itself_reads_bits():
+    """Two zeros differ, equal NaNs do not: what a comparison of numbers would get wrong."""
+    assert not np.array_equal(bits(np.float32([0.0])), bits(np.float32([-0.0])))
+    assert np.array_equal(bits(np.float32([np.nan])), bits(np.float32([np.nan])))
+    assert set(COUNTS) == {1, 8, 9, 16, 33, 64, 256}

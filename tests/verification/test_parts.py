@@ -1,0 +1,103 @@
+"""The parts of verification, each against an independent count."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as npst
+
+import causalsim as cs
+from causalsim.engine import compile_unchecked
+from causalsim.kernels import CERTIFIED
+from causalsim.verification import first_departure, same_bits, ulps_apart
+from causalsim.verification.comparison import departure
+from causalsim.verification.faults import covers_to_invert, one_edge_inverted
+from causalsim.verification.reads import Recorder, choose_events
+from causalsim.verification.subject import Subject
+from tests.graphs import graphs
+from tests.models_for_tests import tiny
+
+floats = npst.arrays(np.float32, st.integers(1, 5), elements=st.floats(-(2.0**100), 2.0**100, width=32))
+
+
+@given(floats, st.integers(0, 40))
+def test_ulps_count_representable_numbers(x, steps):
+    y = x.copy()
+    for _ in range(steps):
+        y = np.nextafter(y, np.float32(np.inf))
+    assert ulps_apart(x, y) == steps
+
+
+def test_bits_are_told_apart():
+    zero = np.zeros(2, np.float32)
+    assert not same_bits(zero, -zero) and ulps_apart(zero, -zero) == 0
+    nan = np.full(2, np.nan, np.float32)
+    assert same_bits(nan, nan.copy()) and ulps_apart(zero, nan) is None
+    assert not same_bits(zero, zero.astype(np.float64))
+    assert same_bits((zero, nan), (zero, nan)) and not same_bits((zero, nan), (nan, zero))
+
+
+def test_departure_is_the_causally_first():
+    run = cs.run(tiny(), [1, 2, 3], record=True)
+    assert first_departure(run, run) is None
+    values = {event: run.values[event] for event in run.graph}
+    values[cs.Event("attn", 1, 1)] = np.nextafter(values[cs.Event("attn", 1, 1)], np.float32(9))
+    values[cs.Event("mlp", 1, 2)] = np.full_like(values[cs.Event("mlp", 1, 2)], np.nan)
+    found = departure({event: run.values[event] for event in run.graph}, values)
+    assert (found.event, found.ulps, found.events) == (cs.Event("attn", 1, 1), 1, 2)
+    with pytest.raises(cs.InputError):
+        first_departure(run, cs.run(tiny(), [1, 2], record=True))
+
+
+@given(graphs(max_layers=2, max_length=4))
+def test_inverting_a_cover_breaks_that_edge_alone(graph):
+    for edge in covers_to_invert(graph, np.random.default_rng(0)):
+        times = one_edge_inverted(graph, edge).times()
+        broken = {(e.source, e.target) for e in graph.edges() if times[graph.index(e.source)] >= times[graph.index(e.target)]}
+        assert broken == {(edge.source, edge.target)}
+
+
+@given(graphs(max_layers=2, max_length=4))
+def test_a_cover_of_every_stream_is_inverted(graph):
+    found = [edge.stream for edge in covers_to_invert(graph, np.random.default_rng(1))]
+    # In a block graph a residual edge has a K/V edge beside it; either may stand for the pair.
+    assert set(found) >= {edge.stream for edge in graph.covers()} and len(found) == len(set(found))
+
+
+@settings(max_examples=8)
+@given(
+    st.sampled_from([(None, False), (2, False), ((None, 1), False), (None, True), ((2, 3), True)]),
+    st.integers(1, 4),
+    st.integers(1, 4),
+)
+def test_recorded_reads_are_the_declared_edges_of_every_event(shape, length, prompt):
+    windows, parallel = shape
+    model = tiny(windows=windows, parallel_residual=parallel)
+    graph = cs.EventGraph(model.config, length, prompt=min(prompt, length))
+    subject = Subject(model, graph, (np.arange(length),), CERTIFIED)
+    recorder = Recorder(subject, 0)
+    for event in graph:
+        reads = recorder.reads(event)
+        assert reads.events == frozenset(graph.predecessors(event))
+        assert not reads.unwritten and reads.same_value
+
+
+def test_every_inverted_cover_of_a_small_graph_changes_bits():
+    model = tiny()
+    graph = cs.EventGraph(model.config, 4, prompt=2)
+    subject = Subject(model, graph, (np.array([5, 6, 7, 8]),), CERTIFIED)
+    covers = list(graph.covers())
+    assert all(departure(subject.reference, subject.values(one_edge_inverted(graph, edge))) for edge in covers)
+    healthy = compile_unchecked(graph, np.arange(len(graph)))
+    assert departure(subject.reference, subject.values(healthy)) is None
+
+
+@given(st.integers(1, 60))
+def test_sampled_events_cover_every_slot_first(sample):
+    graph = cs.EventGraph(tiny().config, 5)
+    chosen = choose_events(Subject(tiny(), graph, (np.arange(5),), CERTIFIED), sample, 3)
+    assert len(chosen) == len(set(chosen)) == min(sample, len(graph))
+    if sample >= len(graph.slots):
+        assert {(e.kind, e.layer) for e in chosen} >= {tuple(slot) for slot in graph.slots if slot.kind != "sample"}
