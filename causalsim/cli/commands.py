@@ -33,8 +33,11 @@ def run(path: Path, folder: Path | None, json: Path | None) -> int:
         out.print(part)
     if json is not None:
         write_text(json, outcome.to_json() + "\n")
-    write(drawn, folder)
-    out.print(file_table(folder, drawn, {} if json is None else {str(json): "the whole result"}))
+        out.print(f"\n  The whole result: {json}")
+    if drawn:
+        write(drawn, folder)
+        out.print()
+        out.print(file_table(folder, drawn, {}))
     return HOLDS if outcome.holds else FAILS
 
 

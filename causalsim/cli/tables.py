@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rich.padding import Padding
+from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
@@ -14,25 +15,24 @@ from causalsim.scenario import Check, OrderRow, Outcome, RouteRow
 from causalsim.scenario.pictures import Figure
 
 if TYPE_CHECKING:
-    from rich.console import RenderableType
+    from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 
 INK = ("green", "red", "yellow", "magenta", "blue", "cyan")
 SHOWN = 12
+INDENT = "  "
 
 
 def show(outcome: Outcome) -> Iterator[RenderableType]:
     """Everything about an outcome, from the question to the checks."""
     yield Text(outcome.title, style="bold")
-    yield Text(" ".join(outcome.about.split()), style="dim")
-    yield Text(f"\n{outcome.graph}")
+    yield Text(" ".join(outcome.about.split()))
+    yield Text(f"\n{outcome.graph}", style="dim")
     if outcome.orders:
-        yield order_table(outcome.orders)
+        yield from (Text(), order_table(outcome.orders))
     if outcome.routes:
-        yield route_table(outcome.routes)
-    for text in outcome.continuations:
-        yield continuation(text)
-    if outcome.report is not None:
-        yield indented(outcome.report)
+        yield from (Text(), route_table(outcome.routes))
+    if outcome.continuations:
+        yield from (Text(), *map(continuation, outcome.continuations))
     yield Text()
     yield from check_lines(outcome.checks)
 
@@ -41,19 +41,19 @@ def order_table(rows: Iterable[OrderRow]) -> RenderableType:
     """A row an order: its shape, its cost, its digest."""
     rows = list(rows)
     table = plain_table("order")
-    for heading in ("slices", "widest slice"):
+    for heading in ("slices", "widest"):
         table.add_column(heading, justify="right")
     ran = any(row.digest for row in rows)
     for heading in ("peak live", "seconds") if ran else ():
         table.add_column(heading, justify="right")
     if ran:
-        table.add_column("digest of the logits")
+        table.add_column("digest")
     inked = ink(row.digest or "" for row in rows)
     for row in rows:
         shape = [row.name, f"{row.slices:,}", f"{row.widest:,}"]
-        cost = [size(row.peak_bytes or 0), f"{row.seconds or 0:.3f}", inked[row.digest or ""]] if ran else []
-        table.add_row(*shape, *cost)
-    return indented(table)
+        cost = [size(row.peak_bytes or 0), f"{row.seconds or 0:.3f}"]
+        table.add_row(*shape, *((*cost, inked[row.digest or ""]) if ran else ()))
+    return Indented(table)
 
 
 def route_table(rows: Iterable[RouteRow]) -> RenderableType:
@@ -63,30 +63,32 @@ def route_table(rows: Iterable[RouteRow]) -> RenderableType:
     table.add_column("routes", justify="right")
     for row in rows:
         table.add_row(row.source, row.target, f"{row.count:,}")
-    return indented(table)
+    return Indented(table)
 
 
 def check_lines(checks: Iterable[Check]) -> Iterator[RenderableType]:
     """A line a check: whether it holds, what it says, what was found."""
     for check in checks:
         style, mark = ("green", "holds") if check.holds else ("bold red", "FAILS")
-        yield indented(Text.assemble((mark, style), f"  {check.name}: ", (check.found, "dim")))
+        line = Table.grid(padding=(0, 2))
+        line.add_row(Text(mark, style=style), Text.assemble(f"{check.name}: ", (check.found, "dim")))
+        yield Indented(line)
 
 
 def continuation(text: str) -> RenderableType:
     """Generated text, its line ends shown as spaces."""
-    return indented(Text.assemble("continued: ", (" ".join(text.split()), "italic cyan")))
+    return Indented(Text.assemble("continued: ", (" ".join(text.split()), "italic cyan")))
 
 
 def file_table(folder: Path, drawn: Iterable[Figure], more: Mapping[str, str]) -> RenderableType:
     """The files that were written, and what each shows."""
-    table = plain_table("written")
+    table = plain_table(f"written to {folder}/")
     table.add_column("what it shows", style="dim")
     for figure in drawn:
-        table.add_row(str(folder / "".join([figure.stem, "." + " .".join(figure.formats)])), figure.caption)
+        table.add_row(f"{figure.stem}.{' .'.join(figure.formats)}", figure.caption)
     for name, meaning in more.items():
         table.add_row(name, meaning)
-    return indented(table) if table.row_count else Text()
+    return Indented(table)
 
 
 def ink(digests: Iterable[str]) -> dict[str, Text]:
@@ -110,10 +112,25 @@ def plain_table(first: str) -> Table:
     """A table with a line under its headings and nothing else."""
     from rich import box
 
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, header_style="bold")
     table.add_column(first)
     return table
 
 
-def indented(part: RenderableType) -> RenderableType:
-    return Padding(part, (0, 0, 0, 2))
+@dataclass(frozen=True)
+class Indented:
+    """Something two columns further in, without blanks at the ends of its lines."""
+
+    part: RenderableType
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        inner = options.update(width=options.max_width - len(INDENT))
+        for line in console.render_lines(self.part, inner, pad=False):
+            kept = _stripped(line)
+            yield from (Segment(INDENT), *kept, Segment.line()) if kept else (Segment.line(),)
+
+
+def _stripped(line: list[Segment]) -> list[Segment]:
+    while line and not line[-1].text.rstrip():
+        line = line[:-1]
+    return [*line[:-1], Segment(line[-1].text.rstrip(), line[-1].style)] if line else []

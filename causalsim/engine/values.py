@@ -102,7 +102,7 @@ class Values(Mapping[Event | str, Any]):
         if self._graph.granularity == "block":
             residuals = {"hook_resid_pre": Slot("block", layer - 1), "hook_resid_post": Slot("block", layer)}
         elif self._config.parallel_residual:
-            residuals = {}
+            residuals = {"hook_mlp_out": Slot("mlp", layer)}
         else:
             below = Slot("mlp", layer - 1) if layer else Slot("embed", -1)
             residuals = {

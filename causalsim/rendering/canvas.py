@@ -25,13 +25,15 @@ class Canvas:
         size = {"width": inches(width), "height": inches(height), "fixedsize": "true"}
         self.digraph.node(name, pos=pinned(at), **size, **attributes)
 
-    def text(self, name: str, at: Point, text: str, *, size: float, colour: str, css: str, bold: bool = False) -> float:
-        """A line of text that starts at ``at``; its width as estimated."""
+    def text(
+        self, name: str, at: Point, text: str, *, size: float, colour: str, css: str, bold: bool = False
+    ) -> None:
+        """A line of text that starts at ``at``."""
         width = text_width(text, size)
         self.digraph.node(
             name,
             # Flush left whatever the drawing program thinks the text measures.
-            label=graphviz.nohtml(graphviz.escape(text) + "\\l"),
+            label=graphviz.nohtml(quoted(text) + "\\l"),
             pos=pinned(Point(at.x + width / 2, at.y)),
             shape="plaintext",
             style="",
@@ -44,7 +46,6 @@ class Canvas:
             id=name,
             **{"class": css},
         )
-        return width
 
     def anchor(self, name: str, at: Point) -> None:
         """An invisible end for a curve."""
@@ -59,6 +60,14 @@ class Canvas:
         self.anchor(head, tip or controls[-1])
         path = spline(controls) if tip is None else arrow(controls, tip)
         self.digraph.edge(tail, head, pos=path, id=name, **attributes, **{"class": css})
+
+
+def quoted(text: str) -> str:
+    """A text that Graphviz shows as it is: no HTML, no escapes, no entities, nothing unprintable."""
+    seen = "".join(letter if letter.isprintable() or letter == "\n" else "\ufffd" for letter in text)
+    escaped = graphviz.escape(seen.replace("&", "&amp;")).replace("\n", "\\n")
+    shown: str = graphviz.nohtml(escaped)
+    return shown
 
 
 def pinned(at: Point) -> str:

@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import Any, Union
+from typing import Any, TypeAlias
 
 from causalsim.errors import InputError
 from causalsim.events import Edge, Event, EventGraph
 
-Mark = Union[Event, Edge, Iterable["Mark"]]
-Highlight = Mark
+Highlight: TypeAlias = "Event | Edge | Iterable[Highlight]"
 
 
 @dataclass(frozen=True)
@@ -108,8 +107,9 @@ def _up(graph: EventGraph, attn: Event, kv: Event) -> list[Edge]:
 
 def _cones(graph: EventGraph, focus: Event) -> Roles:
     past, future = graph.past(focus), graph.future(focus)
-    events = {event: "past" if event in past else "future" if event in future else "spacelike" for event in graph}
-    return Roles(graph, events | {focus: "focus"})
+    events = dict.fromkeys(graph, "spacelike")
+    events |= dict.fromkeys(past, "past") | dict.fromkeys(future, "future") | {focus: "focus"}
+    return Roles(graph, events)
 
 
 def _marks(graph: EventGraph, items: Iterable[Any]) -> Iterator[Event | Edge]:
@@ -144,7 +144,5 @@ def _edge(graph: EventGraph, source: Event, target: Event, stream: str | None = 
 
 def _iterable(item: Any) -> Iterable[Any]:
     if isinstance(item, str) or not isinstance(item, Iterable):
-        raise InputError(
-            "a highlight is an Event, or an iterable of Events, Edges and paths", got=repr(item)
-        )
+        raise InputError("a highlight is an Event, or an iterable of Events, Edges and paths", got=repr(item))
     return item

@@ -52,7 +52,7 @@ class Layout:
 
     @cached_property
     def starts(self) -> tuple[float, ...]:
-        """x of the first position of every request."""
+        """Where the first position of every request stands across."""
         starts = [0.0]
         for length in self.graph.lengths[:-1]:
             starts.append(starts[-1] + length * self.pitch + self.style.request_gap)
@@ -60,8 +60,9 @@ class Layout:
 
     @cached_property
     def heights(self) -> dict[Slot, float]:
-        """y of every slot of the column."""
-        heights, top = {}, 0.0
+        """How high every slot of the column stands."""
+        heights: dict[Slot, float] = {}
+        top = 0.0
         for slot in self.graph.slots:
             top += self._above(slot) if heights else 0.0
             heights[slot] = top
@@ -99,7 +100,7 @@ class Layout:
         return [echo] if event.kind == "mlp" else [here, echo]
 
     def gutter(self, request: int, position: int) -> float:
-        """x of the free strip to the left of a position."""
+        """Where the free strip to the left of a position is."""
         here = self.starts[request] + position * self.pitch
         right_of_last = here - self.pitch + self.style.box_width / 2 + (self._aside if self.splits_mlp else 0)
         return (right_of_last + here + self._sideways("kv") - self.style.circle / 2) / 2
@@ -124,5 +125,5 @@ class Layout:
 
     @property
     def top(self) -> float:
-        """y of the highest event."""
+        """The height of the highest event."""
         return max(y for slot, y in self.heights.items() if slot.kind != "sample" or self.graph.has_feedback)

@@ -73,14 +73,16 @@ class Legend:
     def _slices(self) -> Iterator[Entry]:
         if self.foliation is None:
             return
-        if self.step < self.foliation.depth:
-            which = "slice" if self.step == 1 else f"slices {self.step}, {2 * self.step}, .."
-            yield Entry(which, self.style.slice_line, "dotted")
+        last = self.foliation.depth - 1
         if self.step == 1:
+            yield Entry("slice", self.style.slice_line, "dotted")
             return
-        for share in (0.0, 0.25, 0.5, 0.75, 1.0):
-            colour = along(self.style.ramp, share)
-            yield Entry(f"slice {round(share * (self.foliation.depth - 1))}", colour, "box", colour)
+        if contours := range(self.step, last + 1, self.step):
+            listed = ", ".join(map(str, contours[:2])) + ", .." * (len(contours) > 2)
+            yield Entry(f"slice{'s' * (len(contours) > 1)} {listed}", self.style.slice_line, "dotted")
+        for time in sorted({last * quarter // 4 for quarter in range(5)}):
+            colour = along(self.style.ramp, time / max(last, 1))
+            yield Entry(f"slice {time}", colour, "box", colour)
 
     def _roles(self) -> Iterator[Entry]:
         for role in ("past", "future"):
@@ -125,15 +127,16 @@ def draw_legend(canvas: Canvas, legend: Legend, corner: Point, width: float) -> 
         x += wide
     for index, note in enumerate(legend.notes()):
         y -= LINE
-        canvas.text(
-            f"legend-note-{index}", Point(corner.x, y), note, size=FONT, colour=canvas.style.text, css="legend note"
-        )
+        _draw_text(canvas, f"legend-note-{index}", note, Point(corner.x, y), css="legend note")
 
 
 def _draw_entry(canvas: Canvas, name: str, entry: Entry, at: Point) -> None:
     _draw_swatch(canvas, f"{name}-swatch", entry, at)
-    beside = Point(at.x + SWATCH + 6, at.y)
-    canvas.text(name, beside, entry.text, size=FONT, colour=canvas.style.text, css="legend")
+    _draw_text(canvas, name, entry.text, Point(at.x + SWATCH + 6, at.y), css="legend")
+
+
+def _draw_text(canvas: Canvas, name: str, text: str, at: Point, *, css: str) -> None:
+    canvas.text(name, at, text, size=FONT, colour=canvas.style.text, css=css)
 
 
 def _draw_swatch(canvas: Canvas, name: str, entry: Entry, at: Point) -> None:
@@ -160,6 +163,5 @@ def _draw_line(canvas: Canvas, name: str, entry: Entry, at: Point) -> None:
     points = [Point(at.x + SWATCH * share, at.y) for share in (0, 0.25, 0.5, 0.75, 1)]
     is_arrow = entry.shape == "arrow"
     how = {} if is_arrow else {"style": "dotted", "arrowhead": "none"}
-    canvas.curve(
-        name, points[:4], tip=points[4] if is_arrow else None, color=entry.colour, penwidth="1.5", **how, css="legend"
-    )
+    tip = points[4] if is_arrow else None
+    canvas.curve(name, points[:4], tip=tip, css="legend", color=entry.colour, penwidth="1.5", **how)

@@ -30,5 +30,6 @@ def slice_id(time: int, request: int) -> str:
 
 def event_class(event: Event, time: int | None, role: str | None) -> str:
     """The classes of an event's element."""
-    words = ["event", event.kind, f"layer-{event.layer}", f"position-{event.position}", f"request-{event.request}"]
-    return " ".join([*words, *([] if time is None else [f"slice-{time}"]), *([role] if role else [])])
+    place = f"layer-{event.layer} position-{event.position} request-{event.request}"
+    slice_class = None if time is None else f"slice-{time}"
+    return " ".join(filter(None, ["event", event.kind, place, slice_class, role]))

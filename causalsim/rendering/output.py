@@ -94,13 +94,14 @@ def _complaint(stderr: bytes) -> str:
 def _replace(target: Path, content: bytes) -> None:
     """Write beside the target and move over it, so that nobody ever sees half a file."""
     handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
+    beside = Path(name)
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(content)
-        os.chmod(name, 0o666 & ~_umask())
-        os.replace(name, target)
+        beside.chmod(0o666 & ~_umask())
+        beside.replace(target)
     except BaseException:
-        Path(name).unlink(missing_ok=True)
+        beside.unlink(missing_ok=True)
         raise
 
 

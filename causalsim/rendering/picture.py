@@ -11,7 +11,7 @@ import graphviz
 from causalsim.errors import InputError
 from causalsim.events import Edge, Event, EventGraph
 from causalsim.foliations import Foliation
-from causalsim.rendering.canvas import Canvas, arrow, fitted, text_width
+from causalsim.rendering.canvas import Canvas, arrow, fitted, quoted, text_width
 from causalsim.rendering.highlight import Highlight, Roles, roles
 from causalsim.rendering.layout import Layout, Point, between
 from causalsim.rendering.legend import Legend, draw_legend
@@ -111,13 +111,14 @@ def _scene(
 def _digraph(layout: Layout) -> graphviz.Digraph:
     style = layout.style
     extent = max(layout.right - layout.left, layout.top) + 4 * MARGIN
+    dpi = min(style.dpi, style.max_pixels * 72 / extent)
     font = {"fontname": style.fontname, "fontsize": f"{style.fontsize:g}"}
     # inputscale makes plain neato read the coordinates in points, as neato -n2 does.
-    frame = {"inputscale": "72", "outputorder": "edgesfirst", "splines": "line", "bgcolor": "white", "pad": "0.2"}
+    frame = {"inputscale": "72", "outputorder": "edgesfirst", "splines": "line"}
     return graphviz.Digraph(
         "causalsim",
         engine="neato",
-        graph_attr={**frame, "dpi": f"{min(style.dpi, style.max_pixels * 72 / extent):.4g}", **font},
+        graph_attr={**frame, **font, "bgcolor": "white", "pad": "0.2", "dpi": f"{dpi:.4g}"},
         node_attr={"shape": "box", "style": "filled,rounded", "fontcolor": style.text, **font},
         edge_attr={"arrowsize": "0.55"},
     )
@@ -147,7 +148,7 @@ def _draw_events(scene: Scene) -> None:
 
 def _words(scene: Scene, event: Event, room: float) -> dict[str, str]:
     text, size = fitted(_label(scene, event), room, scene.style.fontsize)
-    return {"label": graphviz.escape(text).replace("\n", "\\n"), "fontsize": f"{size:.3g}"}
+    return {"label": quoted(text), "fontsize": f"{size:.3g}"}
 
 
 def _label(scene: Scene, event: Event) -> str:
@@ -160,7 +161,8 @@ def _label(scene: Scene, event: Event) -> str:
 def _tooltip(scene: Scene, event: Event) -> str:
     time, label = scene.time(event), scene.labels.get(event)
     parts = [str(event), *([] if time is None else [f"slice {time}"]), *([label] if label else [])]
-    return str(graphviz.escape(", ".join(parts)))
+    # Graphviz reads the escapes of a tooltip twice.
+    return quoted(", ".join(parts).replace("\\", "\\\\"))
 
 
 def _colours(scene: Scene, event: Event) -> dict[str, str]:
@@ -181,7 +183,7 @@ def _colours(scene: Scene, event: Event) -> dict[str, str]:
 
 def _heat(scene: Scene, event: Event) -> str:
     assert scene.foliation is not None
-    return along(scene.style.ramp, scene.foliation.time(event) / (scene.foliation.depth - 1))
+    return along(scene.style.ramp, scene.foliation.time(event) / max(scene.foliation.depth - 1, 1))
 
 
 def _paint(fill: str, line: str, text: str, **more: str) -> dict[str, str]:
@@ -194,14 +196,14 @@ def _paint(fill: str, line: str, text: str, **more: str) -> dict[str, str]:
 def _draw_edges(scene: Scene) -> None:
     for edge in scene.drawn.edges:
         role = scene.roles.of_edge(edge)
-        words = ["edge", edge.stream, *([role] if role else []), *(["faint"] if edge in scene.drawn.faint else [])]
+        words = [edge.stream, role, "faint" if edge in scene.drawn.faint else None]
         scene.canvas.digraph.edge(
             event_id(edge.source),
             event_id(edge.target),
             id=edge_id(edge),
             **_stroke(scene, edge, role),
             **_bend(scene, edge),
-            **{"class": " ".join(words[1:])},
+            **{"class": " ".join(filter(None, words))},
         )
 
 
@@ -275,8 +277,7 @@ def _draw_furniture(scene: Scene, title: str | None) -> None:
         _draw_headings(scene, top)
         top += 20
     if title:
-        size = scene.style.fontsize + 4
-        scene.canvas.text("title", Point(left, top), title, size=size, colour=scene.style.text, css="title", bold=True)
+        _write(scene, "title", Point(left, top), title, size=scene.style.fontsize + 4, bold=True)
     draw_legend(scene.canvas, scene.legend, Point(left, -2 * MARGIN), max(layout.right - left, 460))
 
 
@@ -285,8 +286,7 @@ def _draw_rows(scene: Scene) -> float:
     size, rows = scene.style.fontsize - 1, scene.layout.rows()
     x = scene.layout.left - MARGIN - max(text_width(row.text, size) for row in rows)
     for row in rows:
-        name = f"row-{row.text.replace(' ', '-')}"
-        scene.canvas.text(name, Point(x, row.y), row.text, size=size, colour=scene.style.quiet, css="heading row")
+        _write(scene, f"row-{row.text.replace(' ', '-')}", Point(x, row.y), row.text, size=size)
     return x
 
 
@@ -294,15 +294,18 @@ def _draw_positions(scene: Scene) -> None:
     size = scene.style.fontsize - 1
     for request, length in enumerate(scene.graph.lengths):
         for position in range(length):
-            x = scene.layout.starts[request] + position * scene.layout.pitch - text_width(str(position), size) / 2
-            name = f"position-{position}-{request}"
-            at = Point(x, -MARGIN)
-            scene.canvas.text(name, at, str(position), size=size, colour=scene.style.quiet, css="heading position")
+            text = str(position)
+            x = scene.layout.starts[request] + position * scene.layout.pitch - text_width(text, size) / 2
+            _write(scene, f"position-{position}-{request}", Point(x, -MARGIN), text, size=size)
 
 
 def _draw_headings(scene: Scene, y: float) -> None:
     for request, start in enumerate(scene.layout.starts):
         at = Point(start - scene.style.box_width / 2, y)
         size = scene.style.fontsize + 1
-        name = f"request-{request}"
-        scene.canvas.text(name, at, f"request {request}", size=size, colour=scene.style.text, css="heading", bold=True)
+        _write(scene, f"request-{request}", at, f"request {request}", size=size, bold=True)
+
+
+def _write(scene: Scene, name: str, at: Point, text: str, *, size: float, bold: bool = False) -> None:
+    colour = scene.style.text if bold else scene.style.quiet
+    scene.canvas.text(name, at, text, size=size, colour=colour, css="heading", bold=bold)

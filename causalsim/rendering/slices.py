@@ -11,6 +11,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 
 from causalsim.events import Event
 from causalsim.foliations import Foliation
@@ -121,13 +122,13 @@ def smooth(points: tuple[Point, ...]) -> list[Point]:
     """
     slopes = _slopes(points)
     controls = [points[0]]
-    for (a, b), (m, n) in zip(zip(points, points[1:], strict=False), zip(slopes, slopes[1:], strict=False), strict=True):
+    for (a, b), (m, n) in zip(pairwise(points), pairwise(slopes), strict=True):
         third = (b.x - a.x) / 3
         controls += [Point(a.x + third, a.y + m * third), Point(b.x - third, b.y - n * third), b]
     return controls
 
 
 def _slopes(points: tuple[Point, ...]) -> list[float]:
-    steps = [(b.y - a.y) / (b.x - a.x) for a, b in zip(points, points[1:], strict=False)]
-    inner = [2 * m * n / (m + n) if m * n > 0 else 0.0 for m, n in zip(steps, steps[1:], strict=False)]
+    steps = [(b.y - a.y) / (b.x - a.x) for a, b in pairwise(points)]
+    inner = [2 * m * n / (m + n) if m * n > 0 else 0.0 for m, n in pairwise(steps)]
     return [steps[0], *inner, steps[-1]]

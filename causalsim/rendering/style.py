@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from causalsim.errors import InputError
@@ -10,13 +11,39 @@ from causalsim.errors import InputError
 VIRIDIS = ("#440154", "#472d7b", "#3b528b", "#2c728e", "#21918c", "#28ae80", "#5ec962", "#addc30", "#fde725")
 
 
+KIND_COLOURS = {
+    "embed": "#64748b",
+    "kv": "#7c3aed",
+    "attn": "#2563eb",
+    "mlp": "#d926c9",
+    "unembed": "#64748b",
+    "sample": "#0d9155",
+    "block": "#2563eb",
+}
+STREAM_COLOURS = {"residual": "#111111", "kv": "#7c3aed", "token": "#0d9155"}
+
+
+LENGTHS = (
+    "fontsize",
+    "column",
+    "box_width",
+    "box_height",
+    "circle",
+    "rise",
+    "step",
+    "gap",
+    "dpi",
+    "max_pixels",
+)
+
+
 @dataclass(frozen=True)
 class Style:
     """Colours as ``#rrggbb``, lengths in points (1/72 inch), thresholds as counts.
 
-    ``kinds`` and ``streams`` give a colour to each kind of event and each stream; the boxes
-    are filled with a tint of theirs. The thresholds decide what a picture leaves out, which
-    its legend then says.
+    ``kinds`` and ``streams`` give colours to kinds of events and to streams, and those that
+    they do not name keep theirs; the boxes are filled with a tint. The thresholds decide what
+    a picture leaves out, which its legend then says.
 
     >>> Style(column=60).column
     60
@@ -24,20 +51,8 @@ class Style:
     '#7c3aed'
     """
 
-    kinds: dict[str, str] = field(
-        default_factory=lambda: {
-            "embed": "#64748b",
-            "kv": "#7c3aed",
-            "attn": "#2563eb",
-            "mlp": "#d926c9",
-            "unembed": "#64748b",
-            "sample": "#0d9155",
-            "block": "#2563eb",
-        }
-    )
-    streams: dict[str, str] = field(
-        default_factory=lambda: {"residual": "#111111", "kv": "#7c3aed", "token": "#0d9155"}
-    )
+    kinds: Mapping[str, str] = field(default_factory=dict, hash=False)
+    streams: Mapping[str, str] = field(default_factory=dict, hash=False)
     slice_line: str = "#e02020"
     route: str = "#f97316"
     past: str = "#0e9aa7"
@@ -74,7 +89,9 @@ class Style:
     max_pixels: int = 12_000
 
     def __post_init__(self) -> None:
-        for name in ("fontsize", "column", "box_width", "box_height", "circle", "rise", "step", "gap", "dpi"):
+        object.__setattr__(self, "kinds", _completed("a kind of event", KIND_COLOURS, self.kinds))
+        object.__setattr__(self, "streams", _completed("a stream", STREAM_COLOURS, self.streams))
+        for name in LENGTHS:
             if not getattr(self, name) > 0:
                 raise InputError("lengths of a style are positive", got=f"{name}={getattr(self, name)!r}")
         for colour in (*self.kinds.values(), *self.streams.values(), *self.ramp, *self._colours()):
@@ -96,7 +113,8 @@ def tint(colour: str, strength: float = 0.16) -> str:
 
 def mix(a: str, b: str, share: float) -> str:
     """The colour ``share`` of the way from ``a`` to ``b``."""
-    return "#" + "".join(f"{round(x + (y - x) * share):02x}" for x, y in zip(_channels(a), _channels(b), strict=True))
+    mixed = [round(x + (y - x) * share) for x, y in zip(_channels(a), _channels(b), strict=True)]
+    return "#" + "".join(f"{channel:02x}" for channel in mixed)
 
 
 def along(ramp: tuple[str, ...], share: float) -> str:
@@ -116,10 +134,17 @@ def readable_on(colour: str) -> str:
     return "#000000" if 0.299 * red + 0.587 * green + 0.114 * blue > 110 else "#ffffff"
 
 
+def _completed(what: str, defaults: dict[str, str], given: Mapping[str, str]) -> Mapping[str, str]:
+    if unknown := sorted(set(given) - set(defaults)):
+        raise InputError(f"a colour is given to {what}", got=", ".join(unknown), expected=", ".join(defaults))
+    return defaults | dict(given)
+
+
 def _channels(colour: str) -> tuple[int, int, int]:
     try:
         if len(colour) != 7 or colour[0] != "#":
             raise ValueError
         return int(colour[1:3], 16), int(colour[3:5], 16), int(colour[5:7], 16)
     except (TypeError, ValueError):
-        raise InputError("a colour is written #rrggbb", got=repr(colour), expected="for example '#7c3aed'") from None
+        example = "for example '#7c3aed'"
+        raise InputError("a colour is written #rrggbb", got=repr(colour), expected=example) from None

@@ -1,4 +1,4 @@
-"""Which edges and slices a picture draws: all of a small graph, and of a large one what the eye can follow."""
+"""Which edges and slices a picture draws: all of a small graph, of a large one what can be followed."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Drawn:
 
 def check_drawable(graph: EventGraph, style: Style) -> None:
     """Refuse with ``LimitError`` what would take minutes and show a solid mass."""
-    cure = 'Draw a shorter text, fewer layers or granularity="block"; Style(max_events=, max_edges=) moves the bound.'
+    cure = 'Draw a shorter text, fewer layers or granularity="block"; Style has the bounds as max_*.'
     for what, count, bound in (
         ("events", len(graph), style.max_events),
         ("edges", graph.count_edges(), style.max_edges),

@@ -75,7 +75,8 @@ def _of_orders(ready: Experiment) -> Iterator[Figure]:
         if order.foliation is not None:
             draw = partial(_drawn, ready, order.foliation, order.name)
             # The number keeps apart names that differ only in what a file name cannot hold.
-            yield Figure(_stem(f"{number}-{order.name}"), _formats(ready), order.name, draw)
+            shape = f"{order.foliation.depth:,} slices, the widest of {order.foliation.width:,} events"
+            yield Figure(_stem(f"{number}-{order.name}"), _formats(ready), shape, draw)
 
 
 def _of_passages(ready: Experiment) -> Iterator[Figure]:

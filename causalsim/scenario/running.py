@@ -171,7 +171,9 @@ def _counts(ready: Experiment) -> Iterator[Check]:
 
 def _verdicts(report: Report | None) -> Iterator[Check]:
     for verdict in () if report is None else report.verdicts:
-        yield Check(verdict.name, verdict.holds, verdict.witness or verdict.method)
+        caught = sum(control.caught for control in verdict.controls)
+        faults = f"{caught} of {len(verdict.controls)} planted faults caught."
+        yield Check(verdict.name, verdict.holds, f"{verdict.witness or verdict.coverage} {faults}")
 
 
 def _built(order: Order) -> Foliation:

@@ -1,0 +1,120 @@
+"""What the engine's tests compare: bits of runs, and a plain transformer in double precision."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from hypothesis import strategies as st
+
+import causalsim as cs
+from causalsim.engine import State
+from causalsim.models import ModelConfig
+from tests.models_for_tests import tiny
+
+
+def architectures() -> list[cs.Model]:
+    """Tiny models with every switch on and off, built once."""
+    return [
+        tiny(),
+        tiny(1, 2, 1),
+        tiny(3, 4, 4, windows=2),
+        tiny(2, 4, 2, windows=(None, 3)),
+        tiny(2, 4, 1, parallel_residual=True),
+        tiny(3, 2, 2, windows=(2, None, 3), parallel_residual=True),
+    ]
+
+
+def ids(model: cs.Model, length: int, seed: int = 0) -> list[int]:
+    """Some token ids."""
+    return np.random.default_rng([seed, length]).integers(model.config.vocab_size, size=length).tolist()
+
+
+def texts(model: cs.Model, lengths, seed: int = 0) -> list[list[int]]:
+    return [ids(model, length, seed + number) for number, length in enumerate(lengths)]
+
+
+@st.composite
+def graphs_of(draw: st.DrawFn, model: cs.Model, max_length: int = 9) -> cs.EventGraph:
+    """Any graph of a model: both granularities, feedback, several requests."""
+    lengths = draw(st.lists(st.integers(1, max_length), min_size=1, max_size=3))
+    shape = draw(st.sampled_from(["block", "sublayer", "feedback"]))
+    if shape == "feedback":
+        prompts = [draw(st.integers(1, length)) for length in lengths]
+        return cs.EventGraph(model.config, lengths, prompt=prompts)
+    return cs.EventGraph(model.config, lengths, granularity=shape)
+
+
+def bits(value: Any) -> Any:
+    """The bits of a value: of an array, of a pair, or of a token."""
+    if isinstance(value, tuple):
+        return tuple(map(bits, value))
+    return np.ascontiguousarray(value).view(np.int32).tobytes()
+
+
+def fresh(model: cs.Model, graph: cs.EventGraph, given) -> State:
+    """A poisoned state over given ids, one list a request, in which samples are teacher-forced."""
+    from causalsim.engine import teacher_forced
+
+    arrays = tuple(np.asarray(tokens, np.int32) for tokens in given)
+    return State.fresh(model, graph, arrays, teacher_forced(graph, arrays))
+
+
+def cells_of(state: State) -> dict[str, Any]:
+    """The bits of everything a state remembers, but for the scratch row and page."""
+    layout = state.layout
+    return {
+        "tokens": bits(np.asarray(state.tokens)[: layout.rows]),
+        "residual": bits(np.asarray(state.residual)[:, : layout.rows]),
+        "logits": bits(np.asarray(state.logits)[: layout.rows]),
+        "keys": [bits(np.asarray(cells)[: layout.pages]) for cells in state.keys],
+        "values": [bits(np.asarray(cells)[: layout.pages]) for cells in state.values],
+    }
+
+
+# -- a transformer as one would write it for its reader --------------------------------------------
+
+
+def reference_logits(model: cs.Model, tokens) -> np.ndarray:
+    """Llama's arithmetic in NumPy and float64, whole text at once, windows and parallel residual included."""
+    config, params = model.config, model.params
+    x = params["embed"][list(tokens)].astype(np.float64)
+    for layer, reach in enumerate(config.wiring.reaches):
+        weights = {name: params[f"layers.{layer}.{name}"].astype(np.float64) for name in _NAMES}
+        after = x + _attention(config, weights, _normed(config, x, weights["attn.norm"]), reach)
+        into_mlp = x if config.parallel_residual else after
+        hidden = _normed(config, into_mlp, weights["mlp.norm"])
+        gate = hidden @ weights["mlp.gate"]
+        x = after + (gate / (1 + np.exp(-gate)) * (hidden @ weights["mlp.up"])) @ weights["mlp.down"]
+    out = params["embed"].T if config.tied_embeddings else params["unembed"]
+    return _normed(config, x, params["final_norm"]) @ out.astype(np.float64)
+
+
+_NAMES = (
+    "attn.norm", "attn.q", "attn.k", "attn.v", "attn.o", "mlp.norm", "mlp.gate", "mlp.up", "mlp.down"
+)  # fmt: skip
+
+
+def _normed(config: ModelConfig, x: np.ndarray, gain: np.ndarray) -> np.ndarray:
+    return x / np.sqrt((x * x).mean(axis=1, keepdims=True) + config.norm_epsilon) * gain
+
+
+def _attention(config: ModelConfig, weights: dict, x: np.ndarray, reach: int | None) -> np.ndarray:
+    length, d_head = len(x), config.d_head
+    q, k, v = (np.moveaxis((x @ weights[f"attn.{n}"]).reshape(length, -1, d_head), 1, 0) for n in "qkv")
+    groups = config.n_heads // config.n_kv_heads
+    keys, values = np.repeat(_turned(config, k), groups, axis=0), np.repeat(v, groups, axis=0)
+    scores = _turned(config, q) @ np.moveaxis(keys, 1, 2) / np.sqrt(d_head)
+    distance = np.arange(length)[:, None] - np.arange(length)
+    seen = (distance >= 0) & (distance < (length if reach is None else reach))
+    shares = np.exp(np.where(seen, scores, -np.inf))
+    mixed = shares / shares.sum(axis=-1, keepdims=True) @ values
+    return np.moveaxis(mixed, 0, 1).reshape(length, -1) @ weights["attn.o"]
+
+
+def _turned(config: ModelConfig, heads: np.ndarray) -> np.ndarray:
+    """Coordinate i and i + d_head / 2 as one complex number, turned by the position's angle."""
+    half = config.d_head // 2
+    angles = np.outer(np.arange(heads.shape[1]), config.rope_base ** (-np.arange(half) / half))
+    turned = (heads[..., :half] + 1j * heads[..., half:]) * np.exp(1j * angles)
+    return np.concatenate([turned.real, turned.imag], axis=-1)

@@ -1,0 +1,85 @@
+"""A request among others, a text with another end, a text of many pages: the same bits."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import causalsim as cs
+from tests.engine.support import architectures, bits, ids, reference_logits, texts
+from tests.models_for_tests import tiny, wide
+
+TOKENS = 11
+
+
+@pytest.fixture(scope="module")
+def alone() -> dict[str, str]:
+    return {name: cs.run(model, ids(model, TOKENS)).digest for name, model in _models().items()}
+
+
+def _models() -> dict[str, cs.Model]:
+    return {"tiny": tiny(), "wide": wide()}
+
+
+@pytest.mark.parametrize("name", ["tiny", "wide"])
+@pytest.mark.parametrize("lengths", [(3,), (11,), (20, 1, 7), (1, 40)])
+@pytest.mark.parametrize("place", [0, 1])
+def test_a_request_has_its_bits_in_any_company_and_order(name, lengths, place, alone):
+    model = _models()[name]
+    crowd = texts(model, lengths, seed=5)
+    crowd.insert(place, ids(model, TOKENS))
+    graph = cs.EventGraph(model.config, tuple(map(len, crowd)))
+    for foliation in (cs.layer_major(graph), cs.token_major(graph), cs.random_foliation(graph, place)):
+        found = cs.run(model, crowd, foliation)
+        assert found.digests[place] == alone[name]
+        assert bits(found.logits[place]) == bits(cs.run(model, ids(model, TOKENS)).logits)
+        assert len(found.tokens) == len(found.logits) == len(crowd)
+
+
+def test_requests_of_a_list_stay_a_list():
+    model = tiny()
+    one, several = cs.run(model, [1, 2]), cs.run(model, [[1, 2]])
+    assert one.logits.shape == (2, 40)
+    assert [part.shape for part in several.logits] == [(2, 40)]
+    assert one.digest == several.digest == several.digests[0]
+    assert cs.run(model, np.array([[1, 2], [1, 2]])).digests == (one.digest,) * 2
+
+
+@settings(max_examples=15)
+@given(st.sampled_from(architectures()), st.integers(1, 20), st.integers(1, 20), st.integers(0, 99))
+def test_what_follows_a_position_changes_nothing(model, kept, more, seed):
+    first, second = ids(model, kept + more, seed), ids(model, kept + more, seed + 1)
+    second[:kept] = first[:kept]
+    short = cs.run(model, first[:kept], record=True)
+    for tokens in (first, second):
+        longer = cs.run(model, tokens, record=True)
+        assert bits(longer.logits[:kept]) == bits(short.logits)
+        assert all(bits(longer.values[event]) == bits(short.values[event]) for event in short.graph)
+
+
+@pytest.mark.parametrize("length", [128, 129, 257])
+@pytest.mark.parametrize("windows", [None, (130, 2)])
+def test_texts_longer_than_a_page(length, windows):
+    """Page boundaries lie at 128 and 256; a window of 130 reaches over one."""
+    model = tiny(windows=windows)
+    tokens = ids(model, length)
+    graph = cs.EventGraph(model.config, length)
+    plain = cs.run(model, tokens, record=True)
+    np.testing.assert_allclose(plain.logits, reference_logits(model, tokens), atol=2e-5)
+    blocks = cs.EventGraph(model.config, length, granularity="block")
+    for foliation in (cs.chunked(graph, 50), cs.random_foliation(graph, length), cs.wavefront(graph)):
+        assert cs.run(model, tokens, foliation, record=True).values_digest == plain.values_digest
+    for foliation in (cs.token_major(blocks), cs.random_foliation(blocks, length)):
+        assert cs.run(model, tokens, foliation).digest == plain.digest
+    short = cs.run(model, tokens[:30], record=True)
+    assert all(bits(plain.values[event]) == bits(short.values[event]) for event in short.graph)
+
+
+def test_long_texts_of_several_requests():
+    model = tiny()
+    given_texts = texts(model, (130, 5, 257))
+    graph = cs.EventGraph(model.config, (130, 5, 257), prompt=(129, 2, 257))
+    found = cs.run(model, given_texts, cs.random_foliation(graph, 0))
+    assert list(found.digests) == [cs.run(model, tokens).digest for tokens in given_texts]

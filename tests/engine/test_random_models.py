@@ -1,0 +1,102 @@
+"""Small models of every architecture: right against plain NumPy, and one set of bits for all orders."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import causalsim as cs
+from tests.engine.support import architectures, bits, graphs_of, ids, reference_logits, texts
+
+MODELS = architectures()
+NAMES = ["llama", "multi-query", "window", "mixed-windows", "parallel", "parallel-windows"]
+several_models = pytest.mark.parametrize("model", MODELS, ids=NAMES)
+
+
+@several_models
+@pytest.mark.parametrize("length", [1, 2, 17])
+def test_logits_are_those_of_a_plain_transformer(model, length):
+    tokens = ids(model, length)
+    np.testing.assert_allclose(cs.run(model, tokens).logits, reference_logits(model, tokens), atol=2e-5)
+
+
+def _values(run: cs.Run) -> dict:
+    return {event: bits(run.values[event]) for event in run.graph if event.kind != "sample"}
+
+
+@settings(max_examples=40)
+@given(st.data(), st.sampled_from(MODELS), st.integers(0, 2**32))
+def test_every_foliation_of_every_graph_gives_the_same_bits(data, model, seed):
+    """Against the plainest run: each text alone, layer by layer, no feedback."""
+    graph = data.draw(graphs_of(model))
+    given_texts = texts(model, graph.lengths, seed % 5)
+    foliation = data.draw(
+        st.sampled_from([cs.random_foliation(graph, seed), cs.earliest(graph), cs.latest(graph), cs.token_major(graph)])
+    )
+    found = cs.run(model, given_texts, foliation, record=True)
+    assert found.program.refines(foliation)
+    for request, tokens in enumerate(given_texts):
+        alone = cs.run(model, tokens, record=True)
+        assert found.digests[request] == alone.digest
+        for event in graph:
+            if event.request != request:
+                continue
+            value = found.values[event]
+            if event.kind == "sample":
+                assert value == tokens[event.position + 1]
+            else:
+                assert bits(value) == _expected(model, alone, event), event
+
+
+def _expected(model: cs.Model, alone: cs.Run, event: cs.Event):
+    def value(kind):
+        return alone.values[cs.Event(kind, event.layer, event.position)]
+
+    if event.kind != "block":
+        return bits(value(event.kind))
+    if model.config.parallel_residual:
+        return bits(value("attn") + value("mlp"))
+    return bits(value("mlp"))
+
+
+@pytest.mark.slow
+@settings(max_examples=40)
+@given(st.data(), st.integers(0, 2**32))
+def test_architectures_that_nobody_chose(data, seed):
+    n_kv_heads, group, n_layers = (data.draw(st.integers(1, 3)) for _ in range(3))
+    window = st.none() | st.integers(1, 4)
+    config = cs.ModelConfig(
+        n_layers=n_layers,
+        n_heads=n_kv_heads * group,
+        n_kv_heads=n_kv_heads,
+        d_model=data.draw(st.sampled_from([6, 24, 40, 200])),
+        d_head=data.draw(st.sampled_from([2, 6, 16])),
+        d_ff=data.draw(st.integers(1, 70)),
+        vocab_size=data.draw(st.integers(1, 40)),
+        max_length=12,
+        windows=data.draw(st.lists(window, min_size=n_layers, max_size=n_layers)),
+        parallel_residual=data.draw(st.booleans()),
+        tied_embeddings=data.draw(st.booleans()),
+    )
+    model = cs.random_model(config, seed)
+    graph = data.draw(graphs_of(model))
+    given_texts = texts(model, graph.lengths)
+    reference = cs.run(model, given_texts, cs.token_major(graph), record=True)
+    for tokens, logits in zip(given_texts, reference.logits, strict=True):
+        np.testing.assert_allclose(logits, reference_logits(model, tokens), atol=1e-3)
+    for number in range(5):
+        found = cs.run(model, given_texts, cs.random_foliation(graph, seed + number), record=True)
+        assert found.values_digest == reference.values_digest
+
+
+@several_models
+def test_block_values_are_the_residual_after_both_adds(model):
+    """DESIGN: the value of a block is the residual that the block above reads."""
+    tokens = ids(model, 5)
+    blocks = cs.run(model, tokens, cs.layer_major(cs.EventGraph(model.config, 5, granularity="block")), record=True)
+    plain = cs.run(model, tokens, record=True)
+    for event in blocks.graph:
+        assert bits(blocks.values[event]) == _expected(model, plain, event)
+    assert blocks.digest == plain.digest
