@@ -44,7 +44,9 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "engine": ["Model", "Run", "generate", "load", "random_model", "run"],
-    "errors": ["CausalityError", "CausalsimError", "CheckpointError", "InputError", "LimitError", "ScenarioError"],
+    "errors": [
+        "CausalityError", "CausalsimError", "CheckpointError", "InputError", "LimitError", "ScenarioError",
+    ],
     "events": ["Event", "EventGraph", "Wiring"],
     "foliations": [
         "Foliation", "Footprint", "chunked", "earliest", "from_slices", "from_time", "latest", "layer_major",

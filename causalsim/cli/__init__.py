@@ -35,6 +35,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # Whoever read the output has enough of it; the interpreter must not try to flush the rest.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return HOLDS
+    except OSError as error:
+        print(f"causalsim: the system refused: {error}", file=sys.stderr)
+        return BAD_INPUT
 
 
 def _run(arguments: Sequence[str] | None) -> int:

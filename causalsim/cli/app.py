@@ -6,8 +6,19 @@ from pathlib import Path
 from typing import Annotated
 
 from cyclopts import App, Parameter
+from cyclopts.validators import Number
 
 from causalsim import __version__
+
+Family = Annotated[
+    str | None,
+    Parameter(
+        help="layer_major, token_major, chunked, wavefront, tilted, earliest, latest, "
+        "random_linear_extension or random_foliation. [default: the graph alone]"
+    ),
+]
+Count = Annotated[int, Parameter(validator=Number(gte=1))]
+Seed = Annotated[int, Parameter(validator=Number(gte=0, lt=2**31))]
 
 app = App(
     name="causalsim",
@@ -28,21 +39,15 @@ def demo(
     /,
     *,
     out: Path = Path("causalsim-demo"),
-    tokens: int = 18,
-    seed: int = 14,
+    tokens: Count = 18,
+    seed: Seed = 14,
 ) -> int:
     """Start here: a trained transformer in many orders, the same bits.
 
-    Parameters
-    ----------
-    text
-        A sentence of your own; it and its continuation fit into 128 tokens.
-    out
-        The folder for pictures and the report.
-    tokens
-        How many tokens to continue the sentence by.
-    seed
-        Draws the random orders and the continuation.
+    :param text: A sentence of your own; it and its continuation fit into 128 tokens.
+    :param out: The folder for pictures and the report.
+    :param tokens: How many tokens to continue the sentence by.
+    :param seed: Draws the random orders and the continuation.
     """
     from causalsim.cli.demo import demo as show
 
@@ -53,14 +58,9 @@ def demo(
 def run(scenario: Path, /, *, out: Path | None = None, json: Path | None = None) -> int:
     """Run the experiment that a file describes.
 
-    Parameters
-    ----------
-    scenario
-        A .toml file; those in scenarios/ explain themselves.
-    out
-        The folder for its pictures. [default: causalsim-NAME]
-    json
-        A file for the whole result.
+    :param scenario: A .toml file; those in scenarios/ explain themselves.
+    :param out: The folder for its pictures. [default: causalsim-NAME]
+    :param json: A file for the whole result.
     """
     from causalsim.cli.commands import run as show
 
@@ -73,26 +73,19 @@ def verify(
     /,
     *,
     model: str = "glass",
-    orders: int = 20,
-    seed: int = 0,
+    orders: Count = 20,
+    seed: Seed = 0,
     json: Path | None = None,
 ) -> int:
     """Try to change a model's bits by changing the order.
 
     Three verdicts, each with what it covers and the planted faults that it had to catch.
 
-    Parameters
-    ----------
-    text
-        What the model reads. [default: the sentence of the demo]
-    model
-        The name of a model.
-    orders
-        How many random orders to run besides the named ones.
-    seed
-        Draws the orders.
-    json
-        A file for the whole report.
+    :param text: What the model reads. [default: the sentence of the demo]
+    :param model: The name of a model.
+    :param orders: How many random orders to run besides the named ones.
+    :param seed: Draws the orders.
+    :param json: A file for the whole report.
     """
     from causalsim.cli.commands import verify as show
 
@@ -101,47 +94,32 @@ def verify(
 
 @app.command
 def draw(
-    family: str | None = None,
+    family: Family = None,
     /,
     *,
-    layers: int | None = None,
-    length: int | None = None,
+    layers: Count | None = None,
+    length: Count | None = None,
     model: str | None = None,
     text: str | None = None,
     granularity: str = "sublayer",
-    size: int | None = None,
+    size: Count | None = None,
     velocity: Annotated[str | None, Parameter(allow_leading_hyphen=True)] = None,
-    seed: int | None = None,
+    seed: Seed | None = None,
     method: str | None = None,
     out: Path | None = None,
 ) -> int:
     """Draw a graph, or the slices of a foliation, as SVG or PNG.
 
-    Parameters
-    ----------
-    family
-        layer_major, token_major, chunked, wavefront, tilted, earliest, latest,
-        random_linear_extension or random_foliation. [default: the graph alone]
-    layers
-        Layers of a graph without a model. [default: 3]
-    length
-        Positions of a graph without a model. [default: 6]
-    model
-        The name of a model, whose graph over --text is drawn.
-    text
-        What the model reads.
-    granularity
-        sublayer or block.
-    size
-        Positions in a chunk.
-    velocity
-        Of tilted slices: a number or a fraction such as -1/7.
-    seed
-        Of random families.
-    method
-        Of random_linear_extension: uniform or kahn.
-    out
-        The picture: a name that ends in .svg or .png. [default: FAMILY.svg]
+    :param layers: Layers of a graph without a model. [default: 3]
+    :param length: Positions of a graph without a model. [default: 6]
+    :param model: The name of a model, whose graph over --text is drawn.
+    :param text: What the model reads.
+    :param granularity: sublayer or block.
+    :param size: Positions in a chunk.
+    :param velocity: Of tilted slices: a number or a fraction such as -1/7.
+    :param seed: Of random families.
+    :param method: Of random_linear_extension: uniform or kahn.
+    :param out: The picture: a name that ends in .svg or .png. [default: FAMILY.svg]
     """
     from causalsim.cli.commands import draw as show
 

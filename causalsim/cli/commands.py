@@ -12,6 +12,7 @@ from causalsim.cli.terminal import console, progress
 from causalsim.errors import InputError
 from causalsim.events import EventGraph, Wiring
 from causalsim.scenario.pictures import figures, write
+from causalsim.scenario.running import describe
 
 DRAWN_LAYERS, DRAWN_LENGTH = 3, 6
 
@@ -33,7 +34,7 @@ def run(path: Path, folder: Path | None, json: Path | None) -> int:
         out.print(part)
     if json is not None:
         write_text(json, outcome.to_json() + "\n")
-        out.print(f"\n  The whole result: {json}")
+        out.print(f"\n  The whole result: {json}", markup=False)
     if drawn:
         write(drawn, folder)
         out.print()
@@ -55,7 +56,7 @@ def verify(text: str | None, name: str, orders: int, seed: int, json: Path | Non
     out.print(report)
     if json is not None:
         write_text(json, report.to_json() + "\n")
-        out.print(f"wrote {json}", style="dim")
+        out.print(f"wrote {json}", markup=False)
     return HOLDS if report.holds else FAILS
 
 
@@ -77,7 +78,8 @@ def draw(
         raise InputError("a graph alone takes no arguments", got=", ".join(arguments), cure="Name a family.")
     subject = graph if family is None else scenario.build(graph, family, arguments)
     render(to_graphviz(subject, title=family), path)
-    print(f"wrote {path}: {subject!r}")
+    shape = "" if family is None else f"{subject.depth:,} slices, widest {subject.width:,}; "
+    print(f"wrote {path}: {shape}{describe(graph)}")
     return HOLDS
 
 

@@ -92,7 +92,7 @@ def _writing(text: str, tokens: int, seed: int) -> Scenario:
         generate={"tokens": tokens, "temperature": TEMPERATURE, "seed": seed},
         foliation=[
             {"name": "prefill, then decode", "family": "chunked", "size": 128},
-            {"name": "decode from the first token on", "family": "token_major"},
+            {"name": "decode all along", "family": "token_major"},
             {"name": "random slices", "family": "random_foliation", "seed": seed},
         ],
         expect={"same_bits": True},
@@ -100,7 +100,7 @@ def _writing(text: str, tokens: int, seed: int) -> Scenario:
 
 
 def _glass(text: str, **tables: Any) -> Scenario:
-    return Scenario.model_validate({"about": "", "texts": [text], "model": {"name": "glass"}, **tables})
+    return scenario.check({"about": "", "texts": [text], "model": {"name": "glass"}, **tables})
 
 
 # -- the problem -----------------------------------------------------------------------------
@@ -131,7 +131,8 @@ def _problem(out: Console, seed: int) -> bool:
     _say(
         out,
         f"\nXLA's own kernels: [bold]{_results(stock)}[/]; causalsim's: [bold]{_results(ours)}[/]. "
-        "ULP: how many floats lie between the two values, at the worst element.",
+        "departs at: first event whose bits differ from the first row's; ULP: floats between the two, "
+        "at the worst element.",
     )
     return ours == 1
 
@@ -169,16 +170,17 @@ def _wide_orders(graph: EventGraph, seed: int) -> dict[str, Foliation]:
 def _contrast_table(rows: list[Contrast]) -> Any:
     table = plain_table("order")
     table.add_column("slices", justify="right")
-    for heading in ("XLA's kernels", "departs first at", "causalsim's"):
-        table.add_column(heading)
+    for heading in ("XLA's kernels", "departs at", "by ULP", "causalsim's"):
+        table.add_column(heading, justify="right" if "ULP" in heading else "left")
     stock, ours = ink(row.stock for row in rows), ink(row.certified for row in rows)
     for row in rows:
-        table.add_row(row.name, str(row.slices), stock[row.stock], _departure(row), ours[row.certified])
+        table.add_row(row.name, str(row.slices), stock[row.stock], *_departure(row), ours[row.certified])
     return Indented(table)
 
 
-def _departure(row: Contrast) -> str:
-    return "-" if row.departure is None else f"{row.departure.event}, {row.departure.ulps or 0:,} ULP"
+def _departure(row: Contrast) -> tuple[str, str]:
+    found = row.departure
+    return ("-", "-") if found is None else (str(found.event), f"{found.ulps or 0:,}")
 
 
 # -- the answer ------------------------------------------------------------------------------
@@ -186,8 +188,9 @@ def _departure(row: Contrast) -> str:
 
 def _answer(out: Console, reading: Experiment) -> Outcome:
     _heading(out, 2, "The answer: a trained model, any order, the same bits")
-    graph, model = reading.graph, reading.scenario.model.name
-    _say(out, f"{model} ({graph.wiring.n_layers} layers) reads {graph.lengths[0]} tokens, {len(graph):,} events:")
+    graph = reading.graph
+    size = f"{graph.wiring.n_layers} layers over {graph.lengths[0]} tokens, {len(graph):,} events"
+    _say(out, f"The model glass reads ({size}):")
     _say(out, f"[italic]“{escape(str(_text(reading)))}”[/]\n")
     with progress(out) as watch:
         outcome = scenario.run(reading, watch)

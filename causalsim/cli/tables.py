@@ -50,9 +50,9 @@ def order_table(rows: Iterable[OrderRow]) -> RenderableType:
         table.add_column("digest")
     inked = ink(row.digest or "" for row in rows)
     for row in rows:
-        shape = [row.name, f"{row.slices:,}", f"{row.widest:,}"]
+        shape: list[RenderableType] = [Text(row.name), f"{row.slices:,}", f"{row.widest:,}"]
         cost = [size(row.peak_bytes or 0), f"{row.seconds or 0:.3f}"]
-        table.add_row(*shape, *((*cost, inked[row.digest or ""]) if ran else ()))
+        table.add_row(*shape, *cost, *([inked[row.digest or ""]] if ran else []))
     return Indented(table)
 
 
@@ -82,10 +82,10 @@ def continuation(text: str) -> RenderableType:
 
 def file_table(folder: Path, drawn: Iterable[Figure], more: Mapping[str, str]) -> RenderableType:
     """The files that were written, and what each shows."""
-    table = plain_table(f"written to {folder}/")
+    table = plain_table(Text(f"written to {folder}/"))
     table.add_column("what it shows", style="dim")
     for figure in drawn:
-        table.add_row(f"{figure.stem}.{' .'.join(figure.formats)}", figure.caption)
+        table.add_row(f"{figure.stem}.{' .'.join(figure.formats)}", Text(figure.caption))
     for name, meaning in more.items():
         table.add_row(name, meaning)
     return Indented(table)
@@ -108,7 +108,7 @@ def size(count: int) -> str:
     return f"{count / 1024:.1f} KiB" if count < 1024**2 else f"{count / 1024**2:.1f} MiB"
 
 
-def plain_table(first: str) -> Table:
+def plain_table(first: str | Text) -> Table:
     """A table with a line under its headings and nothing else."""
     from rich import box
 

@@ -14,10 +14,10 @@ from causalsim.kernels import PAGE
 
 
 class Cell(NamedTuple):
-    """One place that is written as a whole: ``index`` is (row), (plane, row) or (layer, page, column)."""
+    """What is written as a whole: ``place`` is (row), (plane, row) or (layer, page, column) in an array."""
 
     array: Literal["tokens", "residual", "kv", "logits"]
-    index: tuple[int, ...]
+    place: tuple[int, ...]
 
 
 def cells_written(state: State, event: Event) -> tuple[Cell, ...]:
@@ -50,13 +50,13 @@ def poisoned(state: State, cells: Iterable[Cell]) -> State:
 
 def _write(state: State, cell: Cell, number: float, token: int) -> None:
     if cell.array == "kv":
-        layer, page, column = cell.index
+        layer, page, column = cell.place
         state.keys[layer] = state.keys[layer].at[page, :, :, column].set(number)
         state.values[layer] = state.values[layer].at[page, :, column, :].set(number)
     elif cell.array == "tokens":
-        state.tokens = state.tokens.at[cell.index].set(token)
+        state.tokens = state.tokens.at[cell.place].set(token)
     else:
-        setattr(state, cell.array, getattr(state, cell.array).at[cell.index].set(number))
+        setattr(state, cell.array, getattr(state, cell.array).at[cell.place].set(number))
 
 
 def littered(state: State, rng: np.random.Generator) -> State:

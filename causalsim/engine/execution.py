@@ -63,6 +63,9 @@ def warm(model: Model, length: int | Sequence[int], kernels: Kernels) -> None:
         together = len(graph.lengths) if slot is sample else sum(graph.lengths)
         for lanes in kernels.lanes.up_to(together):
             machine.run_scratch(slot, lanes)
+    if model.config.parallel_residual:
+        for lanes in kernels.lanes.up_to(sum(graph.lengths)):
+            machine.run_scratch(Slot("block", 0), lanes)
 
 
 def _unknown(graph: EventGraph) -> list[np.ndarray]:
@@ -113,9 +116,14 @@ class _Machine:
 
     def _call(self, slot: Slot, lane: Lane, request: int) -> Any:
         if slot.kind == "block":
-            self._call(Slot("attn", slot.layer), lane, request)
-            return self._call(Slot("mlp", slot.layer), lane, request)
+            self._attn(slot.layer, lane, request)
+            left = self._mlp(slot.layer, lane, request)
+            return self._stream(slot.layer + 1, lane) if self.config.parallel_residual else left
         return getattr(self, f"_{slot.kind}")(slot.layer, lane, request)
+
+    def _stream(self, layer: int, lane: Lane) -> Any:
+        """The residual that a layer reads, where no single event leaves it."""
+        return self._form("stream")(self.state.residual, lane, np.int32(layer))
 
     def _embed(self, layer: int, lane: Lane, request: int) -> Any:
         state = self.state

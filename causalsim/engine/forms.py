@@ -29,17 +29,20 @@ class Lane(NamedTuple):
 
 
 # The cells that each form takes by donation, as places in its arguments.
-_CONSUMED = {"embed": (1,), "kv": (1, 2), "attn": (1,), "mlp": (1,), "unembed": (1,), "sample": (0,)}
+_CONSUMED = {"embed": (1,), "kv": (1, 2), "attn": (1,), "mlp": (1,), "unembed": (1,), "sample": (0,), "stream": ()}
 
 
 def form(config: ModelConfig, kernels: Kernels, kind: str) -> Callable[..., Any]:
-    """The jitted form of a kind of slot; kernels that share a function share its executables."""
-    return _form(config, kind, getattr(kernels, kind), kernels.compiler_options)
+    """The jitted form of a kind of slot; kernels that share a function share its executables.
+
+    ``"stream"`` is the form that only reads: the residual as the next layer has it.
+    """
+    return _form(config, kind, getattr(kernels, kind, None), kernels.compiler_options)
 
 
 @lru_cache(maxsize=256)
 def _form(
-    config: ModelConfig, kind: str, kernel: Callable[..., Any], options: tuple[tuple[str, str], ...]
+    config: ModelConfig, kind: str, kernel: Callable[..., Any] | None, options: tuple[tuple[str, str], ...]
 ) -> Callable[..., Any]:
     body = getattr(_Forms(config, kernel), kind)
     return jax.jit(body, donate_argnums=_CONSUMED[kind], compiler_options=dict(options))
@@ -48,7 +51,7 @@ def _form(
 class _Forms:
     """Reads, kernel, writes of each kind; ``residual`` comes in planes as ``State`` has it."""
 
-    def __init__(self, config: ModelConfig, kernel: Callable[..., Any]) -> None:
+    def __init__(self, config: ModelConfig, kernel: Any) -> None:
         self.config, self.kernel = config, kernel
 
     def embed(self, weights: Any, residual: Array, tokens: Array, lane: Lane) -> tuple[Array, Array]:
@@ -91,6 +94,9 @@ class _Forms:
     ) -> tuple[Array, Array]:
         value = self.kernel(self.config, _take(logits, lane.row), lane.position, given, temperature, seed)
         return tokens.at[target].set(value, mode="drop", wrap_negative_indices=False), value
+
+    def stream(self, residual: Array, lane: Lane, layer: Array) -> Array:
+        return self._stream_in(residual, lane, layer)
 
     def _stream_in(self, residual: Array, lane: Lane, layer: Array | int) -> Array:
         """The residual that a layer reads: one plane, or the sum of what attention and MLP left below."""

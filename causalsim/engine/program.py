@@ -133,14 +133,22 @@ def _around_blocks(graph: EventGraph, launches: list[Launch]) -> Iterator[Launch
     for launch in launches:
         layer, request = launch.slot.layer, int(launch.requests[0])
         done = made[layer][request]
-        reach = graph.wiring.reaches[layer]
-        low = 0 if reach is None else max(0, int(launch.positions.min()) - reach + 1)
-        fresh = low + np.flatnonzero(~done[low : launch.positions.max() + 1])
+        # Only what these lanes see: between two windows a residual may not have come that far.
+        fresh = np.flatnonzero(_seen(launch.positions, graph.wiring.reaches[layer], len(done)) & ~done)
         done[fresh] = True
         if fresh.size:
             yield Launch(Slot("kv", layer), np.full(fresh.size, request, np.int32), fresh.astype(np.int32))
         yield launch
     yield Launch(Slot("unembed", graph.wiring.n_layers), *everywhere)
+
+
+def _seen(positions: Int[np.ndarray, " lanes"], reach: int | None, length: int) -> Bool[np.ndarray, " length"]:
+    """The positions that an attention at some of the given ones reads."""
+    starts = np.zeros_like(positions) if reach is None else np.maximum(positions - reach + 1, 0)
+    change = np.zeros(length + 1, np.int64)
+    np.add.at(change, starts, 1)
+    np.add.at(change, positions + 1, -1)
+    return np.cumsum(change[:-1]) > 0
 
 
 def _every_position(graph: EventGraph) -> tuple[Int[np.ndarray, " lanes"], Int[np.ndarray, " lanes"]]:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Int, Integer
 
 from causalsim.errors import InputError
 
@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
 # The underscore: requests that stand together have lengths of their own.
 Ids = Int[np.ndarray, " _position"]
-Text = str | Sequence[int] | Ids
-Texts = Text | Sequence[Text]
+Text = str | Sequence[int] | Integer[np.ndarray, " _position"]
+Texts = Text | Sequence[Text] | Integer[np.ndarray, "_request _position"]
 
 
 def encode_texts(model: Model, tokens: Texts) -> tuple[Ids, ...]:
@@ -38,7 +38,7 @@ def _requests(tokens: Texts) -> Sequence[Text]:
         raise InputError(
             "a text is a string or a sequence of token ids, or several of these", got=type(tokens).__name__
         )
-    return tokens if is_several(tokens) else [tokens]  # type: ignore[return-value, list-item]
+    return list(tokens) if is_several(tokens) else [tokens]  # type: ignore[arg-type, list-item]
 
 
 def _checked(model: Model, number: int, text: Text) -> Ids:

@@ -20,7 +20,7 @@ Value = np.ndarray | np.generic | tuple[np.ndarray, np.ndarray]
 _HOOK = re.compile(r"blocks\.(\d+)\.(.+)")
 
 
-class Values(Mapping[Event | str, Any]):
+class Values(Mapping[Event, Any]):
     """What every event of a run computed.
 
     ``values[event]`` is a row: the residual after the add (``embed``, ``attn``, ``mlp``,

@@ -259,7 +259,9 @@ class EventGraph:
     @property
     def depth(self) -> int:
         """Number of events of a longest chain."""
-        return 1 + max(int(line.max()) for columns in self.requests for line in levels(columns, self.rules).values())
+        return 1 + max(
+            int(line.max()) for columns in self.requests for line in levels(columns, self.rules).values()
+        )
 
     @property
     def width(self) -> int:
@@ -339,7 +341,9 @@ class EventGraph:
 def _checked_granularity(granularity: str) -> Granularity:
     if granularity not in GRANULARITIES:
         raise InputError(
-            "a graph has one of the known granularities", got=repr(granularity), expected=" or ".join(GRANULARITIES)
+            "a graph has one of the known granularities",
+            got=repr(granularity),
+            expected=" or ".join(GRANULARITIES),
         )
     return granularity  # type: ignore[return-value]
 
@@ -365,7 +369,9 @@ def _prompts(prompt: int | Sequence[int] | None, lengths: tuple[int, ...]) -> tu
     prompts = _per_request("prompt", prompt, 1)
     prompts = prompts * len(lengths) if not isinstance(prompt, Sequence | np.ndarray) else prompts
     if len(prompts) != len(lengths):
-        raise InputError("prompt has one entry a request", got=f"{len(prompts)} entries", expected=len(lengths))
+        raise InputError(
+            "prompt has one entry a request", got=f"{len(prompts)} entries", expected=len(lengths)
+        )
     for given, length in zip(prompts, lengths, strict=True):
         if given > length:
             raise InputError("a prompt is no longer than its text", got=given, expected=f"at most {length}")

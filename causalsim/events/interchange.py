@@ -25,9 +25,14 @@ def to_networkx(graph: EventGraph) -> nx.MultiDiGraph:
     edges = graph.count_edges()
     if edges > NETWORKX_LIMIT:
         raise LimitError(
-            "a networkx view is for small graphs", reached=edges, bound=NETWORKX_LIMIT, cure="Take a shorter text."
+            "a networkx view is for small graphs",
+            reached=edges,
+            bound=NETWORKX_LIMIT,
+            cure="Take a shorter text.",
         )
     view = nx.MultiDiGraph(granularity=graph.granularity, lengths=graph.lengths, prompts=graph.prompts)
     view.add_nodes_from((event, asdict(event)) for event in graph)
-    view.add_edges_from((edge.source, edge.target, edge.stream, {"stream": edge.stream}) for edge in graph.edges())
+    view.add_edges_from(
+        (source, target, stream, {"stream": stream}) for source, target, stream in graph.edges()
+    )
     return view

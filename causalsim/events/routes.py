@@ -86,7 +86,7 @@ def count_paths(graph: EventGraph, a: Event, b: Event, bypass: bool = False) -> 
         return 1
     between = graph.future(a) & graph.past(b)
     counts = {a: 1}
-    for event in sorted(between, key=graph.index) + [b]:
+    for event in [*sorted(between, key=graph.index), b]:
         weights = _weights(graph, event, bypass)
         counts[event] = sum(counts[source] * weight for source, weight in weights.items() if source in counts)
     return counts[b]
@@ -95,7 +95,8 @@ def count_paths(graph: EventGraph, a: Event, b: Event, bypass: bool = False) -> 
 def _weights(graph: EventGraph, event: Event, bypass: bool) -> dict[Event, int]:
     weights: dict[Event, int] = {}
     for edge in graph.edges_into(event):
-        weights[edge.source] = max(weights.get(edge.source, 1), 2 if bypass and _is_bypassed(graph, edge) else 1)
+        ways = 2 if bypass and _is_bypassed(graph, edge) else 1
+        weights[edge.source] = max(weights.get(edge.source, 1), ways)
     return weights
 
 

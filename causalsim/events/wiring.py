@@ -134,13 +134,13 @@ def _last(reach: int | None) -> int | None:
     return None if reach is None else reach - 1
 
 
-def _per_layer(
-    windows: int | Sequence[int | None] | None, n_layers: int
-) -> tuple[int | None, ...] | None:
-    """One window a layer, or ``None`` where every layer sees everything, so that equal wirings compare equal."""
+def _per_layer(windows: int | Sequence[int | None] | None, n_layers: int) -> tuple[int | None, ...] | None:
+    """One window a layer; ``None`` where every layer sees all, so that equal wirings compare equal."""
     listed = [windows] * n_layers if windows is None or isinstance(windows, int) else list(windows)
     if len(listed) != n_layers:
-        raise InputError("windows is one number or one per layer", got=f"{len(listed)} windows", expected=n_layers)
+        raise InputError(
+            "windows is one number or one per layer", got=f"{len(listed)} windows", expected=n_layers
+        )
     for window in listed:
         if window is not None:
             _check_positive("a window", window)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import graphviz
 
-from causalsim.rendering.layout import Point
+from causalsim.rendering.layout import Point, between
 from causalsim.rendering.style import Style
 
 # Helvetica's advance widths in ems, by classes of letters and a little on the generous side.
@@ -76,6 +76,11 @@ def pinned(at: Point) -> str:
 
 def spline(controls: Sequence[Point]) -> str:
     return " ".join(f"{number(x)},{number(y)}" for x, y in controls)
+
+
+def straight(a: Point, b: Point) -> list[Point]:
+    """A straight line as control points."""
+    return [a, between(a, b, 1 / 3), between(a, b, 2 / 3), b]
 
 
 def arrow(controls: Sequence[Point], tip: Point) -> str:

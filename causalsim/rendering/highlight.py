@@ -37,8 +37,8 @@ class Roles:
     def touches_focus(self, edge: Edge) -> bool:
         return "focus" in (self.events.get(edge.source), self.events.get(edge.target))
 
-    def count(self, role: str) -> int:
-        return sum(found == role for found in self.events.values())
+    def having(self, role: str) -> list[Event]:
+        return [event for event, found in self.events.items() if found == role]
 
 
 def roles(graph: EventGraph, highlight: Highlight | None) -> Roles:

@@ -8,7 +8,7 @@ from functools import cached_property
 
 from causalsim.events import EventGraph
 from causalsim.foliations import Foliation
-from causalsim.rendering.canvas import Canvas, text_width
+from causalsim.rendering.canvas import Canvas, straight, text_width
 from causalsim.rendering.highlight import Roles
 from causalsim.rendering.layout import Point
 from causalsim.rendering.style import Style, along, tint
@@ -85,15 +85,17 @@ class Legend:
             yield Entry(f"slice {time}", colour, "box", colour)
 
     def _roles(self) -> Iterator[Entry]:
+        for focus in self.roles.having("focus"):
+            yield Entry(str(focus), self.style.focus, "box", self.style.focus)
         for role in ("past", "future"):
-            if count := self.roles.count(role):
+            if count := len(self.roles.having(role)):
                 colour = getattr(self.style, role)
                 yield Entry(f"{role} ({count:,})", colour, "box", tint(colour, 0.45))
-        if count := self.roles.count("spacelike"):
+        if count := len(self.roles.having("spacelike")):
             yield Entry(f"spacelike ({count:,})", self.style.faded, "box", "#ffffff")
         if self.roles.marked:
             yield Entry("route", self.style.route, "arrow")
-        elif self.roles.count("marked"):
+        elif self.roles.having("marked"):
             yield Entry("highlighted", self.style.route, "box", "#ffffff")
 
     def notes(self) -> list[str]:
@@ -101,12 +103,11 @@ class Legend:
         return [self._figures(), *self._thinned()]
 
     def _figures(self) -> str:
-        counts = f"{len(self.graph):,} events, {self.drawn.total:,} edges"
+        counts = f"{_count(len(self.graph), 'event')}, {_count(self.drawn.total, 'edge')}"
         if self.foliation is None:
             return counts
-        depth, width = self.foliation.depth, self.foliation.width
-        slices = f"{depth:,} slice{'s' * (depth != 1)}, widest {width:,} event{'s' * (width != 1)}"
-        return f"{slices}  ({counts})"
+        widest = _count(self.foliation.width, "event")
+        return f"{_count(self.foliation.depth, 'slice')}, widest {widest}  ({counts})"
 
     def _thinned(self) -> Iterator[str]:
         over = "K/V edges over more than one position"
@@ -114,6 +115,10 @@ class Legend:
             yield f"left out: {self.drawn.left_out:,} {over}, of {self.drawn.total_kv:,} K/V edges"
         if self.drawn.faint:
             yield f"faint: {len(self.drawn.faint):,} {over}"
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number:,} {what}" + "s" * (number != 1)
 
 
 def draw_legend(canvas: Canvas, legend: Legend, corner: Point, width: float) -> None:
@@ -160,8 +165,15 @@ def _draw_swatch(canvas: Canvas, name: str, entry: Entry, at: Point) -> None:
 
 
 def _draw_line(canvas: Canvas, name: str, entry: Entry, at: Point) -> None:
-    points = [Point(at.x + SWATCH * share, at.y) for share in (0, 0.25, 0.5, 0.75, 1)]
-    is_arrow = entry.shape == "arrow"
+    is_arrow, tip = entry.shape == "arrow", Point(at.x + SWATCH, at.y)
+    controls = straight(at, Point(tip.x - 5.5, at.y) if is_arrow else tip)
     how = {} if is_arrow else {"style": "dotted", "arrowhead": "none"}
-    tip = points[4] if is_arrow else None
-    canvas.curve(name, points[:4], tip=tip, css="legend", color=entry.colour, penwidth="1.5", **how)
+    canvas.curve(
+        name,
+        controls,
+        tip=tip if is_arrow else None,
+        css="legend",
+        color=entry.colour,
+        penwidth="1.5",
+        **how,
+    )

@@ -11,7 +11,7 @@ import graphviz
 from causalsim.errors import InputError
 from causalsim.events import Edge, Event, EventGraph
 from causalsim.foliations import Foliation
-from causalsim.rendering.canvas import Canvas, arrow, fitted, quoted, text_width
+from causalsim.rendering.canvas import Canvas, arrow, fitted, quoted, spline, straight, text_width
 from causalsim.rendering.highlight import Highlight, Roles, roles
 from causalsim.rendering.layout import Layout, Point, between
 from causalsim.rendering.legend import Legend, draw_legend
@@ -196,13 +196,14 @@ def _paint(fill: str, line: str, text: str, **more: str) -> dict[str, str]:
 def _draw_edges(scene: Scene) -> None:
     for edge in scene.drawn.edges:
         role = scene.roles.of_edge(edge)
+        stroke = _stroke(scene, edge, role)
         words = [edge.stream, role, "faint" if edge in scene.drawn.faint else None]
         scene.canvas.digraph.edge(
             event_id(edge.source),
             event_id(edge.target),
             id=edge_id(edge),
-            **_stroke(scene, edge, role),
-            **_bend(scene, edge),
+            **stroke,
+            **_bend(scene, edge, has_head="arrowhead" not in stroke),
             **{"class": " ".join(filter(None, words))},
         )
 
@@ -212,32 +213,42 @@ def _stroke(scene: Scene, edge: Edge, role: str | None) -> dict[str, str]:
     if role == "marked":
         return {"color": style.route, "penwidth": "2.6", "arrowsize": "0.7"}
     if role == "faded":
-        veil = "18" if edge in scene.drawn.faint else "b0"
+        veil = _veil(scene, 0.6) if edge in scene.drawn.faint else "b0"
         return {"color": style.faded + veil, "penwidth": "0.5", "arrowhead": "none"}
     colour = getattr(style, role) if role in ("past", "future") else style.streams[edge.stream]
     if edge in scene.drawn.faint:
-        return {"color": colour + "26", "penwidth": "0.5", "arrowhead": "none"}
+        return {"color": colour + _veil(scene, 1.0), "penwidth": "0.5", "arrowhead": "none"}
     return {"color": colour, "penwidth": "1.2" if edge.stream == "residual" else "0.9"}
 
 
-def _bend(scene: Scene, edge: Edge) -> dict[str, str]:
+def _veil(scene: Scene, share: float) -> str:
+    """The opacity of faint edges: what many of them add up to stays light."""
+    opacity = min(max(100 / len(scene.drawn.faint), 0.08), 0.5)
+    return f"{round(255 * opacity * share):02x}"
+
+
+def _bend(scene: Scene, edge: Edge, *, has_head: bool) -> dict[str, str]:
     """Residual edges are left to Graphviz: straight from node to node."""
     if edge.source.kind == "sample":
         return {"pos": _down_the_gutter(scene.layout, edge)}
-    return {"pos": _under_the_boxes(scene.layout, edge)} if edge.stream == "kv" else {}
+    if edge.stream == "kv":
+        return {"pos": _under_the_boxes(scene.layout, edge, has_head)}
+    return {}
 
 
-def _under_the_boxes(layout: Layout, edge: Edge) -> str:
+def _under_the_boxes(layout: Layout, edge: Edge, has_head: bool) -> str:
     """Straight to the underside of the reader, so that a far K/V edge passes below the boxes on its way."""
     source, target = layout.place(edge.source), layout.place(edge.target)
     aside = layout.style.box_width * 0.34
     tip = Point(target.x - aside, target.y - layout.style.box_height / 2)
     if edge.source.kind == "block" and edge.source.position == edge.target.position:
         source = Point(tip.x, source.y)
-    length = hypot(tip.x - source.x, tip.y - source.y)
-    end = between(source, tip, max(1 - HEAD / length, 0.5))
     # It starts under the node, which is drawn over it.
-    return arrow([source, between(source, end, 1 / 3), between(source, end, 2 / 3), end], tip)
+    if not has_head:
+        return spline(straight(source, tip))
+    length = hypot(tip.x - source.x, tip.y - source.y)
+    end = between(source, tip, 1 - HEAD / max(length, 2 * HEAD))
+    return arrow(straight(source, end), tip)
 
 
 def _down_the_gutter(layout: Layout, edge: Edge) -> str:

@@ -2,8 +2,8 @@
 
 A column is a chain, so time rises along it and can be read between its events as well. A
 slice's line passes through its own events and, where it has none in a column, between the
-last event before and the first one after it. Hence no two lines cross. Where all columns
-further on are past, or all are future, it ends in a bend up or down.
+last event before and the first one after it: at no column below the line of an earlier
+slice. Where all columns further on are past, or all are future, it ends in a bend.
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ def _strands(foliation: Foliation, layout: Layout) -> list[list[Strand]]:
 
 
 def _strand(x: float, chain: list[tuple[int, Point]], floor: float, ceiling: float) -> Strand:
-    times, points = zip(*sorted(chain), strict=True)
+    times, points = zip(*chain, strict=True)
     return Strand(x, list(times), list(points), floor, ceiling)
 
 

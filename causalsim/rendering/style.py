@@ -86,7 +86,7 @@ class Style:
     max_edges: int = 300_000
 
     dpi: float = 120
-    max_pixels: int = 12_000
+    max_pixels: int = 8_000
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "kinds", _completed("a kind of event", KIND_COLOURS, self.kinds))

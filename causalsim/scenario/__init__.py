@@ -3,7 +3,7 @@
 from causalsim.scenario.experiment import Experiment, prepare
 from causalsim.scenario.families import FAMILIES, build
 from causalsim.scenario.outcome import Check, OrderRow, Outcome, RouteRow
-from causalsim.scenario.reading import load, parse
+from causalsim.scenario.reading import check, load, parse
 from causalsim.scenario.running import run
 from causalsim.scenario.schema import Scenario
 
@@ -16,6 +16,7 @@ __all__ = [
     "RouteRow",
     "Scenario",
     "build",
+    "check",
     "load",
     "parse",
     "prepare",

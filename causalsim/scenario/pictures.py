@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from graphviz import Digraph
 
 
-
 @dataclass(frozen=True)
 class Figure:
     """A picture still to be drawn: the stem and endings of its files, what it shows, how to draw it."""
@@ -75,7 +74,7 @@ def _of_orders(ready: Experiment) -> Iterator[Figure]:
         if order.foliation is not None:
             draw = partial(_drawn, ready, order.foliation, order.name)
             # The number keeps apart names that differ only in what a file name cannot hold.
-            shape = f"{order.foliation.depth:,} slices, the widest of {order.foliation.width:,} events"
+            shape = f"{order.foliation.depth:,} slices, widest {order.foliation.width:,}"
             yield Figure(_stem(f"{number}-{order.name}"), _formats(ready), shape, draw)
 
 
@@ -88,7 +87,7 @@ def _of_passages(ready: Experiment) -> Iterator[Figure]:
             draw = partial(_routes_drawn, ready, passage, routes, f"The {len(routes)} routes {words}")
             yield Figure(stem, _formats(ready), f"the {len(routes)} routes {words}", draw)
         for number, route in enumerate(routes, 1) if passage.table.draw == "each" else ():
-            caption = f"route {number} of {len(routes)} {words}: rises at {', '.join(map(str, route))}"
+            caption = f"route {number} of {len(routes)} {words}: up at position {', '.join(map(str, route))}"
             draw = partial(_routes_drawn, ready, passage, [route], caption)
             yield Figure(f"{stem}-{number}", _formats(ready), caption, draw)
 

@@ -50,21 +50,35 @@ def first_problem(error: ValidationError, data: object, outer: Container[str | N
     ``outer`` are keys that stand above all tables, and that a file may give too far down.
     """
     problems = error.errors(include_url=False)
-    problem = next((p for p in problems if p["type"] == REFUSED), problems[0])
-    key = _key(problem, data)
-    if problem["type"] == REFUSED:
-        context = problem["ctx"]
-        if key and context.get("key") in outer:
-            context["cure"] = f"{context['key']} stands above the first [table] of the file."
-        key = ".".join(filter(None, [key, context.get("key")]))
-        clauses = {name: context[name] for name in ("got", "expected", "cure") if context.get(name)}
-        return ScenarioError(f"{key}: {context['rule']}" if key else context["rule"], key=key, **clauses)
-    if problem["type"] == "missing":
+    refusal = next((problem for problem in problems if problem["type"] == REFUSED), None)
+    if refusal is not None:
+        return _refusal(refusal, _key(refusal, data), outer)
+    key, alike = _deepest(problems, data)
+    if alike[0]["type"] == "missing":
         return ScenarioError(f"{key}: a scenario needs this key", key=key, got="none", cure=f"Give {key}.")
-    expected = problem["msg"].removeprefix("Input should be ")
+    expected = dict.fromkeys(problem["msg"].removeprefix("Input should be ") for problem in alike)
+    got = repr(alike[0]["input"])
     return ScenarioError(
-        f"{key}: a value of the right kind", key=key, got=repr(problem["input"]), expected=expected
+        f"{key}: a value of the right kind", key=key, got=got, expected=" or ".join(expected)
     )
+
+
+def _refusal(problem: ErrorDetails, key: str, outer: Container[str | None]) -> ScenarioError:
+    context = problem["ctx"]
+    if key and context.get("key") in outer:
+        context["cure"] = f"{context['key']} stands above the first [table] of the file."
+    key = ".".join(filter(None, [key, context.get("key")]))
+    clauses = {name: context[name] for name in ("got", "expected", "cure") if context.get(name)}
+    return ScenarioError(f"{key}: {context['rule']}" if key else context["rule"], key=key, **clauses)
+
+
+def _deepest(problems: list[ErrorDetails], data: object) -> tuple[str, list[ErrorDetails]]:
+    """The first key at which something is wrong, and all that is: where several kinds of value
+    are allowed, the kind that came furthest is the one that was meant.
+    """
+    keys = [_key(problem, data) for problem in problems]
+    deepest = max((key for key in keys if key.startswith(keys[0])), key=len)
+    return deepest, [problem for key, problem in zip(keys, problems, strict=True) if key == deepest]
 
 
 def _key(problem: ErrorDetails, data: Any) -> str:

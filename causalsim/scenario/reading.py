@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Mapping
 from os import PathLike
 from pathlib import Path
+from typing import Any
 
 from pydantic import ValidationError
 
@@ -28,6 +30,11 @@ def parse(text: str, name: str = "the scenario") -> Scenario:
             got=f"{name}, which is none: {error}",
             cure="See scenarios/ for examples.",
         ) from None
+    return check(data)
+
+
+def check(data: Mapping[str, Any]) -> Scenario:
+    """A scenario from its tables; ``ScenarioError`` says which key is wrong."""
     try:
         return Scenario.model_validate(data)
     except ValidationError as error:
@@ -50,4 +57,4 @@ def _text(path: Path) -> str:
 def _beside(path: Path) -> str | None:
     """The scenario of a similar name in the same folder."""
     found = sorted(str(file) for file in path.parent.glob("*.toml"))
-    return nearest(str(path), found)
+    return None if path.exists() else nearest(str(path), found)

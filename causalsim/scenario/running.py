@@ -165,8 +165,8 @@ def _refusals(ready: Experiment) -> Iterator[Check]:
 def _counts(ready: Experiment) -> Iterator[Check]:
     for passage in ready.passages:
         if passage.table.count is not None:
-            words = f"{passage.table.count:,} routes from {passage.source} to {passage.target}"
-            yield Check(words, passage.count == passage.table.count, f"{passage.count:,}")
+            words = f"{passage.source} to {passage.target} by {passage.table.count:,} routes"
+            yield Check(words, passage.count == passage.table.count, f"counted {passage.count:,}")
 
 
 def _verdicts(report: Report | None) -> Iterator[Check]:

@@ -2,7 +2,7 @@
 
 from causalsim.verification.comparison import Departure, first_departure, same_bits, ulps_apart
 from causalsim.verification.report import Control, Report, Verdict
-from causalsim.verification.verify import environment, verify
+from causalsim.verification.verifier import environment, verify
 
 __all__ = [
     "Control",

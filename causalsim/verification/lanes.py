@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from causalsim.engine import Launch, Program, State, compile, event_values, execute
-from causalsim.engine.cells import cells_written, poisoned
+from causalsim.engine.cells import Cell, cells_written, poisoned
 from causalsim.events import EventGraph, Slot
 from causalsim.foliations import layer_major
 from causalsim.kernels import PAGE, Kernels
@@ -42,9 +42,13 @@ def lane_rule(subject: Subject, draws: int, seed: int, progress: Progress) -> Ve
     return Verdict(
         name="lane rule",
         method="measured",
-        coverage=f"{tally.compared:,} event runs of {len(slots)} slots, in launches of {_listed(counts)} lanes, at random "
-        f"places, beside poisoned neighbours, and in the buffer of a longer text, gave the reference bits.",
-        excludes=("launches of more lanes than the text has positions", "layers between the first and the last"),
+        coverage=f"{tally.compared:,} event runs of {len(slots)} slots, in launches of {_listed(counts)} "
+        "lanes, at random places, beside poisoned neighbours, and in the buffer of a longer text, gave the "
+        "reference bits.",
+        excludes=(
+            "launches of more lanes than the text has positions",
+            "layers between the first and the last",
+        ),
         controls=tuple(_controls(plain, draws, seed)),
         witness=tally.witness,
     )
@@ -100,10 +104,12 @@ def _compare(subject: Subject, before: State, launch: Launch, poison: bool, tall
                 value = tuple(part[lane] for part in rows) if isinstance(rows, tuple) else rows[lane]
                 tally.compared += 1
                 if tally.witness is None and not same_bits(value, subject.reference[event]):
-                    tally.witness = f"{event} has other bits as lane {lane} of a launch of {len(launch)} events"
+                    tally.witness = (
+                        f"{event} has other bits as lane {lane} of a launch of {len(launch)} events"
+                    )
 
 
-def _inputs(state: State, launch: Launch) -> Iterator:
+def _inputs(state: State, launch: Launch) -> Iterator[Cell]:
     """The cells of their own column that the lanes of a launch read."""
     for index in launch.events:
         event = state.graph[int(index)]

@@ -83,7 +83,9 @@ class Recorder:
         return tuple(part[0] for part in rows) if isinstance(rows, tuple) else rows[0]
 
 
-def fault_in(recorder: Recorder, events: Iterable[Event], progress: Progress = silent, total: int = 0) -> str | None:
+def fault_in(
+    recorder: Recorder, events: Iterable[Event], progress: Progress = silent, total: int = 0
+) -> str | None:
     """The first way in which recorded reads differ from the declared ones, in words."""
     for done, event in enumerate(events, 1):
         if (fault := _difference(recorder, recorder.reads(event))) is not None:
@@ -116,14 +118,16 @@ def causal_invariance(subject: Subject, sample: int, seed: int, progress: Progre
         coverage=f"What {len(chosen)} of {len(subject.graph):,} events read, found by poisoning each of "
         f"{cells:,} cells in turn, is what the graph declares.",
         excludes=("events not sampled", "reads that leave the bits as they are"),
-        controls=tuple(_control(subject, fault(subject.kernels), seed) for fault in (seeing_too_far, overlooking)),
+        controls=tuple(
+            _control(subject, fault(subject.kernels), seed) for fault in (seeing_too_far, overlooking)
+        ),
         witness=fault_in(recorder, chosen, progress, len(chosen)),
     )
 
 
 def choose_events(subject: Subject, sample: int, seed: int) -> list[Event]:
     """So many different events, going round the slots so that every kind and layer has its share."""
-    rng, chosen = np.random.default_rng(seed), dict.fromkeys([])
+    rng, chosen = np.random.default_rng(seed), dict[Event, None]()
     graph = subject.graph
     shuffled = [graph[int(index)] for index in rng.permutation(len(graph))]
     by_slot: dict[tuple[str, int], list[Event]] = {}

@@ -35,7 +35,9 @@ class Verdict:
 
     @property
     def holds(self) -> bool:
-        return self.witness is None and bool(self.controls) and all(control.caught for control in self.controls)
+        return (
+            self.witness is None and bool(self.controls) and all(control.caught for control in self.controls)
+        )
 
 
 @dataclass(frozen=True)
@@ -63,9 +65,10 @@ class Report:
 
     def to_json(self) -> str:
         """The whole report as a JSON object."""
+        keys = ("order_independence", "causal_invariance", "lane_rule")
         verdicts = {
             key: {"holds": verdict.holds, **asdict(verdict)}
-            for key, verdict in zip(("order_independence", "causal_invariance", "lane_rule"), self.verdicts, strict=True)
+            for key, verdict in zip(keys, self.verdicts, strict=True)
         }
         return json.dumps({"holds": self.holds, **verdicts, "environment": self.environment}, indent=2)
 
@@ -96,4 +99,6 @@ def _coverage(verdict: Verdict) -> str:
 
 
 def _control(control: Control) -> str:
-    return f"{'caught' if control.caught else 'MISSED'}: {control.name}" + (f" ({control.witness})" * control.caught)
+    if not control.caught:
+        return f"MISSED: {control.name}"
+    return f"caught: {control.name} ({control.witness})"

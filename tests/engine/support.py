@@ -35,9 +35,9 @@ def texts(model: cs.Model, lengths, seed: int = 0) -> list[list[int]]:
 
 
 @st.composite
-def graphs_of(draw: st.DrawFn, model: cs.Model, max_length: int = 9) -> cs.EventGraph:
-    """Any graph of a model: both granularities, feedback, several requests."""
-    lengths = draw(st.lists(st.integers(1, max_length), min_size=1, max_size=3))
+def graphs_of(draw: st.DrawFn, model: cs.Model, max_length: int = 8) -> cs.EventGraph:
+    """Any graph of a model: both granularities, feedback, one request or two."""
+    lengths = draw(st.lists(st.integers(1, max_length), min_size=1, max_size=2))
     shape = draw(st.sampled_from(["block", "sublayer", "feedback"]))
     if shape == "feedback":
         prompts = [draw(st.integers(1, length)) for length in lengths]

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from causalsim import posets
 from causalsim.errors import InputError, LimitError
-from causalsim.events import Event, EventGraph, Slot, Wiring
+from causalsim.events import Event, EventGraph, Wiring
 from causalsim.events.lines import colevels, first_violation, levels
 from tests.graphs import events_with, graphs
 
@@ -34,7 +34,9 @@ def written_out(graph: EventGraph) -> set[tuple[Event, Event, str]]:
                     here = Event("block", layer, q, r)
                     edges.add((Event("block", layer - 1, q, r), here, "residual"))
                     edges |= {
-                        (Event("block", layer - 1, p, r), here, "kv") for p in range(q + 1) if sees(layer, p, q)
+                        (Event("block", layer - 1, p, r), here, "kv")
+                        for p in range(q + 1)
+                        if sees(layer, p, q)
                     }
                 continue
             stream = [Event("embed", -1, q, r)]
@@ -74,7 +76,9 @@ def test_canonical_order_is_a_linear_extension_and_index_inverts_it(graph):
 def test_codes_and_lines_agree_with_the_events(graph):
     rank, position, request = graph.codes()
     slots = graph.slots
-    assert [Event(*slots[k], int(p), int(r)) for k, p, r in zip(rank, position, request, strict=True)] == list(graph)
+    assert [
+        Event(*slots[k], int(p), int(r)) for k, p, r in zip(rank, position, request, strict=True)
+    ] == list(graph)
 
 
 @given(graphs(), st.data())
@@ -130,7 +134,8 @@ def test_levels_and_colevels_are_longest_chains(graph):
 @given(graphs(), st.data())
 def test_first_violation_finds_one_exactly_when_an_edge_runs_backwards(graph, data):
     times = np.array(data.draw(st.lists(st.integers(0, 9), min_size=len(graph), max_size=len(graph))))
-    broken = {(e.source, e.target) for e in graph.edges() if times[graph.index(e.source)] >= times[graph.index(e.target)]}
+    time = dict(zip(graph, times, strict=True))
+    broken = {(e.source, e.target) for e in graph.edges() if time[e.source] >= time[e.target]}
     found = {}
     for request, columns in enumerate(graph.requests):
         if (violation := first_violation(columns, graph.rules, times)) is not None:
@@ -164,7 +169,7 @@ def test_counts_of_the_block_table(size, down_sets, extensions):
 @pytest.mark.parametrize("parallel", [False, True])
 @pytest.mark.parametrize(("n_layers", "length", "prompt"), [(1, 1, 1), (2, 4, 4), (3, 6, 2), (4, 5, 1)])
 def test_depth_in_closed_form(n_layers, length, prompt, parallel):
-    """(T-P+1)(3L+3)-1 with feedback after a prompt of P; 3L+2 while reading; 2L+2 with a parallel residual."""
+    """(T-P+1)(3L+3)-1 with feedback after a prompt of P; 3L+2 while reading; 2L+2 in parallel."""
     graph = EventGraph(Wiring(n_layers, parallel_residual=parallel), length, prompt=prompt)
     chain = (2 if parallel else 3) * n_layers + 2
     assert graph.depth == (length - prompt + 1) * (chain + 1) - 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from math import comb
 
 import networkx as nx
@@ -29,7 +30,7 @@ def test_count_is_the_number_of_enumerated_routes(wiring, length, data):
         assert all(
             graph.precedes(Event("kv", a.layer + i, p), Event("attn", a.layer + i, q))
             and Event("kv", a.layer + i, p) in graph.predecessors(Event("attn", a.layer + i, q))
-            for i, (p, q) in enumerate(zip(stops, stops[1:], strict=False))
+            for i, (p, q) in enumerate(pairwise(stops))
         )
 
 
@@ -56,7 +57,7 @@ def test_paths_equal_enumeration(graph, data):
     def ways(path):
         skipped = ("attn",) if graph.wiring.parallel_residual else ("attn", "mlp")
         total = 1
-        for source, target in zip(path, path[1:], strict=False):
+        for source, target in pairwise(path):
             total *= 2 if target.kind in skipped and source.kind != "kv" else 1
         return total
 

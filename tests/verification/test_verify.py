@@ -45,7 +45,8 @@ def test_glass_holds():
         (lambda: tiny(parallel_residual=True, windows=(3, None)), IDS, {}),
         (tiny, IDS, {"prompt": 3}),
         (tiny, [IDS, [7], [2, 2, 2]], {}),
-        (lambda: tiny(n_layers=1, n_kv_heads=1), IDS * 17, {"orders": 1, "events": 4, "draws": 1}),  # past a page of K/V
+        # Past one page of K/V.
+        (lambda: tiny(n_layers=1, n_kv_heads=1), IDS * 17, {"orders": 1, "events": 4, "draws": 1}),
     ],
 )
 def test_other_wirings_feedback_and_crowds_hold(model, tokens, options):
@@ -101,9 +102,8 @@ def test_an_engine_that_ignores_the_foliation_is_caught(monkeypatch):
 def test_a_program_that_forgets_an_event_is_caught(monkeypatch):
     graph = cs.EventGraph(tiny().config, len(IDS))
     subject = Subject(tiny(), graph, (np.array(IDS),), CERTIFIED)
-    monkeypatch.setattr(
-        "causalsim.verification.orders.compile", lambda foliation: Program(graph, compile(foliation).launches[:-1])
-    )
+    cut = lambda foliation: Program(graph, compile(foliation).launches[:-1])
+    monkeypatch.setattr("causalsim.verification.orders.compile", cut)
     assert order_independence(subject, 1, 0, silent).witness
 
 

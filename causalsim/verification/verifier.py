@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import platform
+from importlib.metadata import version
 
 import jax
-import jaxlib
 
 from causalsim.engine import Model
 from causalsim.engine.tokens import Texts, encode_texts
@@ -57,12 +57,13 @@ def verify(
 def environment(kernels: Kernels = CERTIFIED) -> dict[str, str]:
     """What bits are a property of, besides the model and the text."""
     return {
-        "jax": jax.__version__,
-        "jaxlib": jaxlib.__version__,
+        "jax": version("jax"),
+        "jaxlib": version("jaxlib"),
         "backend": jax.default_backend(),
         "device": jax.devices()[0].device_kind,
         "machine": platform.machine(),
         "kernels": kernels.name,
-        "compiler options": ", ".join(f"{key}={value!r}" for key, value in kernels.compiler_options) or "defaults",
+        "compiler options": ", ".join(f"{key}={value!r}" for key, value in kernels.compiler_options)
+        or "defaults",
         "lanes": ", ".join(map(str, kernels.lanes.counts)) or "any",
     }

@@ -1,0 +1,63 @@
+"""The demo on a model less wide and a shorter sentence; what it verifies is tested where that is made."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from causalsim import verification
+from causalsim.cli import FAILS, HOLDS, demo, main
+from causalsim.models import ModelConfig
+from tests.cli.reports import report
+
+NARROW = ModelConfig(n_layers=1, n_heads=2, d_model=32, d_ff=48, vocab_size=64, max_length=16)
+
+
+@pytest.fixture(autouse=True)
+def _small(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(demo, "WIDE", NARROW)
+    monkeypatch.setattr(demo, "WIDE_LENGTH", 9)
+    monkeypatch.setattr(demo, "VERIFIED_ORDERS", 2)
+
+
+def test_the_demo_holds(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(verification, "verify", lambda *_, **__: report())
+    assert main(["demo", "Once upon a time", "--tokens", "3", "--out", "out"]) == HOLDS
+    text = capsys.readouterr().out
+    for part in ("The problem", "The answer", "It writes on", "The verdict", "The pictures"):
+        assert part in text
+    assert "Once upon a time" in text
+    assert "Everything holds." in text
+    assert text.count("planted faults caught") == 3
+    pictures = {path.suffix for path in (tmp_path / "out").iterdir()}
+    assert pictures == {".svg", ".png", ".json"}
+    assert len(list((tmp_path / "out").glob("*.svg"))) == 7
+
+
+def test_the_report_holds_what_was_seen(tmp_path, monkeypatch):
+    monkeypatch.setattr(verification, "verify", lambda *_, **__: report())
+    assert main(["demo", "Hello", "--tokens", "2"]) == HOLDS
+    found = json.loads((tmp_path / "causalsim-demo" / "report.json").read_text())
+    assert len({row["digest"] for row in found["reading"]["orders"]}) == 1
+    assert len(found["reading"]["orders"]) >= 6
+    assert found["reading"]["report"]["lane_rule"]["holds"] is True
+    assert len({row["digest"] for row in found["writing"]["orders"]}) == 1
+
+
+def test_a_verdict_that_fails_is_the_exit_code(monkeypatch, capsys):
+    monkeypatch.setattr(verification, "verify", lambda *_, **__: report("mlp(0,1) departs"))
+    assert main(["demo", "Hello", "--tokens", "2"]) == FAILS
+    out = capsys.readouterr().out
+    assert "FAILS  order independence: mlp(0,1) departs" in out
+    assert "Something does not hold." in out
+
+
+def test_the_default_sentence_is_long_enough():
+    from causalsim import scenario
+
+    reading, _ = demo._prepared(demo.SENTENCE, 18, 14)
+    assert isinstance(reading, scenario.Experiment)
+    assert reading.graph.lengths[0] >= 16
+    assert len(reading.orders) >= 6

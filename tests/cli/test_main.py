@@ -1,0 +1,226 @@
+"""Exit codes, messages and files of every command."""
+
+from __future__ import annotations
+
+import io
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from causalsim.cli import BAD_INPUT, FAILS, HOLDS, INTERRUPTED, main
+from tests.cli.reports import report
+
+SCENARIOS = Path(__file__).parents[2] / "scenarios"
+LONG = "word " * 300
+
+WRONG_COUNT = """
+title = "Wrong"
+about = "A count that nobody would get."
+lengths = [3]
+[model]
+layers = 2
+[[route]]
+from = "kv(0,0)"
+to = "attn(1,2)"
+count = 4
+"""
+
+
+@pytest.fixture(autouse=True)
+def _elsewhere(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "100")
+
+
+def left_in(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.rglob("*"))
+
+
+BAD = [
+    (["demo", ""], "at least one token"),
+    (["demo", LONG], "fits into the model's context"),
+    (["demo", "Hello", "--tokens", "127"], "fits into the model's context"),
+    (["demo", "Hello", "--tokens", "0"], "Must be >= 1"),
+    (["demo", "--seed", "-1"], "Must be >= 0"),
+    (["demo", "--out", __file__], "written to a folder"),
+    (["demo", "--outt", "x"], "Did you mean --out?"),
+    (["dmo"], 'Did you mean "demo"?'),
+    (["run"], "requires an argument"),
+    (["run", "none.toml"], "No such file"),
+    (["run", str(SCENARIOS)], "Is a directory"),
+    (["run", str(SCENARIOS / "two-highways.toml"), "--json", "no/such.json"], "whose folder is missing"),
+    (["run", str(SCENARIOS / "two-highways.toml"), "--out", __file__], "which is a file"),
+    (["verify", ""], "at least one token"),
+    (["verify", LONG], "at most 128"),
+    (["verify", "--model", "glas"], "neither a known name"),
+    (["verify", "--orders", "0"], "Must be >= 1"),
+    (["draw", "wavefrnt"], "Did you mean 'wavefront'?"),
+    (["draw", "tilted"], "tilted needs its velocity"),
+    (["draw", "tilted", "--velocity", "-1/5"], "velocity > -1/5"),
+    (["draw", "wavefront", "--size", "3"], "takes no size"),
+    (["draw", "--size", "3"], "a graph alone takes no arguments"),
+    (["draw", "--layers", "0"], "Must be >= 1"),
+    (["draw", "--length", "2000"], "a person can look at"),
+    (["draw", "--granularity", "head"], "known granularities"),
+    (["draw", "--model", "glass"], "--model without --text"),
+    (["draw", "--model", "glass", "--text", "Hi", "--layers", "2"], "or of a model over a text"),
+    (["draw", "--out", "picture.gif"], "the format that its suffix names"),
+    (["draw", "--out", "no/picture.svg"], "whose folder is missing"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("arguments", "words"), BAD, ids=[" ".join(a)[:40] for a, _ in BAD])
+def test_bad_input(arguments, words, capsys, tmp_path):
+    assert main(arguments) == BAD_INPUT
+    out, err = capsys.readouterr()
+    assert words in " ".join(err.replace("│", "").split())
+    assert out == ""
+    assert "Traceback" not in err
+    assert err.count("causalsim: ") <= 1
+    assert left_in(tmp_path) == []
+
+
+def test_a_message_has_a_line_for_every_clause(capsys):
+    main(["demo", LONG])
+    first, *rest = capsys.readouterr().err.splitlines()
+    assert first == "causalsim: a text fits into the model's context"
+    assert [line.split(":")[0].strip() for line in rest] == ["got", "expected", "cure"]
+
+
+def test_a_misspelt_key(tmp_path, capsys):
+    (tmp_path / "wrong.toml").write_text(WRONG_COUNT.replace("count", "cuont"))
+    assert main(["run", "wrong.toml", "--json", "out.json"]) == BAD_INPUT
+    assert "Did you mean 'count'?" in capsys.readouterr().err
+    assert left_in(tmp_path) == ["wrong.toml"]
+
+
+def test_a_scenario_that_fails(tmp_path, capsys):
+    (tmp_path / "wrong.toml").write_text(WRONG_COUNT)
+    assert main(["run", "wrong.toml", "--json", "out.json"]) == FAILS
+    assert "FAILS  kv(0,0) to attn(1,2) by 4 routes: counted 3" in capsys.readouterr().out
+    assert json.loads((tmp_path / "out.json").read_text())["holds"] is False
+
+
+def test_run_writes_pictures_and_json(tmp_path, capsys):
+    scenario = str(SCENARIOS / "two-highways.toml")
+    assert main(["run", scenario, "--out", "deep/pictures", "--json", "whole.json"]) == HOLDS
+    out = capsys.readouterr().out
+    assert "holds  kv(0,0) to attn(1,2) by 3 routes" in out
+    assert "routes-1-3.svg .png" in out
+    assert (tmp_path / "deep/pictures/graph.png").exists()
+    assert json.loads((tmp_path / "whole.json").read_text())["routes"][0]["count"] == 3
+
+
+def test_the_folder_of_a_scenario_without_pictures_is_not_made(tmp_path):
+    assert main(["run", str(SCENARIOS / "two-highways-deeper.toml")]) == HOLDS
+    assert left_in(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "name"),
+    [
+        ([], "graph.svg"),
+        (["wavefront"], "wavefront.svg"),
+        (["tilted", "--velocity", "-1/6"], "tilted.svg"),
+        (["chunked", "--size", "2", "--layers", "1", "--granularity", "block"], "chunked.svg"),
+        (["random_linear_extension", "--seed", "1", "--method", "kahn", "--out", "r.png"], "r.png"),
+        (["layer_major", "--model", "glass", "--text", "Hello, Alice"], "layer_major.svg"),
+    ],
+)
+def test_draw(arguments, name, tmp_path, capsys):
+    assert main(["draw", *arguments]) == HOLDS
+    assert left_in(tmp_path) == [name]
+    assert capsys.readouterr().out.startswith(f"wrote {name}: ")
+
+
+@pytest.mark.parametrize(("witness", "code"), [(None, HOLDS), ("mlp(0,1) departs", FAILS)])
+def test_verify_says_what_the_report_says(witness, code, monkeypatch, tmp_path, capsys):
+    asked = {}
+
+    def verify(_, text, **options):
+        asked.update(options, text=text)
+        return report(witness)
+
+    monkeypatch.setattr("causalsim.verification.verify", verify)
+    assert main(["verify", "Hello", "--orders", "3", "--json", "r.json"]) == code
+    assert (asked["text"], asked["orders"], asked["seed"]) == ("Hello", 3, 0)
+    assert json.loads((tmp_path / "r.json").read_text())["holds"] is (witness is None)
+    assert "order independence" in capsys.readouterr().out
+
+
+def test_glass_without_its_package(monkeypatch, capsys, tmp_path):
+    monkeypatch.setattr("causalsim.models.glass.find_spec", lambda name: None)
+    assert main(["demo"]) == BAD_INPUT
+    err = capsys.readouterr().err
+    assert "read from the package glassllm" in err
+    assert "pip install 'causalsim[demo]'" in err
+    assert left_in(tmp_path) == []
+
+
+def test_an_interruption_is_one_line(monkeypatch, capsys):
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("causalsim.scenario.load", stop)
+    assert main(["run", "any.toml"]) == INTERRUPTED
+    assert capsys.readouterr() == ("", "causalsim: interrupted.\n")
+
+
+def test_what_the_system_refuses_is_a_message(monkeypatch, capsys):
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("causalsim.cli.commands.write", full)
+    assert main(["run", str(SCENARIOS / "two-highways.toml")]) == BAD_INPUT
+    assert "No space left on device" in capsys.readouterr().err
+
+
+def test_a_file_that_fails_halfway_is_not_there(tmp_path):
+    from causalsim.cli.files import write_text
+
+    path = tmp_path / "report.json"
+    path.write_text("old")
+    with pytest.raises(UnicodeEncodeError):
+        write_text(path, "\ud800")
+    assert path.read_text() == "old"
+    assert left_in(tmp_path) == ["report.json"]
+
+
+def test_progress_is_for_terminals():
+    from causalsim.cli.terminal import progress
+
+    for is_terminal in (False, True):
+        stream = io.StringIO()
+        with progress(Console(file=stream, force_terminal=is_terminal, width=80)) as watch:
+            watch("orders", 1, 2)
+        assert ("orders" in stream.getvalue()) is is_terminal
+
+
+def test_output_in_a_pipe_has_no_escapes(capsys):
+    main(["run", str(SCENARIOS / "two-highways-deeper.toml")])
+    lines = capsys.readouterr().out.splitlines()
+    assert not any("\x1b" in line for line in lines)
+    assert max(map(len, lines)) <= 100
+
+
+def test_help_imports_nothing_heavy():
+    code = (
+        "import sys; from causalsim.cli import main; main(['--help']);"
+        "print(sorted({'jax', 'networkx', 'pydantic', 'numpy'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.rstrip().endswith("[]")
+    assert all(command in done.stdout for command in ("demo", "run", "verify", "draw"))
+
+
+def test_the_module_is_the_command():
+    done = subprocess.run(
+        [sys.executable, "-m", "causalsim", "run", "none.toml"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == BAD_INPUT
+    assert done.stdout == ""
+    assert done.stderr.startswith("causalsim: a scenario is a file")

@@ -1,0 +1,77 @@
+"""Reading pictures back: from the SVG that the program drew, and from the DOT that we wrote."""
+
+from __future__ import annotations
+
+import re
+import xml.etree.ElementTree as ElementTree
+from dataclasses import dataclass
+from pathlib import Path
+
+import graphviz
+from hypothesis import strategies as st
+
+from causalsim.events import EventGraph
+from causalsim.foliations import Foliation, random_foliation, random_linear_extension, token_major
+from causalsim.rendering import render
+
+SVG = "{http://www.w3.org/2000/svg}"
+TITLE = "{http://www.w3.org/1999/xlink}title"
+
+GLASS = {"n_layers": 4, "length": 20}
+
+
+@dataclass(frozen=True)
+class Element:
+    id: str
+    classes: frozenset[str]
+    texts: tuple[str, ...]
+    tooltip: str | None
+    colours: frozenset[str]
+
+
+def elements(picture: graphviz.Digraph, folder: Path, *classes: str) -> list[Element]:
+    """The elements of a rendered picture that have all of these classes."""
+    root = ElementTree.parse(render(picture, folder / "picture.svg")).getroot()
+    found = [_element(group) for group in root.iter(f"{SVG}g") if group.get("class")]
+    return [element for element in found if element.classes >= set(classes)]
+
+
+def _element(group: ElementTree.Element) -> Element:
+    texts = tuple(text.text or "" for text in group.iter(f"{SVG}text"))
+    tooltips = [link.get(TITLE) for link in group.iter(f"{SVG}a")]
+    colours = {shape.get(paint) for shape in group.iter() for paint in ("fill", "stroke")}
+    classes = frozenset(group.get("class", "").split())
+    return Element(
+        group.get("id", ""), classes, texts, next(iter(tooltips), None), frozenset(colours - {None})
+    )
+
+
+def legend(picture: graphviz.Digraph, folder: Path) -> str:
+    return "\n".join(text for element in elements(picture, folder, "legend") for text in element.texts)
+
+
+def places(picture: graphviz.Digraph) -> dict[str, tuple[float, float]]:
+    """Coordinates of the nodes of events, by id, as written in the DOT."""
+    found = {}
+    for line in picture.body:
+        if '"event ' in line or 'class="event' in line:
+            name = re.match(r'\s*"?([\w-]+)"?', line)
+            at = re.search(r'pos="(-?[\d.]+),(-?[\d.]+)!"', line)
+            assert name is not None, line
+            assert at is not None, line
+            assert name[1] not in found, f"{name[1]} twice"
+            found[name[1]] = float(at[1]), float(at[2])
+    return found
+
+
+@st.composite
+def foliations_of(draw: st.DrawFn, graph: EventGraph) -> Foliation:
+    """Foliations of every shape: one event a slice, wide slices, and random ones."""
+    seed = draw(st.integers(0, 2**16))
+    makers = [
+        lambda: token_major(graph),
+        lambda: random_foliation(graph, seed),
+        lambda: random_linear_extension(graph, seed, method="kahn"),
+        lambda: random_foliation(graph, seed).coarsen(),
+    ]
+    return draw(st.sampled_from(makers))()
