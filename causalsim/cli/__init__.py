@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, TextIO
 if TYPE_CHECKING:
     from causalsim.errors import CausalsimError
 
-HOLDS, FAILS, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
+HOLDS, FAILS, BAD_INPUT, INTERRUPTED, UNREAD = 0, 1, 2, 130, 141
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command line and return its exit code.
 
     0 if every verdict holds, 1 if one fails, 2 for bad input (one message on stderr), 130 if
-    interrupted. ``arguments`` are those of the process by default.
+    interrupted, 141 if nobody reads on. ``arguments`` are those of the process by default.
     """
     from causalsim.errors import CausalsimError
 
@@ -34,7 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         # Whoever read the output has enough of it; the interpreter must not try to flush the rest.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return HOLDS
+        return UNREAD
     except OSError as error:
         print(f"causalsim: the system refused: {error}", file=sys.stderr)
         return BAD_INPUT

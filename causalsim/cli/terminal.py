@@ -19,7 +19,12 @@ def console() -> Console:
     """The console for results; as wide as the terminal, but never wider than reads well."""
     from rich.console import Console
 
-    found = Console(highlight=False, soft_wrap=False)
+    class Quiet(Console):
+        def on_broken_pipe(self) -> None:
+            # rich would exit with 1, which here says that a verdict fails.
+            raise BrokenPipeError
+
+    found = Quiet(highlight=False)
     if not (found.is_terminal or "COLUMNS" in os.environ):
         found.width = WIDEST
     found.width = min(found.width, WIDEST)

@@ -13,6 +13,7 @@ from jaxtyping import Int
 from causalsim.engine.forms import Lane, form
 from causalsim.engine.program import Launch, Program, compile_together
 from causalsim.engine.state import State
+from causalsim.engine.tokens import check_length
 from causalsim.errors import InputError
 from causalsim.events import Event, EventGraph, Slot
 from causalsim.kernels import CERTIFIED, PAGE, Kernels
@@ -56,6 +57,8 @@ def step(state: State, events: Iterable[Event], kernels: Kernels = CERTIFIED) ->
 def warm(model: Model, length: int | Sequence[int], kernels: Kernels) -> None:
     """Run every form at every lane count on scratch cells, so that each is compiled."""
     graph = EventGraph(model.config, length)
+    for number, positions in enumerate(graph.lengths):
+        check_length(model, number, positions)
     machine = _Machine(State.fresh(model, graph, _unknown(graph)), kernels)
     *inner, unembed, sample = graph.slots
     for slot in (*inner[:4], unembed, sample):

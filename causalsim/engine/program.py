@@ -76,7 +76,7 @@ class Program:
 
         What shows that the order asked for is the order that ran.
         """
-        run = np.concatenate([launch.events for launch in self.launches])
+        run = np.concatenate([NO_EVENTS, *(launch.events for launch in self.launches)])
         if self.graph != foliation.graph or not np.array_equal(np.sort(run), np.arange(len(self.graph))):
             return False
         slices = [foliation.times[launch.events] for launch in self.launches if len(launch.events)]
@@ -99,6 +99,8 @@ def compile_unchecked(graph: EventGraph, times: Int[np.ndarray, " events"]) -> P
 def compile_together(graph: EventGraph, events: Iterable[Event]) -> Program:
     """A program of chosen events only, slot by slot up the column, as if all were of one slice."""
     chosen = sorted(set(events), key=graph.index)
+    if not chosen:
+        return Program(graph, ())
     ranks = np.array([graph.requests[event.request].rank[Slot(event.kind, event.layer)] for event in chosen])
     positions = np.array([event.position for event in chosen], np.int32)
     requests = np.array([event.request for event in chosen], np.int32)

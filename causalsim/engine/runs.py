@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import cached_property
+from numbers import Real
 from typing import Any
 
 import jax
@@ -164,6 +165,8 @@ def read_requests(state: State) -> tuple[tuple[Ids, Logits], ...]:
 def _checked_foliation(model: Model, foliation: Foliation | None, lengths: tuple[int, ...]) -> Foliation:
     if foliation is None:
         return layer_major(EventGraph(model.config, lengths))
+    if not isinstance(foliation, Foliation):
+        raise InputError("an order is given as a foliation", got=repr(foliation), expected="for example layer_major(graph)")
     graph = foliation.graph
     if graph.wiring != model.config.wiring:
         raise InputError("a foliation is of the model's own wiring", got=graph.wiring, expected=model.config.wiring)
@@ -186,7 +189,8 @@ def teacher_forced(graph: EventGraph, ids: tuple[Ids, ...]) -> Sampling:
 def _check_sampling(n: int, temperature: float, seed: int) -> None:
     if isinstance(n, bool) or not isinstance(n, int | np.integer) or n < 1:
         raise InputError("a continuation has a whole number of at least 1 tokens", got=repr(n))
-    if not isinstance(temperature, int | float) or not 0 <= temperature < float("inf"):
+    is_number = isinstance(temperature, Real) and not isinstance(temperature, bool)
+    if not is_number or not 0 <= temperature < float("inf"):
         raise InputError("a temperature is finite and not negative", got=repr(temperature), expected="0 for greedy")
     if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or not 0 <= seed < 2**31:
         raise InputError("a seed is a whole number", got=repr(seed), expected="0 .. 2**31 - 1")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jaxtyping import Int, Integer
@@ -34,7 +34,7 @@ def is_several(tokens: Texts) -> bool:
 
 
 def _requests(tokens: Texts) -> Sequence[Text]:
-    if not isinstance(tokens, str | Sequence | np.ndarray):
+    if not isinstance(tokens, str | Sequence | np.ndarray) or isinstance(tokens, bytes):
         raise InputError(
             "a text is a string or a sequence of token ids, or several of these", got=type(tokens).__name__
         )
@@ -42,7 +42,7 @@ def _requests(tokens: Texts) -> Sequence[Text]:
 
 
 def _checked(model: Model, number: int, text: Text) -> Ids:
-    ids = np.asarray(model.encode(text) if isinstance(text, str) else text)
+    ids = _array(model.encode(text) if isinstance(text, str) else text)
     if ids.size == 0:
         raise InputError("a text has at least one token", got=f"an empty text (request {number})", cure="Give a word.")
     if ids.ndim != 1 or not np.issubdtype(ids.dtype, np.integer):
@@ -52,6 +52,13 @@ def _checked(model: Model, number: int, text: Text) -> Ids:
     if (wrong := ids[(ids < 0) | (ids >= vocabulary)]).size:
         raise InputError("token ids are places in the vocabulary", got=int(wrong[0]), expected=f"0..{vocabulary - 1}")
     return ids.astype(np.int32)
+
+
+def _array(ids: Any) -> np.ndarray:
+    try:
+        return np.asarray(ids)
+    except ValueError:  # Rows of different length; what follows refuses an object.
+        return np.array(ids, object)
 
 
 def check_length(model: Model, number: int, length: int) -> None:

@@ -92,6 +92,7 @@ def _strands(foliation: Foliation, layout: Layout) -> list[list[Strand]]:
 
 
 def _strand(x: float, chain: list[tuple[int, Point]], floor: float, ceiling: float) -> Strand:
+    # Events come in canonical order, which goes up every chain.
     times, points = zip(*chain, strict=True)
     return Strand(x, list(times), list(points), floor, ceiling)
 

@@ -18,7 +18,7 @@ NARROW = ModelConfig(n_layers=1, n_heads=2, d_model=32, d_ff=48, vocab_size=64, 
 def _small(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(demo, "WIDE", NARROW)
-    monkeypatch.setattr(demo, "WIDE_LENGTH", 9)
+    monkeypatch.setattr(demo, "WIDE_LENGTH", 3)
     monkeypatch.setattr(demo, "VERIFIED_ORDERS", 2)
 
 
@@ -44,6 +44,8 @@ def test_the_report_holds_what_was_seen(tmp_path, monkeypatch):
     assert len(found["reading"]["orders"]) >= 6
     assert found["reading"]["report"]["lane_rule"]["holds"] is True
     assert len({row["digest"] for row in found["writing"]["orders"]}) == 1
+    assert len({row["certified"] for row in found["wide"]}) == 1
+    assert len(found["wide"]) == 5
 
 
 def test_a_verdict_that_fails_is_the_exit_code(monkeypatch, capsys):

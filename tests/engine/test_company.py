@@ -12,7 +12,6 @@ from tests.engine.support import architectures, bits, ids, reference_logits, tex
 from tests.models_for_tests import tiny, wide
 
 
-
 @pytest.mark.parametrize("place", [0, 1])
 @pytest.mark.parametrize(
     ("model", "lengths"), [(tiny, (3,)), (tiny, (2, 1, 2)), (wide, (20, 1, 7))], ids=["two", "four", "wide"]

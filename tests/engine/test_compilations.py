@@ -40,12 +40,21 @@ def compilations() -> Iterator[list[str]]:
 def _new_model(vocab_size: int, **switches) -> cs.Model:
     """A model of a vocabulary that no other test has, so that nothing of it is compiled yet."""
     config = cs.ModelConfig(
-        n_layers=2, n_heads=2, n_kv_heads=1, d_model=16, d_ff=24, vocab_size=vocab_size, max_length=64, **switches
+        n_layers=2,
+        n_heads=2,
+        n_kv_heads=1,
+        d_model=16,
+        d_ff=24,
+        vocab_size=vocab_size,
+        max_length=64,
+        **switches,
     )
     return cs.random_model(config)
 
 
-@pytest.mark.parametrize("switches", [{}, {"parallel_residual": True, "windows": 3}], ids=["plain", "parallel"])
+@pytest.mark.parametrize(
+    "switches", [{}, {"parallel_residual": True, "windows": 3}], ids=["plain", "parallel"]
+)
 def test_after_warm_no_foliation_compiles_anything(switches):
     model, length = _new_model(101 if switches else 102, **switches), 9
     tokens = ids(model, length)

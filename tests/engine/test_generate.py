@@ -46,7 +46,9 @@ def _chosen(logits: np.ndarray, position: int, temperature: float, seed: int) ->
     if temperature == 0:
         return int(np.flatnonzero(logits == logits.max())[0])
     key = jax.random.fold_in(jax.random.key(seed, impl="threefry2x32"), position)
-    return int(jnp.argmax(logits / jnp.float32(temperature) + jax.random.gumbel(key, logits.shape, jnp.float32)))
+    return int(
+        jnp.argmax(logits / jnp.float32(temperature) + jax.random.gumbel(key, logits.shape, jnp.float32))
+    )
 
 
 def test_greedy_follows_a_plain_transformer():
@@ -81,7 +83,9 @@ def test_a_seed_and_a_temperature_matter():
 
 def test_texts_of_several_prompts():
     run = cs.generate(glass(), ["The little dog", "Once"], 3)
-    assert [len(tokens) for tokens in run.tokens] == [len(glass().encode(p)) + 3 for p in ("The little dog", "Once")]
+    assert [len(tokens) for tokens in run.tokens] == [
+        len(glass().encode(p)) + 3 for p in ("The little dog", "Once")
+    ]
     assert run.text[1] == cs.generate(glass(), "Once", 3).text
 
 

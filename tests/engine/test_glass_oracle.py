@@ -41,6 +41,7 @@ def test_every_value_of_every_layer(tokens, seed):
     trace = _traced(tokens)
     _assert_close(run.values["hook_embed"], trace.get("embed").value)
     for layer in range(4):
+
         def hook(name, layer=layer):
             return run.values[f"blocks.{layer}.{name}"]
 

@@ -64,7 +64,11 @@ def test_other_graphs_of_the_same_text_give_the_same_logits(name, granularity):
         if granularity == "block"
         else cs.EventGraph(model.config, len(tokens), prompt=3)
     )
-    for foliation in (cs.token_major(graph), cs.earliest(graph), *(cs.random_foliation(graph, s) for s in range(10))):
+    for foliation in (
+        cs.token_major(graph),
+        cs.earliest(graph),
+        *(cs.random_foliation(graph, s) for s in range(10)),
+    ):
         assert cs.run(model, tokens, foliation).digest == plain.digest
 
 

@@ -37,7 +37,9 @@ def test_a_launch_is_one_slot_and_attention_one_request(foliation):
         assert launch.slot.kind in str(launch)
         if launch.slot.kind in ("attn", "block"):
             assert len(set(launch.requests.tolist())) == 1
-        for index, p, r in zip(launch.events, launch.positions, launch.requests, strict=bool(len(launch.events))):
+        for index, p, r in zip(
+            launch.events, launch.positions, launch.requests, strict=bool(len(launch.events))
+        ):
             assert foliation.graph[int(index)] == cs.Event(*launch.slot, int(p), int(r))
 
 
@@ -56,7 +58,9 @@ def test_times_of_a_program_give_a_foliation_that_refines_to_the_same(foliation)
     own = cs.Foliation(foliation.graph, times)
     assert compile(own).refines(own)
     assert compile(own).refines(foliation)
-    assert [set(launch) for launch in compile(own).order()] == [set(launch) for launch in compile(foliation).order()]
+    assert [set(launch) for launch in compile(own).order()] == [
+        set(launch) for launch in compile(foliation).order()
+    ]
 
 
 @given(graphs(max_length=4), st.data())
@@ -125,7 +129,10 @@ def test_unchecked_times_may_break_causality():
 
 def test_blocks_are_surrounded_by_what_is_no_event():
     graph = cs.EventGraph(cs.Wiring(2), 2, granularity="block")
-    kinds = [(launch.slot.kind, len(launch), len(launch.events)) for launch in compile(cs.layer_major(graph)).launches]
+    kinds = [
+        (launch.slot.kind, len(launch), len(launch.events))
+        for launch in compile(cs.layer_major(graph)).launches
+    ]
     assert kinds == [("embed", 2, 0), *[("kv", 2, 0), ("block", 2, 2)] * 2, ("unembed", 2, 0)]
 
 

@@ -33,7 +33,9 @@ def test_every_foliation_of_every_graph_gives_the_same_bits(data, model, seed):
     graph = data.draw(graphs_of(model))
     given_texts = texts(model, graph.lengths, seed % 5)
     foliation = data.draw(
-        st.sampled_from([cs.random_foliation(graph, seed), cs.earliest(graph), cs.latest(graph), cs.token_major(graph)])
+        st.sampled_from(
+            [cs.random_foliation(graph, seed), cs.earliest(graph), cs.latest(graph), cs.token_major(graph)]
+        )
     )
     found = cs.run(model, given_texts, foliation, record=True)
     assert found.program.refines(foliation)
@@ -95,7 +97,9 @@ def test_architectures_that_nobody_chose(data, seed):
 def test_block_values_are_the_residual_after_both_adds(model):
     """DESIGN: the value of a block is the residual that the block above reads."""
     tokens = ids(model, 5)
-    blocks = cs.run(model, tokens, cs.layer_major(cs.EventGraph(model.config, 5, granularity="block")), record=True)
+    blocks = cs.run(
+        model, tokens, cs.layer_major(cs.EventGraph(model.config, 5, granularity="block")), record=True
+    )
     plain = cs.run(model, tokens, record=True)
     for event in blocks.graph:
         assert bits(blocks.values[event]) == _expected(model, plain, event)

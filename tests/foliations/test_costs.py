@@ -28,10 +28,14 @@ def _readers_of_blocks(graph: EventGraph) -> dict[Value, list[Event]]:
             for layer in range(graph.wiring.n_layers):
                 reach = graph.wiring.reaches[layer]
                 readers["kv", layer, p, request] = [
-                    Event("block", layer, q, request) for q in range(p, length) if reach is None or q - p < reach
+                    Event("block", layer, q, request)
+                    for q in range(p, length)
+                    if reach is None or q - p < reach
                 ]
                 readers["block", layer, p, request] = []
-            residuals = [("embed", -1, p, request)] + [("block", layer, p, request) for layer in range(graph.wiring.n_layers)]
+            residuals = [("embed", -1, p, request)] + [
+                ("block", layer, p, request) for layer in range(graph.wiring.n_layers)
+            ]
             for layer, below in enumerate(residuals[:-1]):
                 # The block itself, and whoever makes the K/V at this position: one of its readers.
                 readers[below] = readers["kv", layer, p, request]
@@ -71,10 +75,14 @@ def simulated(foliation: Foliation) -> tuple[int, int]:
     lives_of = _block_lives if graph.granularity == "block" else _sublayer_lives
     order = [event for events in foliation.slices() for event in events]
     one_by_one = lives_of(graph, {event: step for step, event in enumerate(order)})
-    during = [sum(BYTES.values[k] for k, born, last in one_by_one if born <= step <= last) for step in range(len(order))]
+    during = [
+        sum(BYTES.values[k] for k, born, last in one_by_one if born <= step <= last)
+        for step in range(len(order))
+    ]
     sliced = lives_of(graph, {event: foliation.time(event) for event in graph})
     cuts = [
-        sum(BYTES.values[k] for k, born, last in sliced if born <= cut < last) for cut in range(foliation.depth)
+        sum(BYTES.values[k] for k, born, last in sliced if born <= cut < last)
+        for cut in range(foliation.depth)
     ]
     return max(during), max(cuts)
 
@@ -120,7 +128,9 @@ def test_an_example_by_hand():
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
 def test_a_configuration_gives_the_footprint(dtype):
-    config = ModelConfig(n_layers=3, n_heads=4, n_kv_heads=2, d_model=64, d_head=16, d_ff=96, vocab_size=50, max_length=99)
+    config = ModelConfig(
+        n_layers=3, n_heads=4, n_kv_heads=2, d_model=64, d_head=16, d_ff=96, vocab_size=50, max_length=99
+    )
     graph = EventGraph(config, 9, granularity="block")
     size = 4 if dtype == "float32" else 2
     d, k = 64 * size, 2 * 2 * 16 * size

@@ -9,7 +9,14 @@ from hypothesis import strategies as st
 from causalsim.errors import CausalityError, InputError
 from causalsim.events import Event, EventGraph, Wiring
 from causalsim.foliations import (
-    Foliation, chunked, earliest, latest, layer_major, tilted, token_major, wavefront,
+    Foliation,
+    chunked,
+    earliest,
+    latest,
+    layer_major,
+    tilted,
+    token_major,
+    wavefront,
 )  # fmt: skip
 from tests.foliations.orders import backwards, dense, foliations, height
 from tests.graphs import graphs
@@ -81,8 +88,11 @@ def test_the_table_of_schedules_at_block_granularity(n_layers, length):
     assert (token_major(graph).depth, token_major(graph).width) == (n_layers * length, 1)
     for size in (1, 2, 3, length, length + 1):
         chunks = -(-length // size)
-        assert chunked(graph, size) == slices(lambda layer, p: p // size * n_layers + layer)  # noqa: B023
-        assert (chunked(graph, size).depth, chunked(graph, size).width) == (n_layers * chunks, min(size, length))
+        assert chunked(graph, size) == slices(lambda layer, p: p // size * n_layers + layer)
+        assert (chunked(graph, size).depth, chunked(graph, size).width) == (
+            n_layers * chunks,
+            min(size, length),
+        )
     assert wavefront(graph) == slices(lambda layer, p: layer + p)
     assert (wavefront(graph).depth, wavefront(graph).width) == (n_layers + length - 1, min(n_layers, length))
 
@@ -102,7 +112,9 @@ def tightest(draw: st.DrawFn, graph: EventGraph) -> Foliation:
     """Any foliation of the least depth: each event somewhere between its sources and its deadline."""
     deadline: dict[Event, int] = {}
     for event in reversed(list(graph)):
-        deadline[event] = min((deadline[reader] for reader in graph.successors(event)), default=graph.depth) - 1
+        deadline[event] = (
+            min((deadline[reader] for reader in graph.successors(event)), default=graph.depth) - 1
+        )
     times: dict[Event, int] = {}
     for event in graph:
         first = max((times[source] + 1 for source in graph.predecessors(event)), default=0)

@@ -23,9 +23,7 @@ def _chi_square(graph: EventGraph, method: str, draws_each: int) -> tuple[float,
     """The statistic against the uniform law, and what it would pass once in a million."""
     orders, rng = graph.count_linear_extensions(), np.random.default_rng(7)
     draws = orders * draws_each
-    counts = Counter(
-        random_linear_extension(graph, rng, method=method).times.tobytes() for _ in range(draws)
-    )
+    counts = Counter(random_linear_extension(graph, rng, method=method).times.tobytes() for _ in range(draws))
     assert len(counts) <= orders
     statistic = sum((n - draws_each) ** 2 for n in counts.values()) / draws_each
     statistic += (orders - len(counts)) * draws_each

@@ -77,7 +77,11 @@ def test_the_bound_of_the_design_with_feedback(n_layers, parallel):
 
 
 def test_there_is_no_bound_where_attention_spans_one_position():
-    for graph in (EventGraph(Wiring(3), 1), EventGraph(Wiring(3, windows=1), 6), EventGraph(Wiring(1), 6, granularity="block")):
+    for graph in (
+        EventGraph(Wiring(3), 1),
+        EventGraph(Wiring(3, windows=1), 6),
+        EventGraph(Wiring(1), 6, granularity="block"),
+    ):
         assert tilt_bound(graph) == float("-inf")
         assert not backwards(graph, tilted(graph, -1000).times)
 

@@ -59,7 +59,9 @@ def test_only_the_ranks_of_times_matter(graph, data, shift, scale):
 def test_slices_are_antichains_that_hold_every_event_once(foliation):
     slices = foliation.slices()
     graph = foliation.graph
-    assert sorted(map(graph.index, (event for events in slices for event in events))) == list(range(len(graph)))
+    assert sorted(map(graph.index, (event for events in slices for event in events))) == list(
+        range(len(graph))
+    )
     assert len(slices) == foliation.depth and max(map(len, slices)) == foliation.width
     assert [len(events) for events in slices] == foliation.slice_sizes.tolist()
     for time, events in enumerate(slices):

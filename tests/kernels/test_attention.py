@@ -87,7 +87,13 @@ def test_it_is_softmax_attention(case, window):
 
 @pytest.mark.parametrize(
     ("case", "window"),
-    [(GLASS, 130), (WIDE, 2**30), (Case(12, 1, 64), 2**30), (Case(2, 4, 64), 2**30), (Case(1, 7, 128), 2**30)],
+    [
+        (GLASS, 130),
+        (WIDE, 2**30),
+        (Case(12, 1, 64), 2**30),
+        (Case(2, 4, 64), 2**30),
+        (Case(1, 7, 128), 2**30),
+    ],
     ids=["glass", "wide", "ungrouped", "four", "seven"],
 )
 def test_bits_do_not_depend_on_how_many_lanes_there_are(case, window):
@@ -97,7 +103,9 @@ def test_bits_do_not_depend_on_how_many_lanes_there_are(case, window):
     pages = case.pages()
 
     def rows(table):
-        positions = np.nan_to_num(table[:, 0], nan=3, posinf=4, neginf=5).clip(0, LONGEST - 1).astype(np.int32)
+        positions = (
+            np.nan_to_num(table[:, 0], nan=3, posinf=4, neginf=5).clip(0, LONGEST - 1).astype(np.int32)
+        )
         heads = np.ascontiguousarray(table[:, 1:]).reshape(len(table), *queries.shape[1:])
         return np.asarray(attend_(heads, positions, pages)).reshape(len(table), -1)
 

@@ -13,8 +13,12 @@ from causalsim.kernels import CERTIFIED, PAGE, STOCK, Pages
 from causalsim.models import ModelConfig, random_parameters
 from tests.kernels.lanes import bits, certified, offenders
 
-NARROW = ModelConfig(n_layers=1, n_heads=4, n_kv_heads=2, d_model=128, d_head=32, d_ff=341, vocab_size=64, max_length=64)
-WIDE = ModelConfig(n_layers=1, n_heads=12, n_kv_heads=4, d_model=768, d_ff=1536, vocab_size=512, max_length=64)
+NARROW = ModelConfig(
+    n_layers=1, n_heads=4, n_kv_heads=2, d_model=128, d_head=32, d_ff=341, vocab_size=64, max_length=64
+)
+WIDE = ModelConfig(
+    n_layers=1, n_heads=12, n_kv_heads=4, d_model=768, d_ff=1536, vocab_size=512, max_length=64
+)
 COUNTS = (1, 8, 16, 64)
 LANES = 64
 

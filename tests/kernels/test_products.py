@@ -33,7 +33,11 @@ def test_panels_are_at_least_two_short_and_cover_the_contraction(length):
 
 
 def test_panels_of_an_even_length_need_no_padding():
-    assert all(number * size == length for length in (64, 128, 576, 768, 1536, 2048, 3072) for number, size in [panel_shape(length)])
+    assert all(
+        number * size == length
+        for length in (64, 128, 576, 768, 1536, 2048, 3072)
+        for number, size in [panel_shape(length)]
+    )
 
 
 @pytest.mark.parametrize(("width", "out"), SHAPES)

@@ -31,7 +31,9 @@ def _logits(seed: int, lanes: int = 8) -> np.ndarray:
     return np.random.default_rng(seed).standard_normal((lanes, VOCABULARY), dtype=np.float32)
 
 
-@given(st.lists(st.lists(st.integers(-2, 2), min_size=VOCABULARY, max_size=VOCABULARY), min_size=8, max_size=8))
+@given(
+    st.lists(st.lists(st.integers(-2, 2), min_size=VOCABULARY, max_size=VOCABULARY), min_size=8, max_size=8)
+)
 def test_greedy_takes_the_lowest_id_among_the_greatest(rows):
     assert sampled(rows).tolist() == [row.index(max(row)) for row in rows]
 

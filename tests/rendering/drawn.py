@@ -64,6 +64,16 @@ def places(picture: graphviz.Digraph) -> dict[str, tuple[float, float]]:
     return found
 
 
+def line_heights(picture: graphviz.Digraph) -> dict[str, list[float]]:
+    """Heights of the control points of the slices' lines, by id."""
+    found = {}
+    for line in picture.body:
+        if 'class="slice' in line:
+            points = line.split('pos="')[1].split('"')[0].split()
+            found[re.search(r'id="([\w-]+)"', line)[1]] = [float(point.split(",")[1]) for point in points]
+    return found
+
+
 @st.composite
 def foliations_of(draw: st.DrawFn, graph: EventGraph) -> Foliation:
     """Foliations of every shape: one event a slice, wide slices, and random ones."""

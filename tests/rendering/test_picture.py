@@ -9,7 +9,7 @@ import sys
 from itertools import combinations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from causalsim.errors import InputError, LimitError
@@ -17,7 +17,7 @@ from causalsim.events import Event, EventGraph, Wiring
 from causalsim.foliations import Foliation, layer_major, random_linear_extension, token_major, wavefront
 from causalsim.rendering import Style, edge_id, event_id, slice_id, to_graphviz
 from tests.graphs import graphs
-from tests.rendering.drawn import GLASS, elements, foliations_of, legend, places
+from tests.rendering.drawn import GLASS, elements, foliations_of, legend, line_heights, places
 
 drawn = settings(max_examples=25)
 
@@ -83,6 +83,20 @@ def test_a_plain_graph_has_no_slices_anywhere():
     assert "slice" not in picture.source
 
 
+def test_k_v_stands_beside_the_residual_stream_and_below_what_reads_it():
+    at = places(to_graphviz(EventGraph(Wiring(1), 2)))
+    for position in (0, 1):
+        column, circle = at[f"embed--1-{position}-0"][0], Style().circle / 2
+        assert at[f"kv-0-{position}-0"][0] + circle < column == at[f"attn-0-{position}-0"][0]
+
+
+def test_a_parallel_mlp_stands_beside_its_attention():
+    at = places(to_graphviz(EventGraph(Wiring(1, parallel_residual=True), 1)))
+    (x, y), (u, v) = at["attn-0-0-0"], at["mlp-0-0-0"]
+    assert x < u
+    assert y == v
+
+
 def test_requests_stand_side_by_side_under_headings(folder):
     graph = EventGraph(Wiring(1), (2, 3))
     at = places(to_graphviz(graph))
@@ -102,12 +116,17 @@ def test_requests_stand_side_by_side_under_headings(folder):
 
 @drawn
 @given(st.text(max_size=12))
+@example(" ")
+@example("<b>")
+@example("&lt;")
+@example("\\N\\")
 def test_a_label_is_shown_as_it_is_whatever_it_says(folder, text):
     event = Event("mlp", 0, 0)
     picture = to_graphviz(EventGraph(Wiring(1), 1), labels={event: text}, title=text)
     (node,) = [element for element in elements(picture, folder, "event") if element.id == event_id(event)]
     visible = "".join(letter if letter.isprintable() or letter == "\n" else "\ufffd" for letter in text)
-    assert node.tooltip == ", ".join(["mlp(0,0)", *([visible] if visible else [])])
+    # Graphviz writes some spaces as no-break spaces, so that SVG keeps them.
+    assert node.tooltip.replace("\xa0", " ") == ", ".join(["mlp(0,0)", *([visible] if visible else [])])
 
 
 def test_a_label_replaces_the_word_and_the_slice_and_long_ones_are_cut(folder):
@@ -152,13 +171,17 @@ def test_layer_major_is_drawn_level_and_wavefronts_fall():
     graph = EventGraph(Wiring(3), 6)
     for family, falls in ((layer_major, False), (wavefront, True)):
         foliation = family(graph)
-        lines = [line for line in to_graphviz(foliation).body if 'class="slice' in line]
+        lines = line_heights(to_graphviz(foliation))
         assert len(lines) == foliation.depth
-        for line in lines:
-            points = line.split('pos="')[1].split('"')[0].split()
-            heights = [float(point.split(",")[1]) for point in points]
+        for heights in lines.values():
             assert heights == sorted(heights, reverse=True)
             assert (len(set(heights)) > 1) == falls
+
+
+def test_lines_stay_level_past_parallel_mlps():
+    graph = EventGraph(Wiring(1, parallel_residual=True), 3)
+    lines = line_heights(to_graphviz(layer_major(graph)))
+    assert [len(set(lines[slice_id(time, 0)])) for time in (0, 2, 3)] == [1, 1, 1]
 
 
 def test_many_slices_colour_the_events_by_time(folder, glass):
@@ -182,8 +205,10 @@ def test_a_foliation_of_one_slice_is_drawn(folder):
 
 
 @drawn
-@given(graphs(), st.integers(0, 30), st.integers(0, 30))
-def test_the_legend_says_what_is_left_out_exactly_when_something_is(folder, graph, solid, more):
+@given(graphs(max_length=7), st.integers(-1, 1), st.integers(0, 1))
+def test_the_legend_says_what_is_left_out_exactly_when_something_is(folder, graph, around, more):
+    total = sum(edge.stream == "kv" for edge in graph.edges())
+    solid = max(total + around - more, 0)
     style = Style(solid_up_to=solid, faint_up_to=solid + more)
     picture = to_graphviz(graph, style=style)
     text = legend(picture, folder)
@@ -196,7 +221,6 @@ def test_the_legend_says_what_is_left_out_exactly_when_something_is(folder, grap
     assert (f"left out: {len(missing)} K/V edges" in text) == bool(missing) == ("left out" in text)
     faint = [edge for edge in edges.values() if "faint" in edge.classes]
     assert (f"faint: {len(faint)} K/V edges" in text) == bool(faint) == ("faint" in text)
-    total = sum(edge.stream == "kv" for edge in graph.edges())
     far = sum(
         edge.stream == "kv" and edge.target.position - edge.source.position > 1 for edge in graph.edges()
     )
