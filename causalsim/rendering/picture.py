@@ -37,13 +37,14 @@ def to_graphviz(
 ) -> graphviz.Digraph:
     """A picture: position across, layer up, every node pinned; ``render`` writes it to a file.
 
-    A graph shows its streams. A foliation shows its slices on the same layout: as dotted
-    lines where they are few, as the colour of the events where they are many, and as the
-    number in each event. ``labels`` replaces the words in some events. ``highlight`` is one
-    event (its past and future are coloured, spacelike events fade), or an iterable of events
-    (the others fade), of edges (drawn as routes) and of paths (tuples of events, or lists of
-    edges as ``route_edges`` makes them). A legend says what the colours mean and what was
-    left out.
+    A graph shows its streams. A foliation shows its slices on the same layout: as the number
+    in each event, and as dotted lines where they are few and join events; where they are many,
+    or hold one event each, time is the colour of the events and only some have a line.
+
+    ``labels`` replaces the words in some events. ``highlight`` is one event (its past and
+    future are coloured, spacelike events fade), or an iterable of events (the others fade), of
+    edges (drawn as routes) and of paths (tuples of events, or lists of edges as
+    ``route_edges`` makes them). A legend says what the colours mean and what was left out.
 
     Nodes and edges carry ``id`` (``attn-3-7-0``: kind, layer, position, request) and
     ``class`` (``event attn layer-3 position-7 request-0 slice-4``), which SVG keeps.

@@ -20,7 +20,7 @@ def _feedback(model: cs.Model, prompts, n: int) -> cs.EventGraph:
 
 @settings(max_examples=15)
 @given(
-    st.sampled_from(architectures()), st.integers(1, 5), st.integers(1, 5),
+    st.sampled_from(architectures()), st.integers(1, 4), st.integers(1, 4),
     st.sampled_from([0.0, 0.7, 3]), st.integers(0, 2**31 - 1),
 )  # fmt: skip
 def test_the_order_does_not_matter_and_the_text_reproduces_itself(model, prompt, n, temperature, seed):
@@ -82,18 +82,16 @@ def test_a_seed_and_a_temperature_matter():
 
 
 def test_texts_of_several_prompts():
-    run = cs.generate(glass(), ["The little dog", "Once"], 3)
-    assert [len(tokens) for tokens in run.tokens] == [
-        len(glass().encode(p)) + 3 for p in ("The little dog", "Once")
-    ]
-    assert run.text[1] == cs.generate(glass(), "Once", 3).text
+    run = cs.generate(glass(), ["The", "Once"], 1)
+    assert [len(tokens) for tokens in run.tokens] == [len(glass().encode(p)) + 1 for p in ("The", "Once")]
+    assert run.text[1] == cs.generate(glass(), "Once", 1).text
 
 
 def test_up_to_the_end_of_the_context():
-    tokens = ids(glass(), 126)
-    assert len(cs.generate(glass(), tokens, 2).tokens) == 128
-    with pytest.raises(cs.InputError, match="got 129 tokens .* expected at most 128"):
-        cs.generate(glass(), tokens, 3)
+    tokens = ids(glass(), 127)
+    assert len(cs.generate(glass(), tokens, 1).tokens) == 128
+    with pytest.raises(cs.InputError, match=r"got 129 tokens .* expected at most 128"):
+        cs.generate(glass(), tokens, 2)
 
 
 def test_the_prompt_of_a_generation_is_the_run_of_the_prompt():

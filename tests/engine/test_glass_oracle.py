@@ -80,5 +80,5 @@ def test_the_whole_context_and_no_more():
     run = cs.run(glass(), tokens)
     with glassllm.no_grad():
         _assert_close(run.logits, ORACLE(np.array(tokens)).data[0])
-    with pytest.raises(cs.InputError, match="got 129 tokens .* expected at most 128"):
+    with pytest.raises(cs.InputError, match=r"got 129 tokens .* expected at most 128"):
         cs.run(glass(), [*tokens, 0])

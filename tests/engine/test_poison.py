@@ -188,7 +188,7 @@ def test_steps_and_programs_of_another_graph_are_refused():
     model = tiny()
     graph, other = cs.EventGraph(model.config, 3), cs.EventGraph(model.config, 4)
     state = fresh(model, graph, [ids(model, 3)])
-    with pytest.raises(cs.InputError, match="own graph: got .*, expected"):
+    with pytest.raises(cs.InputError, match=r"own graph: got .*, expected"):
         execute(compile(cs.layer_major(other)), state)
     with pytest.raises(cs.InputError, match="position 3 lies outside"):
         step(state, [cs.Event("embed", -1, 3)])

@@ -11,12 +11,12 @@ import causalsim as cs
 from tests.engine.support import architectures, bits, graphs_of, ids, reference_logits, texts
 
 MODELS = architectures()
-NAMES = ["llama", "multi-query", "window", "mixed-windows", "parallel", "parallel-windows"]
+NAMES = ["llama", "multi-query", "windows", "parallel"]
 several_models = pytest.mark.parametrize("model", MODELS, ids=NAMES)
 
 
 @several_models
-@pytest.mark.parametrize("length", [1, 2, 17])
+@pytest.mark.parametrize("length", [1, 2, 8])
 def test_logits_are_those_of_a_plain_transformer(model, length):
     tokens = ids(model, length)
     np.testing.assert_allclose(cs.run(model, tokens).logits, reference_logits(model, tokens), atol=2e-5)

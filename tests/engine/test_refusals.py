@@ -103,7 +103,7 @@ def test_numbers_of_tokens(n):
 
 @pytest.mark.parametrize("temperature", [float("nan"), float("inf"), -0.1, "1", None, 1j, True])
 def test_temperatures(temperature):
-    with pytest.raises(cs.InputError, match="finite and not negative: got .*expected 0 for greedy"):
+    with pytest.raises(cs.InputError, match=r"finite and not negative: got .*expected 0 for greedy"):
         cs.generate(MODEL, [1, 2], 1, temperature=temperature)
 
 
@@ -122,7 +122,7 @@ def test_numbers_of_numpy_are_numbers(temperature):
 
 
 def test_more_tokens_than_the_context_holds():
-    with pytest.raises(cs.InputError, match="got 513 tokens .*expected at most 512"):
+    with pytest.raises(cs.InputError, match=r"got 513 tokens .*expected at most 512"):
         cs.generate(MODEL, [1, 2], 511)
 
 
@@ -137,7 +137,7 @@ def test_values_are_asked_for_by_what_there_is():
     with pytest.raises(cs.InputError, match=r"recorded runs: got .*record=True"):
         cs.run(MODEL, [1, 2, 3]).values_digest  # noqa: B018
     for name in ("hook_resid", "blocks.2.hook_resid_pre", "blocks.0.hook_z", "blocks.-1.hook_resid_pre", ""):
-        with pytest.raises(cs.InputError, match="known hook name: got .*expected hook_embed"):
+        with pytest.raises(cs.InputError, match=r"known hook name: got .*expected hook_embed"):
             run.values[name]
     with pytest.raises(cs.InputError, match="position 3 lies outside"):
         run.values[cs.Event("attn", 0, 3)]

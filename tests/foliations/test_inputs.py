@@ -41,7 +41,7 @@ def test_json_is_read_for_its_own_graph_only(foliation, other):
     assert json.loads(text)["graph"] == describe(foliation.graph)
     if other != foliation.graph:
         assert describe(other) != describe(foliation.graph)
-        with pytest.raises(InputError, match="got .*expected"):
+        with pytest.raises(InputError, match=r"got .*expected"):
             Foliation.from_json(other, text)
 
 

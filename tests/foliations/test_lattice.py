@@ -68,7 +68,7 @@ def test_meet_and_join_are_pointwise_and_valid(graph, data):
 def test_meet_and_join_stay_on_one_graph():
     here, there = EventGraph(Wiring(1), 2), EventGraph(Wiring(1), 3)
     for combine in (Foliation.meet, Foliation.join):
-        with pytest.raises(InputError, match="one graph: got .*expected"):
+        with pytest.raises(InputError, match=r"one graph: got .*expected"):
             combine(layer_major(here), layer_major(there))
 
 
