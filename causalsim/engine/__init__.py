@@ -9,6 +9,6 @@ from causalsim.engine.values import Values
 
 __all__ = [
     "Launch", "Model", "Output", "Program", "Run", "Sampling", "State", "Values",
-    "compile", "compile_unchecked", "event_values", "execute", "generate", "load", "random_model", "run", "step",
-    "teacher_forced",
+    "compile", "compile_unchecked", "event_values", "execute", "generate", "load", "random_model", "run",
+    "step", "teacher_forced",
 ]  # fmt: skip

@@ -72,6 +72,10 @@ def littered(state: State, rng: np.random.Generator) -> State:
     unknown = tokens == vocabulary
     tokens[unknown] = rng.integers(vocabulary, size=int(unknown.sum()))
     copy = state.copy()
-    copy.tokens, copy.residual, copy.logits = jnp.asarray(tokens), litter(state.residual), litter(state.logits)
+    copy.tokens, copy.residual, copy.logits = (
+        jnp.asarray(tokens),
+        litter(state.residual),
+        litter(state.logits),
+    )
     copy.keys, copy.values = list(map(litter, state.keys)), list(map(litter, state.values))
     return copy

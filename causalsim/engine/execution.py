@@ -169,7 +169,9 @@ class _Machine:
 
     def _unembed(self, layer: int, lane: Lane, request: int) -> Any:
         state = self.state
-        state.logits, value = self._form("unembed")(self.weights["unembed"], state.logits, state.residual, lane)
+        state.logits, value = self._form("unembed")(
+            self.weights["unembed"], state.logits, state.residual, lane
+        )
         return value
 
     def _sample(self, layer: int, lane: Lane, request: int) -> Any:
@@ -191,6 +193,10 @@ class _Machine:
 def event_values(outputs: Iterable[Output]) -> Iterator[tuple[Slot, Int[np.ndarray, " events"], Any]]:
     """The values of events on the host: slot, canonical indices, and arrays with an event a row."""
     for output in outputs:
-        count = len(output.launch.events)
-        if count:
-            yield output.launch.slot, output.launch.events, jax.tree.map(lambda a: a[:count], jax.device_get(output.value))
+        events = output.launch.events
+        if len(events):
+            yield output.launch.slot, events, _first(len(events), jax.device_get(output.value))
+
+
+def _first(count: int, value: Any) -> Any:
+    return jax.tree.map(lambda array: array[:count], value)

@@ -29,7 +29,15 @@ class Lane(NamedTuple):
 
 
 # The cells that each form takes by donation, as places in its arguments.
-_CONSUMED = {"embed": (1,), "kv": (1, 2), "attn": (1,), "mlp": (1,), "unembed": (1,), "sample": (0,), "stream": ()}
+_CONSUMED = {
+    "embed": (1,),
+    "kv": (1, 2),
+    "attn": (1,),
+    "mlp": (1,),
+    "unembed": (1,),
+    "sample": (0,),
+    "stream": (),
+}
 
 
 def form(config: ModelConfig, kernels: Kernels, kind: str) -> Callable[..., Any]:
@@ -70,9 +78,16 @@ class _Forms:
         )
 
     def attn(
-        self, weights: Any, residual: Array, keys: Array, values: Array, lane: Lane, layer: Array, table: Array,
+        self,
+        weights: Any,
+        residual: Array,
+        keys: Array,
+        values: Array,
+        lane: Lane,
+        layer: Array,
+        table: Array,
         window: Array,
-    ) -> tuple[Array, Array]:  # fmt: skip
+    ) -> tuple[Array, Array]:
         pages = Pages(keys, values, table, window)
         x = self._stream_in(residual, lane, layer)
         value = self.kernel(self.config, weights, x, lane.position, pages)
@@ -90,7 +105,14 @@ class _Forms:
         return logits.at[lane.row].set(value, mode="drop", wrap_negative_indices=False), value
 
     def sample(
-        self, tokens: Array, logits: Array, lane: Lane, target: Array, given: Array, temperature: Array, seed: Array
+        self,
+        tokens: Array,
+        logits: Array,
+        lane: Lane,
+        target: Array,
+        given: Array,
+        temperature: Array,
+        seed: Array,
     ) -> tuple[Array, Array]:
         value = self.kernel(self.config, _take(logits, lane.row), lane.position, given, temperature, seed)
         return tokens.at[target].set(value, mode="drop", wrap_negative_indices=False), value

@@ -69,7 +69,9 @@ class Model:
     def _need_tokenizer(self) -> Tokenizer:
         if self.tokenizer is None:
             raise InputError(
-                "text needs a tokenizer", got="a model without one", cure="Give token ids, or Model(..., tokenizer)."
+                "text needs a tokenizer",
+                got="a model without one",
+                cure="Give token ids, or Model(..., tokenizer).",
             )
         return self.tokenizer
 

@@ -93,7 +93,9 @@ def compile(foliation: Foliation) -> Program:
 def compile_unchecked(graph: EventGraph, times: Int[np.ndarray, " events"]) -> Program:
     """As ``compile``, for any times at all: what a check must be able to see fail."""
     launches = _grouped(graph, np.arange(len(graph)), np.asarray(times), *graph.codes())
-    return Program(graph, tuple(_around_blocks(graph, launches) if graph.granularity == "block" else launches))
+    return Program(
+        graph, tuple(_around_blocks(graph, launches) if graph.granularity == "block" else launches)
+    )
 
 
 def compile_together(graph: EventGraph, events: Iterable[Event]) -> Program:
@@ -144,7 +146,9 @@ def _around_blocks(graph: EventGraph, launches: list[Launch]) -> Iterator[Launch
     yield Launch(Slot("unembed", graph.wiring.n_layers), *everywhere)
 
 
-def _seen(positions: Int[np.ndarray, " lanes"], reach: int | None, length: int) -> Bool[np.ndarray, " length"]:
+def _seen(
+    positions: Int[np.ndarray, " lanes"], reach: int | None, length: int
+) -> Bool[np.ndarray, " length"]:
     """The positions that an attention at some of the given ones reads."""
     starts = np.zeros_like(positions) if reach is None else np.maximum(positions - reach + 1, 0)
     change = np.zeros(length + 1, np.int64)

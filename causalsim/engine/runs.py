@@ -9,7 +9,7 @@ from typing import Any
 
 import jax
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float
 
 from causalsim.engine.digests import digest_of
 from causalsim.engine.execution import execute
@@ -77,7 +77,9 @@ class Run:
     def values(self) -> Values:
         """Every event's value, by event or hook name; only of a recorded run."""
         if self.recorded is None:
-            raise InputError("values are kept by recorded runs", got="a run without record", cure="run(..., record=True)")
+            raise InputError(
+                "values are kept by recorded runs", got="a run without record", cure="run(..., record=True)"
+            )
         return self.recorded
 
     @cached_property
@@ -166,13 +168,19 @@ def _checked_foliation(model: Model, foliation: Foliation | None, lengths: tuple
     if foliation is None:
         return layer_major(EventGraph(model.config, lengths))
     if not isinstance(foliation, Foliation):
-        raise InputError("an order is given as a foliation", got=repr(foliation), expected="for example layer_major(graph)")
+        raise InputError(
+            "an order is given as a foliation", got=repr(foliation), expected="for example layer_major(graph)"
+        )
     graph = foliation.graph
     if graph.wiring != model.config.wiring:
-        raise InputError("a foliation is of the model's own wiring", got=graph.wiring, expected=model.config.wiring)
+        raise InputError(
+            "a foliation is of the model's own wiring", got=graph.wiring, expected=model.config.wiring
+        )
     if graph.lengths != lengths:
         raise InputError(
-            "a foliation is of the texts' own lengths", got=f"lengths {graph.lengths}", expected=f"{lengths} tokens"
+            "a foliation is of the texts' own lengths",
+            got=f"lengths {graph.lengths}",
+            expected=f"{lengths} tokens",
         )
     return foliation
 
@@ -191,6 +199,8 @@ def _check_sampling(n: int, temperature: float, seed: int) -> None:
         raise InputError("a continuation has a whole number of at least 1 tokens", got=repr(n))
     is_number = isinstance(temperature, Real) and not isinstance(temperature, bool)
     if not is_number or not 0 <= temperature < float("inf"):
-        raise InputError("a temperature is finite and not negative", got=repr(temperature), expected="0 for greedy")
+        raise InputError(
+            "a temperature is finite and not negative", got=repr(temperature), expected="0 for greedy"
+        )
     if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or not 0 <= seed < 2**31:
         raise InputError("a seed is a whole number", got=repr(seed), expected="0 .. 2**31 - 1")

@@ -45,7 +45,9 @@ class Layout:
         return np.concatenate([[0], np.cumsum(self.lengths)[:-1]]).astype(np.int32)
 
     def first_pages(self) -> Int[np.ndarray, " requests"]:
-        return np.concatenate([[0], np.cumsum([_pages(length) for length in self.lengths])[:-1]]).astype(np.int32)
+        return np.concatenate([[0], np.cumsum([_pages(length) for length in self.lengths])[:-1]]).astype(
+            np.int32
+        )
 
     def tables(self) -> Int[np.ndarray, "requests entries"]:
         """The pages of every request, in rising order of position; scratch behind them."""

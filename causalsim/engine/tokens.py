@@ -44,13 +44,17 @@ def _requests(tokens: Texts) -> Sequence[Text]:
 def _checked(model: Model, number: int, text: Text) -> Ids:
     ids = _array(model.encode(text) if isinstance(text, str) else text)
     if ids.size == 0:
-        raise InputError("a text has at least one token", got=f"an empty text (request {number})", cure="Give a word.")
+        raise InputError(
+            "a text has at least one token", got=f"an empty text (request {number})", cure="Give a word."
+        )
     if ids.ndim != 1 or not np.issubdtype(ids.dtype, np.integer):
         raise InputError("token ids are a row of integers", got=f"shape {ids.shape}, dtype {ids.dtype}")
     check_length(model, number, ids.size)
     vocabulary = model.config.vocab_size
     if (wrong := ids[(ids < 0) | (ids >= vocabulary)]).size:
-        raise InputError("token ids are places in the vocabulary", got=int(wrong[0]), expected=f"0..{vocabulary - 1}")
+        raise InputError(
+            "token ids are places in the vocabulary", got=int(wrong[0]), expected=f"0..{vocabulary - 1}"
+        )
     return ids.astype(np.int32)
 
 

@@ -73,7 +73,11 @@ class Values(Mapping[Event, Any]):
         """All positions of a request under a TransformerLens name; ``InputError`` lists what there is."""
         slot, pick = self._resolve(name)
         if (slot, request) not in self._lines:
-            raise InputError("a request of this run was asked for", got=request, expected=f"0..{len(self._graph.lengths) - 1}")
+            raise InputError(
+                "a request of this run was asked for",
+                got=request,
+                expected=f"0..{len(self._graph.lengths) - 1}",
+            )
         return pick(self._lines[slot, request])
 
     def digest(self) -> str:
@@ -86,11 +90,18 @@ class Values(Mapping[Event, Any]):
         hooks = self._layer_hooks(layer) if block and layer < self._config.n_layers else self._outer_hooks()
         found = hooks.get(block[2] if block and layer < self._config.n_layers else name)
         if found is None or found[0] not in self._graph.slots:
-            raise InputError("a value is asked for by an event or a known hook name", got=repr(name), expected=self._known())
+            raise InputError(
+                "a value is asked for by an event or a known hook name",
+                got=repr(name),
+                expected=self._known(),
+            )
         return found
 
     def _outer_hooks(self) -> dict[str, tuple[Slot, Callable[[Any], np.ndarray]]]:
-        return {"hook_embed": (Slot("embed", -1), _same), "logits": (Slot("unembed", self._config.n_layers), _same)}
+        return {
+            "hook_embed": (Slot("embed", -1), _same),
+            "logits": (Slot("unembed", self._config.n_layers), _same),
+        }
 
     def _layer_hooks(self, layer: int) -> dict[str, tuple[Slot, Callable[[Any], np.ndarray]]]:
         kv = Slot("kv", layer)
@@ -106,8 +117,10 @@ class Values(Mapping[Event, Any]):
         else:
             below = Slot("mlp", layer - 1) if layer else Slot("embed", -1)
             residuals = {
-                "hook_resid_pre": below, "hook_resid_mid": Slot("attn", layer), "hook_resid_post": Slot("mlp", layer)
-            }  # fmt: skip
+                "hook_resid_pre": below,
+                "hook_resid_mid": Slot("attn", layer),
+                "hook_resid_post": Slot("mlp", layer),
+            }
         return {**hooks, **{name: (slot, _same) for name, slot in residuals.items()}}
 
     def _turned_back(self, pair: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
@@ -116,7 +129,11 @@ class Values(Mapping[Event, Any]):
         return np.concatenate([first * cos + second * sin, second * cos - first * sin], axis=-1)
 
     def _known(self) -> str:
-        inner = [f"blocks.L.{name}" for name, (slot, _) in self._layer_hooks(1).items() if slot in self._graph.slots]
+        inner = [
+            f"blocks.L.{name}"
+            for name, (slot, _) in self._layer_hooks(1).items()
+            if slot in self._graph.slots
+        ]
         outer = [name for name, (slot, _) in self._outer_hooks().items() if slot in self._graph.slots]
         return ", ".join([*outer, *inner]) + f" with L in 0..{self._config.n_layers - 1}"
 

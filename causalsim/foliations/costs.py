@@ -70,7 +70,9 @@ def _of_sublayers(graph: EventGraph, times: Times, footprint: Footprint) -> _Lif
     size = np.array([footprint.values[slot.kind] for slot in graph.slots], np.int64)[ranks]
     is_embed = np.array([slot.kind == "embed" for slot in graph.slots])[ranks]
     first = times.max() - latest_successors(graph, times.max() - times)
-    return _Lifetimes(np.where(is_embed, first, times), np.maximum(times, latest_successors(graph, times)), size)
+    return _Lifetimes(
+        np.where(is_embed, first, times), np.maximum(times, latest_successors(graph, times)), size
+    )
 
 
 def _of_blocks(graph: EventGraph, times: Times, footprint: Footprint) -> _Lifetimes:
@@ -81,10 +83,14 @@ def _of_blocks(graph: EventGraph, times: Times, footprint: Footprint) -> _Lifeti
         first_layer_readers, _ = _readers(lines[0], graph.wiring.reaches[0])
         parts.append((first_layer_readers, lines[0], footprint.values["embed"]))
         for layer, line in enumerate(lines):
-            parts.append((line, lines[layer + 1] if layer + 1 < len(lines) else line, footprint.values["block"]))
+            parts.append(
+                (line, lines[layer + 1] if layer + 1 < len(lines) else line, footprint.values["block"])
+            )
             parts.append((*_readers(line, graph.wiring.reaches[layer]), footprint.values["kv"]))
     birth, death = (np.concatenate([part[i] for part in parts]) for i in (0, 1))
-    return _Lifetimes(birth, death, np.concatenate([np.full(len(part[0]), part[2], np.int64) for part in parts]))
+    return _Lifetimes(
+        birth, death, np.concatenate([np.full(len(part[0]), part[2], np.int64) for part in parts])
+    )
 
 
 def _readers(line: Times, reach: int | None) -> tuple[Times, Times]:

@@ -129,7 +129,9 @@ def as_velocity(velocity: Velocity) -> Fraction:
         return Fraction(str(velocity)) if isinstance(velocity, float) else Fraction(velocity)
     except (TypeError, ValueError, ZeroDivisionError):
         raise InputError(
-            "a velocity is a finite number", got=repr(velocity), expected="for example 1, 0.1, '-1/7' or a Fraction"
+            "a velocity is a finite number",
+            got=repr(velocity),
+            expected="for example 1, 0.1, '-1/7' or a Fraction",
         ) from None
 
 

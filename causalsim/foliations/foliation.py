@@ -151,12 +151,14 @@ def from_slices(graph: EventGraph, slices: Iterable[Iterable[Event]]) -> Foliati
             index = graph.index(event)
             if times[index] >= 0:
                 raise InputError(
-                    "every event stands in exactly one slice", got=f"{event} in slices {times[index]} and {time}"
+                    "every event stands in exactly one slice",
+                    got=f"{event} in slices {times[index]} and {time}",
                 )
             times[index] = time
     if (missing := np.flatnonzero(times < 0)).size:
         raise InputError(
-            "every event stands in exactly one slice", got=f"{missing.size} events in none, first {graph[missing[0]]}"
+            "every event stands in exactly one slice",
+            got=f"{missing.size} events in none, first {graph[missing[0]]}",
         )
     return Foliation(graph, times)
 
@@ -206,7 +208,9 @@ def _array(graph: EventGraph, times: Sequence[int] | Times | Mapping[Event, int]
         array = np.asarray(None)
     if array.shape != (len(graph),):
         raise InputError(
-            "a foliation gives one time per event", got=f"times of shape {array.shape}", expected=f"({len(graph)},)"
+            "a foliation gives one time per event",
+            got=f"times of shape {array.shape}",
+            expected=f"({len(graph)},)",
         )
     if not np.issubdtype(array.dtype, np.integer):
         raise InputError(
@@ -220,7 +224,9 @@ def _from_mapping(graph: EventGraph, times: Mapping[Event, int]) -> Times:
     if len(placed) != len(graph):
         first = next(event for index, event in enumerate(graph) if index not in placed)
         raise InputError(
-            "a foliation gives one time per event", got=f"{len(placed)} times, none for {first}", expected=len(graph)
+            "a foliation gives one time per event",
+            got=f"{len(placed)} times, none for {first}",
+            expected=len(graph),
         )
     return _array(graph, [placed[index] for index in range(len(graph))])
 
@@ -258,5 +264,7 @@ def _runs_backwards(edge: Edge, source_time: int, target_time: int) -> Causality
 
 def _same_graph(a: Foliation, b: Foliation) -> Foliation:
     if a.graph != b.graph:
-        raise InputError("two foliations are compared over one graph", got=repr(b.graph), expected=repr(a.graph))
+        raise InputError(
+            "two foliations are compared over one graph", got=repr(b.graph), expected=repr(a.graph)
+        )
     return b

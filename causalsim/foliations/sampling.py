@@ -34,8 +34,10 @@ def random_linear_extension(
     [0, 1, 2, 3, 4]
     """
     if method not in ("uniform", "kahn"):
-        raise InputError("a random order is drawn by a known method", got=repr(method), expected="uniform or kahn")
-    rng = np.random.default_rng(seed)
+        raise InputError(
+            "a random order is drawn by a known method", got=repr(method), expected="uniform or kahn"
+        )
+    rng = _generator(seed)
     if method == "uniform":
         order = _sampler(graph).sample(rng)
     else:
@@ -53,10 +55,10 @@ def random_foliation(graph: EventGraph, seed: Seed) -> Foliation:
     be empty takes one of them uniformly. Dense draws come near ``earliest``, sparse ones
     near a Kahn order, so slices of every width occur. Not uniform over foliations.
     """
-    rng = np.random.default_rng(seed)
+    rng = _generator(seed)
     density = rng.uniform()
-    waiting = np.array([len(sources) for sources in graph.explicit(KAHN_EDGES)])
-    readers = successors(graph.explicit(KAHN_EDGES))
+    sources = graph.explicit(KAHN_EDGES)
+    waiting, readers = np.array([len(read) for read in sources]), successors(sources)
     times = np.empty(len(graph), np.int64)
     enabled, now = np.flatnonzero(waiting == 0), 0
     while enabled.size:
@@ -69,6 +71,18 @@ def random_foliation(graph: EventGraph, seed: Seed) -> Foliation:
         ready = np.unique(np.array(freed, np.int64))
         enabled, now = np.concatenate([enabled[~chosen], ready[waiting[ready] == 0]]), now + 1
     return Foliation(graph, times)
+
+
+def _generator(seed: Seed) -> np.random.Generator:
+    if isinstance(seed, np.random.Generator):
+        return seed
+    if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or seed < 0:
+        raise InputError(
+            "a seed is a whole number of at least 0, or a NumPy generator",
+            got=repr(seed),
+            cure="Give seed=0.",
+        )
+    return np.random.default_rng(seed)
 
 
 @lru_cache(maxsize=2)

@@ -83,7 +83,9 @@ def _mixed_values(config: ModelConfig, weights: Weights, x: Array, positions: Ar
     return attend(grouped, positions, pages).reshape(len(x), -1)
 
 
-def mlp(config: ModelConfig, weights: Weights, x: Float[Array, "lanes d_model"]) -> Float[Array, "lanes d_model"]:
+def mlp(
+    config: ModelConfig, weights: Weights, x: Float[Array, "lanes d_model"]
+) -> Float[Array, "lanes d_model"]:
     """The residual after a gated MLP (Shazeer 2020) is added; its increment alone in a parallel residual."""
     hidden = rms_norm(x, weights["norm"], config.norm_epsilon)
     gate, up = jnp.split(linear(hidden, weights["in"]), 2, axis=1)
@@ -91,7 +93,9 @@ def mlp(config: ModelConfig, weights: Weights, x: Float[Array, "lanes d_model"])
     return increment if config.parallel_residual else x + increment
 
 
-def unembed(config: ModelConfig, weights: Weights, x: Float[Array, "lanes d_model"]) -> Float[Array, "lanes vocab"]:
+def unembed(
+    config: ModelConfig, weights: Weights, x: Float[Array, "lanes d_model"]
+) -> Float[Array, "lanes vocab"]:
     """The logits."""
     return linear(rms_norm(x, weights["norm"], config.norm_epsilon), weights["out"])
 

@@ -23,7 +23,9 @@ def rotary_table(length: int, d_head: int, base: float) -> Float[np.ndarray, "tw
 
 
 def rotate(
-    x: Float[Array, "lanes heads d_head"], positions: Int[Array, " lanes"], table: Float[Array, "two position half"]
+    x: Float[Array, "lanes heads d_head"],
+    positions: Int[Array, " lanes"],
+    table: Float[Array, "two position half"],
 ) -> Float[Array, "lanes heads d_head"]:
     """Rotary embedding, first half of a head's coordinates paired with the second."""
     turn = table.at[:, positions].get(mode="fill", fill_value=jnp.nan, wrap_negative_indices=False)

@@ -57,7 +57,9 @@ def attend(
         jnp.zeros_like(rows),
         jnp.zeros(rows.shape[:2], bool),
     )
-    done = jax.lax.fori_loop(first, last + 1, lambda i, so_far: _page(rows, row_positions, pages, i, so_far), start)
+    done = jax.lax.fori_loop(
+        first, last + 1, lambda i, so_far: _page(rows, row_positions, pages, i, so_far), start
+    )
     mixed = jnp.where(done.tainted[..., None], jnp.nan, done.mixed / done.weight[..., None])
     return mixed.reshape(kv_heads, lanes, group, d_head).transpose(1, 0, 2, 3)
 
@@ -85,7 +87,9 @@ def _page(
     )
 
 
-def _visible(positions: Int[Array, " rows"], number: Int[Array, ""], window: Int[Array, ""]) -> Bool[Array, "rows page"]:
+def _visible(
+    positions: Int[Array, " rows"], number: Int[Array, ""], window: Int[Array, ""]
+) -> Bool[Array, "rows page"]:
     there = number * PAGE + jnp.arange(PAGE)
     distance = positions[:, None] - there[None, :]
     return (distance >= 0) & (distance < window)

@@ -65,7 +65,9 @@ def _product(x: Float[Array, "panels rows size"], w: Float[Array, "panels size o
 
 
 def _added(products: Array, axis: int) -> Array:
-    total, *rest = (jax.lax.index_in_dim(products, i, axis, keepdims=False) for i in range(products.shape[axis]))
+    total, *rest = (
+        jax.lax.index_in_dim(products, i, axis, keepdims=False) for i in range(products.shape[axis])
+    )
     for product in rest:
         total = total + product
     return total

@@ -37,7 +37,10 @@ def _prepare_layer(params: Params, name: str, rope: Array) -> dict[str, Weights]
         "kv": {"norm": plain("attn.norm"), "in": keys_values, "rope": rope},
         "attn": {"norm": plain("attn.norm"), "in": plain("attn.q"), "out": plain("attn.o"), "rope": rope},
         "mlp": {
-            "norm": plain("mlp.norm"), "gate": plain("mlp.gate"), "up": plain("mlp.up"), "out": plain("mlp.down")
+            "norm": plain("mlp.norm"),
+            "gate": plain("mlp.gate"),
+            "up": plain("mlp.up"),
+            "out": plain("mlp.down"),
         },
     }
 
@@ -75,13 +78,17 @@ def attn(
     return x + mixed.reshape(len(x), -1) @ weights["out"]
 
 
-def mlp(config: ModelConfig, weights: Weights, x: Float[Array, "lanes d_model"]) -> Float[Array, "lanes d_model"]:
+def mlp(
+    config: ModelConfig, weights: Weights, x: Float[Array, "lanes d_model"]
+) -> Float[Array, "lanes d_model"]:
     """The gated MLP by three products."""
     hidden = rms_norm(x, weights["norm"], config.norm_epsilon)
     increment = (jax.nn.silu(hidden @ weights["gate"]) * (hidden @ weights["up"])) @ weights["out"]
     return increment if config.parallel_residual else x + increment
 
 
-def unembed(config: ModelConfig, weights: Weights, x: Float[Array, "lanes d_model"]) -> Float[Array, "lanes vocab"]:
+def unembed(
+    config: ModelConfig, weights: Weights, x: Float[Array, "lanes d_model"]
+) -> Float[Array, "lanes vocab"]:
     """The logits by one product."""
     return rms_norm(x, weights["norm"], config.norm_epsilon) @ weights["out"]

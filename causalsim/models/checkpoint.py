@@ -48,7 +48,7 @@ def read_checkpoint(path_or_name: str | os.PathLike[str]) -> Checkpoint:
     if name in _NAMED:
         return Checkpoint(*_NAMED[name]())
     # os.path.exists, unlike Path.exists, has an answer for names that no file can have.
-    there = os.path.exists(name)
+    there = os.path.exists(name)  # noqa: PTH110
     raise CheckpointError(
         "a checkpoint is of a format that can be read" if there else "a checkpoint is a known name",
         got=f"{name!r}, "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+from collections.abc import Sequence
 from importlib.metadata import version
 
 import jax
@@ -24,7 +25,7 @@ def verify(
     model: Model,
     tokens: Texts,
     *,
-    prompt: int | None = None,
+    prompt: int | Sequence[int] | None = None,
     orders: int = 20,
     events: int = 24,
     draws: int = 3,
@@ -37,8 +38,8 @@ def verify(
     Runs named and ``orders`` random foliations; records what ``events`` sampled events read;
     runs every kind of event in launches of all shapes, ``draws`` times each; and plants faults
     that each of these checks must see. With ``prompt`` the positions from there on wait for
-    their tokens (teacher-forced). ``progress(stage, done, total)`` is called as work goes on.
-    Raises ``InputError`` for tokens that do not fit the model.
+    their tokens (teacher-forced); one number, or one a request. ``progress(stage, done, total)``
+    is called as work goes on. Raises ``InputError`` for tokens that do not fit the model.
     """
     for name, count, least in (("orders", orders, 1), ("events", events, 1), ("draws", draws, 1)):
         if isinstance(count, bool) or not isinstance(count, int) or count < least:

@@ -137,7 +137,7 @@ def test_no_foliation_at_all_has_an_event_before_the_earliest(graph, data):
 
 @given(graphs(max_length=4))
 def test_earliest_and_latest_cannot_be_pushed_further(graph):
-    """Least and greatest: an event stands right behind its latest source, or right before its first reader."""
+    """An event stands right behind its latest source, or right before its first reader."""
     first, last = earliest(graph), latest(graph)
     for event in graph:
         sources, readers = graph.predecessors(event), graph.successors(event)

@@ -99,3 +99,11 @@ def test_orders_of_large_graphs_are_drawn_by_kahn_or_not_at_all():
 def test_methods_that_are_not_known():
     with pytest.raises(InputError, match="got 'fair', expected uniform or kahn"):
         random_linear_extension(SMALL, 0, method="fair")
+
+
+@pytest.mark.parametrize("seed", [None, -1, 1.5, "0", True])
+@pytest.mark.parametrize("draw", [random_foliation, random_linear_extension])
+@pytest.mark.usefixtures("unchecked")
+def test_what_is_no_seed_is_refused(draw, seed):
+    with pytest.raises(InputError, match="seed is a whole number"):
+        draw(EventGraph(Wiring(1), 1), seed)
