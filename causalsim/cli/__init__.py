@@ -10,14 +10,18 @@ from typing import TYPE_CHECKING, TextIO
 if TYPE_CHECKING:
     from causalsim.errors import CausalsimError
 
-HOLDS, FAILS, BAD_INPUT, INTERRUPTED, UNREAD = 0, 1, 2, 130, 141
+HOLDS, FAILS, BAD_INPUT, BUG, INTERRUPTED, UNREAD = 0, 1, 2, 70, 130, 141
+
+# Set to anything, it shows where an error came from that causalsim did not raise on purpose.
+TRACEBACK = "CAUSALSIM_TRACEBACK"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command line and return its exit code.
 
-    0 if every verdict holds, 1 if one fails, 2 for bad input (one message on stderr), 130 if
-    interrupted, 141 if nobody reads on. ``arguments`` are those of the process by default.
+    0 if every verdict holds, 1 if one fails, 2 for bad input (one message on stderr), 70 for a
+    bug of causalsim, 130 if interrupted, 141 if nobody reads on. ``arguments`` are those of the
+    process by default.
     """
     from causalsim.errors import CausalsimError
 
@@ -38,6 +42,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except OSError as error:
         print(f"causalsim: the system refused: {error}", file=sys.stderr)
         return BAD_INPUT
+    except MemoryError as error:
+        print(_out_of_memory(error), file=sys.stderr)
+        return BAD_INPUT
+    except Exception as error:
+        print(_bug(error), file=sys.stderr)
+        return BUG
 
 
 def _run(arguments: Sequence[str] | None) -> int:
@@ -57,6 +67,25 @@ def message(error: CausalsimError) -> str:
     clauses = {"got": error.got, "expected": error.expected, "cure": error.cure}
     lines = [f"  {name + ':':<10}{clause}" for name, clause in clauses.items() if clause is not None]
     return "\n".join([f"causalsim: {error.rule}", *lines])
+
+
+def _out_of_memory(error: MemoryError) -> str:
+    from causalsim.errors import CausalsimError
+
+    cure = "Take shorter texts, fewer layers or fewer orders."
+    got = " ".join(str(error).split()) or None
+    return message(CausalsimError("what is asked for fits into memory", got=got, cure=cure))
+
+
+def _bug(error: Exception) -> str:
+    """One line about what nobody foresaw, below its traceback where that is asked for."""
+    words = f"{type(error).__name__}: {' '.join(str(error).split())}".removesuffix(": ")
+    line = f"causalsim: this is a bug of causalsim: {words}"
+    if os.environ.get(TRACEBACK):
+        from traceback import format_exception
+
+        return "".join([*format_exception(error), line])
+    return f"{line} ({TRACEBACK}=1 shows where)"
 
 
 def _write_whatever(stream: TextIO) -> None:

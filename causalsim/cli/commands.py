@@ -71,11 +71,13 @@ def draw(
     """``causalsim draw``: one graph or foliation to one file."""
     path = out or Path(f"{family or 'graph'}.svg")
     check_file(path)
-    from causalsim.rendering import render, to_graphviz
+    from causalsim.rendering import Style, render, to_graphviz
+    from causalsim.rendering.thinning import check_drawable
 
     graph = _graph(sizes, reading, granularity)
     if family is None and arguments:
         raise InputError("a graph alone takes no arguments", got=", ".join(arguments), cure="Name a family.")
+    check_drawable(graph, Style())
     subject = graph if family is None else scenario.build(graph, family, arguments)
     render(to_graphviz(subject, title=family), path)
     shape = "" if family is None else f"{subject.depth:,} slices, widest {subject.width:,}; "

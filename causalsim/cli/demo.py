@@ -29,7 +29,7 @@ from causalsim.verification import Departure, first_departure
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from causalsim.scenario.running import Watch
+    from causalsim.verification.progress import Progress
 
 SENTENCE = "In the middle of the dark wood stood a little house, and in the house there lived"
 
@@ -151,7 +151,7 @@ def _in_words(count: int) -> str:
     return f"{count} different results" if count > 1 else "one result"
 
 
-def _contrasts(seed: int, watch: Watch) -> list[Contrast]:
+def _contrasts(seed: int, watch: Progress) -> list[Contrast]:
     model, graph = engine.random_model(WIDE, seed=0), EventGraph(WIDE, WIDE_LENGTH)
     ids = np.random.default_rng(0).integers(0, WIDE.vocab_size, WIDE_LENGTH)
     orders = _wide_orders(graph, seed)
@@ -190,7 +190,9 @@ def _contrast_table(rows: list[Contrast]) -> Any:
 
 def _departure(row: Contrast) -> tuple[str, str]:
     found = row.departure
-    return ("-", "-") if found is None else (str(found.event), f"{found.ulps or 0:,}")
+    if found is None:
+        return "-", "-"
+    return str(found.event), "NaN" if found.ulps is None else f"{found.ulps:,}"
 
 
 # -- the answer ------------------------------------------------------------------------------

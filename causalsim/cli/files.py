@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from tempfile import NamedTemporaryFile
 
 from causalsim.errors import InputError
+from causalsim.files import write_whole
 
 
 def check_file(path: Path | None) -> None:
@@ -44,20 +44,6 @@ def _check_writable(folder: Path) -> None:
 
 def write_text(path: Path, text: str) -> None:
     """Write a file, making its folder; whoever looks sees the old file or the new one, never half of one."""
+    content = text.encode()
     path.parent.mkdir(parents=True, exist_ok=True)
-    with NamedTemporaryFile("w", dir=path.parent, delete=False, encoding="utf-8") as file:
-        try:
-            file.write(text)
-            file.close()
-            # Temporary files are for their owner alone, results are not.
-            Path(file.name).chmod(0o666 & ~_umask())
-            Path(file.name).replace(path)
-        except BaseException:
-            Path(file.name).unlink(missing_ok=True)
-            raise
-
-
-def _umask() -> int:
-    current = os.umask(0)
-    os.umask(current)
-    return current
+    write_whole(path, content)

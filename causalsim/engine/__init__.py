@@ -1,6 +1,6 @@
 """Programs, state, execution, runs."""
 
-from causalsim.engine.execution import Output, event_values, execute, step
+from causalsim.engine.execution import Output, as_run, event_values, execute, step
 from causalsim.engine.model import Model, load, random_model
 from causalsim.engine.program import Launch, Program, compile, compile_unchecked
 from causalsim.engine.runs import Run, generate, run, teacher_forced
@@ -9,6 +9,6 @@ from causalsim.engine.values import Values
 
 __all__ = [
     "Launch", "Model", "Output", "Program", "Run", "Sampling", "State", "Values",
-    "compile", "compile_unchecked", "event_values", "execute", "generate", "load", "random_model", "run",
-    "step", "teacher_forced",
+    "as_run", "compile", "compile_unchecked", "event_values", "execute", "generate", "load", "random_model",
+    "run", "step", "teacher_forced",
 ]  # fmt: skip

@@ -27,21 +27,33 @@ UNBOUNDED = np.int32(2**30)
 
 @dataclass(frozen=True)
 class Output:
-    """What one launch left: the values of its lanes, of which the first belong to events."""
+    """A launch as it was executed, and the values of its lanes, of which the first belong to events."""
 
     launch: Launch
     value: Any
 
 
-def execute(program: Program, state: State, kernels: Kernels = CERTIFIED) -> tuple[State, list[Output]]:
-    """Run a program on a state, which it consumes; the state after it and every launch's values.
+def execute(
+    program: Program, state: State, kernels: Kernels = CERTIFIED, *, keep: bool = True
+) -> tuple[State, list[Output]]:
+    """Run a program on a state, which it consumes; the state after it and what was launched.
 
     Runs anything: programs that break causality read poison, kernels may be any substitutes.
+    Without ``keep`` the values are dropped at once.
     """
     _check_graph(program.graph, state)
     machine = _Machine(replace(state, keys=list(state.keys), values=list(state.values)), kernels)
-    outputs = [output for launch in program.launches for output in machine.run(launch)]
+    outputs = [
+        output if keep else Output(output.launch, None)
+        for launch in program.launches
+        for output in machine.run(launch)
+    ]
     return machine.state, outputs
+
+
+def as_run(graph: EventGraph, outputs: Iterable[Output]) -> Program:
+    """The program that was executed, launch by launch, whatever was asked for."""
+    return Program(graph, tuple(output.launch for output in outputs))
 
 
 def step(state: State, events: Iterable[Event], kernels: Kernels = CERTIFIED) -> tuple[State, list[Output]]:

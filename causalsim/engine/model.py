@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -23,8 +24,9 @@ class Model:
     def __init__(
         self, config: ModelConfig, params: Mapping[str, np.ndarray], tokenizer: Tokenizer | None = None
     ) -> None:
-        self._config, self._params, self._tokenizer = config, check_parameters(config, params), tokenizer
-        self._weights: dict[str, Any] = {}
+        self._config, self._tokenizer = config, tokenizer
+        self._params = MappingProxyType(check_parameters(config, params))
+        self._weights: dict[Callable[..., Any], Any] = {}
 
     @property
     def config(self) -> ModelConfig:
@@ -44,10 +46,9 @@ class Model:
 
     def weights(self, kernels: Kernels = CERTIFIED) -> Any:
         """The parameters in the layout of some kernels; made once."""
-        key = kernels.prepare.__module__ + "." + kernels.prepare.__qualname__
-        if key not in self._weights:
-            self._weights[key] = kernels.prepare(self.config, dict(self.params))
-        return self._weights[key]
+        if kernels.prepare not in self._weights:
+            self._weights[kernels.prepare] = kernels.prepare(self.config, dict(self.params))
+        return self._weights[kernels.prepare]
 
     def warm(self, length: int | Sequence[int], kernels: Kernels = CERTIFIED) -> None:
         """Compile all that texts of these lengths can need: then no foliation compiles anything.

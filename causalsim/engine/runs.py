@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Float
 
 from causalsim.engine.digests import digest_of
-from causalsim.engine.execution import execute
+from causalsim.engine.execution import as_run, execute
 from causalsim.engine.model import Model
 from causalsim.engine.program import Program, compile
 from causalsim.engine.state import Layout, Sampling, State
@@ -30,7 +30,8 @@ Logits = Float[np.ndarray, "_position vocabulary"]
 class Run:
     """What the engine made of a model, tokens and a foliation.
 
-    ``by_request`` holds (tokens, logits) of every request. ``logits`` and ``tokens`` are those
+    ``program`` lists the launches as they were executed. ``by_request`` holds (tokens, logits)
+    of every request. ``logits`` and ``tokens`` are those
     of the only request, or tuples, one entry a request, where several were given.
     """
 
@@ -151,10 +152,11 @@ def _run(
     record: bool,
     kernels: Kernels,
 ) -> Run:
-    graph, program = foliation.graph, compile(foliation)
-    state, outputs = execute(program, State.fresh(model, graph, ids, sampling), kernels)
+    graph = foliation.graph
+    state = State.fresh(model, graph, ids, sampling)
+    state, outputs = execute(compile(foliation), state, kernels, keep=record)
     values = Values.from_outputs(model.config, graph, outputs) if record else None
-    return Run(model, foliation, program, read_requests(state), several, values)
+    return Run(model, foliation, as_run(graph, outputs), read_requests(state), several, values)
 
 
 def read_requests(state: State) -> tuple[tuple[Ids, Logits], ...]:
@@ -198,9 +200,11 @@ def _check_sampling(n: int, temperature: float, seed: int) -> None:
     if isinstance(n, bool) or not isinstance(n, int | np.integer) or n < 1:
         raise InputError("a continuation has a whole number of at least 1 tokens", got=repr(n))
     is_number = isinstance(temperature, Real) and not isinstance(temperature, bool)
-    if not is_number or not 0 <= temperature < float("inf"):
+    if not is_number or not 0 <= temperature <= np.finfo(np.float32).max:
         raise InputError(
-            "a temperature is finite and not negative", got=repr(temperature), expected="0 for greedy"
+            "a temperature is not negative and a finite float32",
+            got=repr(temperature),
+            expected="0 for greedy",
         )
     if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or not 0 <= seed < 2**31:
         raise InputError("a seed is a whole number", got=repr(seed), expected="0 .. 2**31 - 1")

@@ -47,6 +47,9 @@ class Values(Mapping[Event, Any]):
                 held = graph.requests[request].positions(slot)
                 line = lines.setdefault((slot, int(request)), _blank(arrays, len(held)))
                 _put(line, positions[events[mine]] - held.start, arrays, mine)
+        for line in lines.values():
+            for part in _parts(line):
+                part.flags.writeable = False
         return cls(config, graph, lines)
 
     def __getitem__(self, key: Event | str) -> Any:
@@ -62,6 +65,9 @@ class Values(Mapping[Event, Any]):
         slot = Slot(key.kind, key.layer)
         row = key.position - self._graph.requests[key.request].positions(slot).start
         return _map(lambda line: line[row], self._lines[slot, key.request])
+
+    def __contains__(self, event: object) -> bool:
+        return event in self._graph
 
     def __iter__(self) -> Iterator[Event]:
         return iter(self._graph)

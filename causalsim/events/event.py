@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from causalsim.errors import InputError
+from causalsim.whole import as_int
 
 KINDS = ("embed", "kv", "attn", "mlp", "unembed", "sample", "block")
 STREAMS = ("residual", "kv", "token")
@@ -41,10 +42,21 @@ class Event:
                 expected=", ".join(KINDS),
                 cure="Block graphs have only 'block', sublayer graphs all the others.",
             )
+        # Events are made by the million, nearly always from plain ints.
+        if not (type(self.layer) is type(self.position) is type(self.request) is int):
+            for name in ("layer", "position", "request"):
+                object.__setattr__(self, name, _whole(name, getattr(self, name)))
 
     def __str__(self) -> str:
         inside = f"{self.position}" if self.kind in _WITHOUT_LAYER else f"{self.layer},{self.position}"
         return f"{self.kind}({inside})" + (f"@{self.request}" if self.request else "")
+
+
+def _whole(name: str, value: object) -> int:
+    number = as_int(value)
+    if number is None:
+        raise InputError(f"an event's {name} is a whole number", got=repr(value))
+    return number
 
 
 class Edge(NamedTuple):

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Literal, Protocol
 
@@ -17,6 +19,7 @@ from causalsim.events.event import Edge, Event
 from causalsim.events.lines import count_pairs, levels
 from causalsim.events.routes import count_paths, count_routes, routes
 from causalsim.events.wiring import GRANULARITIES, Granularity, Rule, Slot, Wiring
+from causalsim.whole import as_int
 
 if TYPE_CHECKING:
     import networkx as nx
@@ -26,12 +29,16 @@ Separation = Literal["timelike", "spacelike", "identical"]
 # Above this an explicit list of predecessors is a mistake rather than a wish.
 EXPLICIT_LIMIT = 200_000
 
+# Above this the arrays over all events, of 12 bytes an event, fit into no memory at hand.
+CODED_LIMIT = 2**31
+
 
 class HasWiring(Protocol):
     @property
     def wiring(self) -> Wiring: ...
 
 
+@dataclass(frozen=True, init=False, repr=False)
 class EventGraph:
     """The events of a model over one or several texts, with the edges its wiring implies.
 
@@ -46,6 +53,11 @@ class EventGraph:
     (5, 1, 5)
     """
 
+    wiring: Wiring
+    granularity: Granularity
+    lengths: tuple[int, ...]
+    prompts: tuple[int, ...]
+
     def __init__(
         self,
         config_or_wiring: HasWiring | Wiring,
@@ -54,28 +66,18 @@ class EventGraph:
         prompt: int | Sequence[int] | None = None,
         granularity: Granularity = "sublayer",
     ) -> None:
-        given = config_or_wiring
-        self.wiring = given if isinstance(given, Wiring) else given.wiring
-        self.granularity = _checked_granularity(granularity)
-        self.lengths = _lengths(length)
-        self.prompts = _prompts(prompt, self.lengths)
+        wiring, lengths = _wiring(config_or_wiring), _lengths(length)
+        _check_countable(wiring, lengths)
+        object.__setattr__(self, "wiring", wiring)
+        object.__setattr__(self, "granularity", _checked_granularity(granularity))
+        object.__setattr__(self, "lengths", lengths)
+        object.__setattr__(self, "prompts", _prompts(prompt, lengths))
         if granularity == "block" and self.has_feedback:
             raise InputError(
                 "block graphs have no feedback",
                 got=f"prompts {self.prompts} shorter than lengths {self.lengths}",
                 cure='Use granularity="sublayer", which has sample events, or leave prompt out.',
             )
-
-    # -- identity -------------------------------------------------------------------------
-
-    def _key(self) -> tuple[object, ...]:
-        return self.wiring, self.granularity, self.lengths, self.prompts
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, EventGraph) and self._key() == other._key()
-
-    def __hash__(self) -> int:
-        return hash(self._key())
 
     def __repr__(self) -> str:
         prompt = f", prompt={self.prompts}" if self.has_feedback else ""
@@ -328,6 +330,14 @@ class EventGraph:
 
     def codes(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Slot rank, position and request of every event, as arrays in canonical order."""
+        if len(self) > CODED_LIMIT:
+            raise LimitError(
+                "arrays over all events are for graphs that fit into memory",
+                reached=len(self),
+                bound=CODED_LIMIT,
+                got=f"{len(self):,} events",
+                cure="Take shorter texts or fewer layers.",
+            )
         rank, position, request = (np.empty(len(self), np.int32) for _ in range(3))
         for number, columns in enumerate(self.requests):
             for slot in self.slots:
@@ -336,6 +346,17 @@ class EventGraph:
                 rank[line], request[line] = columns.rank[slot], number
                 position[line] = np.arange(held.start, held.stop)
         return rank, position, request
+
+
+def _wiring(given: object) -> Wiring:
+    wiring = given if isinstance(given, Wiring) else getattr(given, "wiring", None)
+    if not isinstance(wiring, Wiring):
+        raise InputError(
+            "a graph is of a Wiring, or of a configuration that has one",
+            got=repr(given),
+            cure="Give Wiring(n_layers), a ModelConfig, or model.config of a loaded model.",
+        )
+    return wiring
 
 
 def _checked_granularity(granularity: str) -> Granularity:
@@ -349,11 +370,12 @@ def _checked_granularity(granularity: str) -> Granularity:
 
 
 def _per_request(name: str, given: int | Sequence[int], low: int) -> tuple[int, ...]:
-    entries = tuple(given) if isinstance(given, Sequence | np.ndarray) else (given,)
-    for number in entries:
-        if isinstance(number, bool) or not isinstance(number, int | np.integer) or number < low:
-            raise InputError(f"{name} is a whole number of at least {low}, or one a request", got=repr(given))
-    return tuple(int(number) for number in entries)
+    listed = given.reshape(-1) if isinstance(given, np.ndarray) and given.ndim < 2 else given
+    entries = listed if isinstance(listed, Sequence | np.ndarray) else (listed,)
+    numbers = [as_int(entry) for entry in entries]
+    if any(number is None or number < low for number in numbers):
+        raise InputError(f"{name} is a whole number of at least {low}, or one a request", got=repr(given))
+    return tuple(number for number in numbers if number is not None)
 
 
 def _lengths(length: int | Sequence[int]) -> tuple[int, ...]:
@@ -363,11 +385,24 @@ def _lengths(length: int | Sequence[int]) -> tuple[int, ...]:
     return lengths
 
 
+def _check_countable(wiring: Wiring, lengths: tuple[int, ...]) -> None:
+    # Python's len() counts no further.
+    most = sum(lengths) * 3 * (wiring.n_layers + 1)
+    if most > sys.maxsize:
+        raise LimitError(
+            "a graph has a number of events that can be counted",
+            reached=most,
+            bound=sys.maxsize,
+            got=f"about {most:,} events",
+            cure="Take shorter texts or fewer layers.",
+        )
+
+
 def _prompts(prompt: int | Sequence[int] | None, lengths: tuple[int, ...]) -> tuple[int, ...]:
     if prompt is None:
         return lengths
     prompts = _per_request("prompt", prompt, 1)
-    prompts = prompts * len(lengths) if not isinstance(prompt, Sequence | np.ndarray) else prompts
+    prompts = prompts if as_int(prompt) is None else prompts * len(lengths)
     if len(prompts) != len(lengths):
         raise InputError(
             "prompt has one entry a request", got=f"{len(prompts)} entries", expected=len(lengths)

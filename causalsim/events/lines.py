@@ -8,7 +8,6 @@ number of edges. Tests hold these equal to ``EventGraph.predecessors``.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -25,17 +24,22 @@ Line = Int[np.ndarray, " positions"]
 ABSENT = -1
 
 
-@lru_cache(maxsize=4096)
-def _count_pairs(sources: range, targets: range, first: int, last: int | None) -> int:
-    target = np.arange(targets.start, targets.stop, dtype=np.int64)
-    high = np.minimum(target - first, sources.stop - 1)
-    low = np.full_like(target, sources.start) if last is None else np.maximum(target - last, sources.start)
-    return int(np.maximum(high - low + 1, 0).sum())
-
-
 def count_pairs(sources: range, targets: range, rule: Rule) -> int:
     """Edges of one rule between the positions of its source and of its target."""
-    return _count_pairs(sources, targets, rule.first, rule.last)
+    beyond = 0 if rule.last is None else _count_apart(sources, targets, rule.last + 1)
+    return _count_apart(sources, targets, rule.first) - beyond
+
+
+def _count_apart(sources: range, targets: range, distance: int) -> int:
+    """Pairs in which the source lies at least so far before the target."""
+    first = targets.start - distance - sources.start
+    return _ramp(first + len(targets), len(sources)) - _ramp(first, len(sources))
+
+
+def _ramp(stop: int, top: int) -> int:
+    """1 + 2 + 3 + ... over so many terms, none above ``top``."""
+    rising = min(max(stop, 0), top)
+    return rising * (rising + 1) // 2 + max(stop - top, 0) * top
 
 
 def spread(columns: Columns, slot: Slot, values: Int[np.ndarray, " events"]) -> Line:

@@ -33,17 +33,36 @@ def routes(graph: EventGraph, a: Event, b: Event) -> Iterator[tuple[int, ...]]:
     """The routes from kv ``a`` to attn ``b`` in lexicographic order of their rise positions."""
     reaches = _checked_reaches(graph, a, b)
     if _connectable(a, b):
-        yield from _climb((), a.position, b.position, reaches)
+        yield from _climb(a.position, b.position, reaches)
 
 
-def _climb(risen: tuple[int, ...], here: int, goal: int, reaches: Reaches) -> Iterator[tuple[int, ...]]:
-    furthest = goal if reaches[0] is None else min(goal, here + reaches[0] - 1)
-    if len(reaches) == 1:
-        if furthest == goal:
-            yield risen
+def _climb(start: int, goal: int, reaches: Reaches) -> Iterator[tuple[int, ...]]:
+    floors = _floors(start, goal, reaches)
+    if start < floors[0]:
         return
-    for rise in range(here, furthest + 1):
-        yield from _climb((*risen, rise), rise, goal, reaches[1:])
+    # A route with its start before it: as far left as it goes, then from the end one to the right.
+    stops = [start]
+    while True:
+        while len(stops) < len(reaches):
+            stops.append(max(stops[-1], floors[len(stops)]))
+        yield tuple(stops[1:])
+        while len(stops) > 1 and stops[-1] == _furthest(stops[-2], goal, reaches[len(stops) - 2]):
+            stops.pop()
+        if len(stops) == 1:
+            return
+        stops[-1] += 1
+
+
+def _floors(start: int, goal: int, reaches: Reaches) -> list[int]:
+    """Before each hop, the first position from which the hops that are left still reach the goal."""
+    floors = [goal]
+    for reach in reversed(reaches):
+        floors.append(start if reach is None else max(start, floors[-1] - reach + 1))
+    return floors[:0:-1]
+
+
+def _furthest(here: int, goal: int, reach: int | None) -> int:
+    return goal if reach is None else min(goal, here + reach - 1)
 
 
 def _spread_right(counts: list[int], reach: int | None) -> list[int]:

@@ -7,12 +7,15 @@ a finite column and a finite list of rules; all else asks these.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, cast
+
+import numpy as np
 
 from causalsim.errors import InputError
+from causalsim.whole import as_int
 
 Granularity = Literal["block", "sublayer"]
 GRANULARITIES = ("block", "sublayer")
@@ -33,9 +36,6 @@ class Rule(NamedTuple):
     target: Slot
     first: int
     last: int | None
-
-    def spans(self, distance: int) -> bool:
-        return distance >= self.first and (self.last is None or distance <= self.last)
 
 
 @dataclass(frozen=True, init=False)
@@ -61,10 +61,10 @@ class Wiring:
         windows: int | Sequence[int | None] | None = None,
         parallel_residual: bool = False,
     ) -> None:
-        _check_positive("n_layers", n_layers)
-        object.__setattr__(self, "n_layers", int(n_layers))
-        object.__setattr__(self, "windows", _per_layer(windows, n_layers))
-        object.__setattr__(self, "parallel_residual", bool(parallel_residual))
+        layers = _positive("n_layers", n_layers)
+        object.__setattr__(self, "n_layers", layers)
+        object.__setattr__(self, "windows", _per_layer(windows, layers))
+        object.__setattr__(self, "parallel_residual", _switch("parallel_residual", parallel_residual))
 
     @cached_property
     def reaches(self) -> tuple[int | None, ...]:
@@ -134,19 +134,41 @@ def _last(reach: int | None) -> int | None:
     return None if reach is None else reach - 1
 
 
-def _per_layer(windows: int | Sequence[int | None] | None, n_layers: int) -> tuple[int | None, ...] | None:
+def _per_layer(windows: object, n_layers: int) -> tuple[int | None, ...] | None:
     """One window a layer; ``None`` where every layer sees all, so that equal wirings compare equal."""
-    listed = [windows] * n_layers if windows is None or isinstance(windows, int) else list(windows)
+    if windows is None:
+        return None
+    listed = _listed(windows, n_layers)
     if len(listed) != n_layers:
         raise InputError(
             "windows is one number or one per layer", got=f"{len(listed)} windows", expected=n_layers
         )
-    for window in listed:
-        if window is not None:
-            _check_positive("a window", window)
-    return None if all(window is None for window in listed) else tuple(listed)
+    checked = tuple(None if window is None else _positive("a window", window) for window in listed)
+    return None if all(window is None for window in checked) else checked
 
 
-def _check_positive(name: str, value: object) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+def _listed(windows: object, n_layers: int) -> Sequence[object]:
+    if as_int(windows) is not None:
+        return [windows] * n_layers
+    listable = np.ndim(windows) if isinstance(windows, np.ndarray) else isinstance(windows, Iterable)
+    if listable and not isinstance(windows, str | bytes | Mapping | set | frozenset):
+        return list(cast("Iterable[object]", windows))
+    raise InputError(
+        "windows are counts of positions",
+        got=f"windows={windows!r}",
+        expected="a whole number, or one (or None) for every layer",
+        cure="Leave windows out for full attention.",
+    )
+
+
+def _positive(name: str, value: object) -> int:
+    number = as_int(value)
+    if number is None or number < 1:
         raise InputError(f"{name} is a whole number of at least 1", got=repr(value))
+    return number
+
+
+def _switch(name: str, value: object) -> bool:
+    if not isinstance(value, bool | np.bool_):
+        raise InputError(f"{name} is a switch", got=repr(value), expected="True or False")
+    return bool(value)

@@ -19,6 +19,8 @@ from causalsim.foliations.foliation import Foliation
 
 Velocity = int | float | str | Fraction
 
+MOST_DIGITS = 1000
+
 
 def layer_major(graph: EventGraph) -> Foliation:
     """Prefill: every position of a layer before the next layer, ``tilted`` with velocity 0.
@@ -125,8 +127,12 @@ def latest(graph: EventGraph) -> Foliation:
 
 def as_velocity(velocity: Velocity) -> Fraction:
     """A velocity as an exact fraction: 0.1 is one tenth."""
+    text = str(velocity)
     try:
-        return Fraction(str(velocity)) if isinstance(velocity, float) else Fraction(velocity)
+        # A power of ten that no text is long enough for would only fill the memory with digits.
+        if abs(int(text.lower().partition("e")[2] or 0)) > MOST_DIGITS:
+            raise ValueError(text)
+        return Fraction(text) if isinstance(velocity, float) else Fraction(velocity)
     except (TypeError, ValueError, ZeroDivisionError):
         raise InputError(
             "a velocity is a finite number",

@@ -63,8 +63,10 @@ Move attn(0,0) to a later slice: the edge kv(0,0) -> attn(0,0) [kv] runs backwar
 
     @cached_property
     def slice_sizes(self) -> Int[np.ndarray, " slices"]:
-        """Number of events in each slice."""
-        return np.bincount(self._times)
+        """Number of events in each slice; read-only."""
+        sizes = np.bincount(self._times)
+        sizes.flags.writeable = False
+        return sizes
 
     @property
     def depth(self) -> int:
@@ -216,7 +218,10 @@ def _array(graph: EventGraph, times: Sequence[int] | Times | Mapping[Event, int]
         raise InputError(
             "times are integers", got=f"dtype {array.dtype}", cure="from_time ranks any real numbers for you."
         )
-    return array
+    # Narrow integers would overflow when times are shifted; uint64 does not fit into int64.
+    if array.dtype == np.uint64:
+        return np.unique(array, return_inverse=True)[1]
+    return array.astype(np.int64, copy=False)
 
 
 def _from_mapping(graph: EventGraph, times: Mapping[Event, int]) -> Times:

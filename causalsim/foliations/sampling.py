@@ -17,6 +17,7 @@ Seed = int | np.random.Generator
 
 # Kahn orders need every edge once, as an integer each: some gigabytes at the most.
 KAHN_EDGES = 50_000_000
+KEPT_EDGES = 1_000_000
 
 
 def random_linear_extension(
@@ -38,10 +39,8 @@ def random_linear_extension(
             "a random order is drawn by a known method", got=repr(method), expected="uniform or kahn"
         )
     rng = _generator(seed)
-    if method == "uniform":
-        order = _sampler(graph).sample(rng)
-    else:
-        order = posets.kahn_order(graph.explicit(KAHN_EDGES), rng)
+    uniform = method == "uniform"
+    order = _sampler(graph).sample(rng) if uniform else posets.kahn_order(_sources(graph), rng)
     times = np.empty(len(graph), np.int64)
     times[order] = np.arange(len(graph))
     return Foliation(graph, times)
@@ -57,7 +56,7 @@ def random_foliation(graph: EventGraph, seed: Seed) -> Foliation:
     """
     rng = _generator(seed)
     density = rng.uniform()
-    sources = graph.explicit(KAHN_EDGES)
+    sources = _sources(graph)
     waiting, readers = np.array([len(read) for read in sources]), successors(sources)
     times = np.empty(len(graph), np.int64)
     enabled, now = np.flatnonzero(waiting == 0), 0
@@ -71,6 +70,16 @@ def random_foliation(graph: EventGraph, seed: Seed) -> Foliation:
         ready = np.unique(np.array(freed, np.int64))
         enabled, now = np.concatenate([enabled[~chosen], ready[waiting[ready] == 0]]), now + 1
     return Foliation(graph, times)
+
+
+def _sources(graph: EventGraph) -> list[tuple[int, ...]]:
+    # Campaigns draw many orders of one graph; only large graphs are too big to keep.
+    return _kept(graph) if graph.count_edges() < KEPT_EDGES else graph.explicit(KAHN_EDGES)
+
+
+@lru_cache(maxsize=2)
+def _kept(graph: EventGraph) -> list[tuple[int, ...]]:
+    return graph.explicit(KEPT_EDGES)
 
 
 def _generator(seed: Seed) -> np.random.Generator:

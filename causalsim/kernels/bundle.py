@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from causalsim.kernels import certified, stock
@@ -60,6 +60,8 @@ class Kernels:
 
 
 CERTIFIED = Kernels("certified")
+# Every launch of one size: slower, but it needs no two loops of the backend to agree.
+FIXED = replace(CERTIFIED, name="certified, fixed lanes", lanes=FIXED_LANES)
 STOCK = Kernels(
     "stock",
     prepare=stock.prepare,

@@ -59,8 +59,8 @@ def kv(
 ) -> tuple[Float[Array, "lanes kv_heads d_head"], Float[Array, "lanes kv_heads d_head"]]:
     """K after norm and rotary embedding, and V."""
     hidden = rms_norm(x, weights["norm"], config.norm_epsilon)
-    both = linear(hidden, weights["in"]).reshape(len(x), 2 * config.n_kv_heads, config.d_head)
-    keys, values = jnp.split(both, 2, axis=1)
+    both = linear(hidden, weights["in"], 2 * config.n_kv_heads * config.d_head)
+    keys, values = jnp.split(both.reshape(len(x), -1, config.d_head), 2, axis=1)
     return rotate(keys, positions, weights["rope"]), values
 
 
@@ -72,12 +72,13 @@ def attn(
     pages: Pages,
 ) -> Float[Array, "lanes d_model"]:
     """The residual after attention is added."""
-    return x + linear(_mixed_values(config, weights, x, positions, pages), weights["out"])
+    return x + linear(_mixed_values(config, weights, x, positions, pages), weights["out"], config.d_model)
 
 
 def _mixed_values(config: ModelConfig, weights: Weights, x: Array, positions: Array, pages: Pages) -> Array:
     hidden = rms_norm(x, weights["norm"], config.norm_epsilon)
-    heads = linear(hidden, weights["in"]).reshape(len(x), config.n_heads, config.d_head)
+    heads = linear(hidden, weights["in"], config.n_heads * config.d_head)
+    heads = heads.reshape(len(x), config.n_heads, config.d_head)
     queries = rotate(heads, positions, weights["rope"]) * config.d_head**-0.5
     grouped = queries.reshape(len(x), config.n_kv_heads, -1, config.d_head)
     return attend(grouped, positions, pages).reshape(len(x), -1)
@@ -88,8 +89,8 @@ def mlp(
 ) -> Float[Array, "lanes d_model"]:
     """The residual after a gated MLP (Shazeer 2020) is added; its increment alone in a parallel residual."""
     hidden = rms_norm(x, weights["norm"], config.norm_epsilon)
-    gate, up = jnp.split(linear(hidden, weights["in"]), 2, axis=1)
-    increment = linear(jax.nn.silu(gate) * up, weights["out"])
+    gate, up = jnp.split(linear(hidden, weights["in"], 2 * config.d_ff), 2, axis=1)
+    increment = linear(jax.nn.silu(gate) * up, weights["out"], config.d_model)
     return increment if config.parallel_residual else x + increment
 
 
@@ -97,7 +98,7 @@ def unembed(
     config: ModelConfig, weights: Weights, x: Float[Array, "lanes d_model"]
 ) -> Float[Array, "lanes vocab"]:
     """The logits."""
-    return linear(rms_norm(x, weights["norm"], config.norm_epsilon), weights["out"])
+    return linear(rms_norm(x, weights["norm"], config.norm_epsilon), weights["out"], config.vocab_size)
 
 
 def sample(
@@ -117,8 +118,12 @@ def sample(
 
     def drawn() -> Array:
         keys = jax.vmap(lambda p: jax.random.fold_in(jax.random.key(seed, impl="threefry2x32"), p))(positions)
-        noise = jax.vmap(lambda key: jax.random.gumbel(key, (logits.shape[1],)))(keys)
-        return jnp.argmax(logits / temperature + noise, axis=1)
+        # The flag is pinned because it changes which numbers a key gives.
+        with jax.threefry_partitionable(True):
+            noise = jax.vmap(lambda key: jax.random.gumbel(key, logits.shape[1:], logits.dtype))(keys)
+        # Below the greatest logit nothing can overflow, however low the temperature.
+        below = logits - logits.max(axis=1, keepdims=True)
+        return jnp.argmax(below / jnp.maximum(temperature, np.finfo(logits.dtype).tiny) + noise, axis=1)
 
     chosen = jax.lax.cond(temperature > 0, drawn, lambda: jnp.argmax(logits, axis=1))
     ids = jnp.where(given >= 0, given, chosen.astype(jnp.int32))

@@ -3,7 +3,9 @@
 The lane rule asks that a row of ``x @ w`` has the same bits alone as among hundreds. XLA's
 loops for a single row and for a block of rows agree as long as a contraction is short, so
 long ones are cut into panels of fixed size whose products are added in fixed order. Panels
-are a function of the contraction's length alone. See "What decides bits" in the README.
+are a function of the contraction's length alone. The loops also part ways over the columns
+that are left when their number is no multiple of the vector's length (the last token of a
+vocabulary of 50,257), so columns are padded. See "What decides bits" in the README.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 LONGEST_PANEL = 192
+COLUMNS = 16
 
 
 def panel_shape(length: int) -> tuple[int, int]:
@@ -32,30 +35,32 @@ def panel_shape(length: int) -> tuple[int, int]:
 
 
 def panelled(w: np.ndarray) -> Float[Array, "panels size out"]:
-    """A weight matrix cut into panels, the last padded with zeros."""
+    """A weight matrix cut into panels, the last padded with zeros, as are the columns."""
     number, size = panel_shape(w.shape[0])
-    padded = np.pad(w, ((0, number * size - w.shape[0]), (0, 0)))
-    return jnp.asarray(padded.reshape(number, size, w.shape[1]))
+    padded = np.pad(w, ((0, number * size - w.shape[0]), (0, -w.shape[1] % COLUMNS)))
+    return jnp.asarray(padded.reshape(number, size, -1))
 
 
-def linear(x: Float[Array, "lanes in"], w: Float[Array, "panels size out"]) -> Float[Array, "lanes out"]:
-    """``x @ w`` for a panelled ``w``."""
+def linear(
+    x: Float[Array, "lanes in"], w: Float[Array, "panels size padded"], out: int
+) -> Float[Array, "lanes {out}"]:
+    """``x @ w`` for a panelled ``w`` that has ``out`` columns without its padding."""
     number, size, _ = w.shape
     padded = jnp.pad(x, ((0, 0), (0, number * size - x.shape[1])))
-    return _added(_product(padded.reshape(x.shape[0], number, size).swapaxes(0, 1), w), axis=0)
+    return _added(_product(padded.reshape(x.shape[0], number, size).swapaxes(0, 1), w), axis=0)[:, :out]
 
 
 def contract(
     a: Float[Array, "batch rows inner"], b: Float[Array, "batch inner columns"]
 ) -> Float[Array, "batch rows columns"]:
     """A batch of products over an inner dimension that is cut into panels on the fly."""
-    batch, rows, inner = a.shape
+    (batch, rows, inner), columns = a.shape, b.shape[2]
     number, size = panel_shape(inner)
-    spare = number * size - inner
+    spare, wide = number * size - inner, columns + -columns % COLUMNS
     left = jnp.pad(a, ((0, 0), (0, 0), (0, spare))).reshape(batch, rows, number, size).swapaxes(1, 2)
-    right = jnp.pad(b, ((0, 0), (0, spare), (0, 0))).reshape(batch, number, size, b.shape[2])
-    flat = _product(left.reshape(-1, rows, size), right.reshape(-1, size, b.shape[2]))
-    return _added(flat.reshape(batch, number, rows, b.shape[2]), axis=1)
+    right = jnp.pad(b, ((0, 0), (0, spare), (0, wide - columns))).reshape(batch, number, size, wide)
+    flat = _product(left.reshape(-1, rows, size), right.reshape(-1, size, wide))
+    return _added(flat.reshape(batch, number, rows, wide), axis=1)[:, :, :columns]
 
 
 def _product(x: Float[Array, "panels rows size"], w: Float[Array, "panels size out"]) -> Array:

@@ -12,7 +12,7 @@ import numpy as np
 from causalsim.errors import InputError
 from causalsim.events import Wiring
 from causalsim.foliations.costs import Footprint
-from causalsim.models.whole import as_int
+from causalsim.whole import as_int
 
 if TYPE_CHECKING:
     from numpy.typing import DTypeLike

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from causalsim.errors import CheckpointError, InputError
-from causalsim.models.whole import as_int
+from causalsim.whole import as_int
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -65,8 +65,8 @@ def check_parameters(config: ModelConfig, params: Mapping[str, ArrayLike]) -> di
     """The parameters of a model as float32 arrays, in canonical order.
 
     ``CheckpointError``, with the tensor's name, where one is missing, surplus, of the wrong
-    shape, not of a floating type or not finite. The arrays are read-only; what already is
-    float32 is not copied.
+    shape, not of a floating type or not finite. The arrays are read-only, and
+    nobody else's: writeable float32 input is copied.
     """
     return check_tensors(parameter_shapes(config), params)
 
@@ -97,7 +97,9 @@ def _checked(name: str, array: NDArray[Any], shape: tuple[int, ...]) -> NDArray[
         cure = "Matrices are stored (in, out)."
         _refuse(name, "shapes follow from the configuration", array.shape, shape, cure)
     with np.errstate(over="ignore"):  # What overflows float32 is infinite then, and refused below.
-        plain = np.ascontiguousarray(array, dtype=np.float32).view()
+        plain = np.ascontiguousarray(array, dtype=np.float32)
+    # Whoever holds a writeable array of ours could change the model behind our back.
+    plain = plain.copy() if array.flags.writeable and np.may_share_memory(plain, array) else plain.view()
     bad = plain.size - int(np.count_nonzero(np.isfinite(plain)))
     if bad:
         cure = "Was the file damaged, or made for a wider type?"

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
 
 from causalsim.errors import InputError
-from causalsim.models.whole import as_int
+from causalsim.whole import as_int
 
 if TYPE_CHECKING:
     import tokenizers

@@ -6,12 +6,12 @@ import os
 import shutil
 import subprocess
 import sysconfig
-import tempfile
 from pathlib import Path
 
 import graphviz
 
 from causalsim.errors import CausalsimError, InputError
+from causalsim.files import write_whole
 
 BUNDLED = "graphviz-pure"
 SYSTEM = ("dot", "neato")
@@ -31,7 +31,7 @@ def render(digraph: graphviz.Digraph, path: str | os.PathLike[str]) -> Path:
     if not target.parent.is_dir():
         raise InputError("a picture is written into a folder that exists", got=str(target.parent))
     picture = digraph.source.encode() if suffix == "dot" else _draw(digraph.source, suffix)
-    _replace(target, picture)
+    write_whole(target, picture)
     return target
 
 
@@ -89,26 +89,3 @@ def _draw(source: str, suffix: str) -> bytes:
 def _complaint(stderr: bytes) -> str:
     lines = [line for line in stderr.decode(errors="replace").splitlines() if "Warning" not in line]
     return "; ".join(lines[:3]) or "no message"
-
-
-def _replace(target: Path, content: bytes) -> None:
-    """Write beside the target and move over it, so that nobody ever sees half a file."""
-    handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
-    beside = Path(name)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-        beside.chmod(0o666 & ~_umask())
-        beside.replace(target)
-    except BaseException:
-        beside.unlink(missing_ok=True)
-        raise
-
-
-def _umask() -> int:
-    # Reading the mask means setting it; /proc has it without the race between threads.
-    try:
-        status = Path("/proc/self/status").read_text()
-        return int(next(line for line in status.splitlines() if line.startswith("Umask")).split()[1], 8)
-    except (OSError, StopIteration):
-        return 0o022

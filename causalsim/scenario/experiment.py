@@ -70,6 +70,7 @@ def prepare(scenario: Scenario) -> Experiment:
     ids = () if model is None else _ids(model, scenario)
     with at("generate" if scenario.generate else "granularity"):
         graph = _graph(scenario, source if isinstance(source, Wiring) else source.config, ids)
+    _check_drawable(scenario, graph)
     orders = tuple(_order(graph, f"foliation[{n}]", table) for n, table in enumerate(scenario.foliation, 1))
     passages = tuple(_passage(graph, f"route[{n}]", table) for n, table in enumerate(scenario.route, 1))
     return Experiment(scenario, graph, orders, passages, model, ids)
@@ -122,6 +123,17 @@ def _graph(scenario: Scenario, source: Wiring | ModelConfig, ids: Ids) -> EventG
     behind = scenario.generate.tokens if scenario.generate else 0
     lengths = [prompt + behind for prompt in prompts]
     return EventGraph(source, lengths, prompt=prompts, granularity=scenario.granularity)
+
+
+def _check_drawable(scenario: Scenario, graph: EventGraph) -> None:
+    """Refuse pictures that are too large to look at before hours go into what they would show."""
+    if not scenario.draws:
+        return
+    from causalsim.rendering.style import Style
+    from causalsim.rendering.thinning import check_drawable
+
+    with at("pictures"):
+        check_drawable(graph, Style())
 
 
 def _order(graph: EventGraph, key: str, table: FoliationTable) -> Order:

@@ -16,24 +16,19 @@ if TYPE_CHECKING:
     from causalsim.engine import Model, Run
     from causalsim.kernels import Kernels
     from causalsim.verification import Report
-
-Watch = Callable[[str, int, int], None]
-
-
-def silent(stage: str, done: int, total: int) -> None:
-    """Tell nobody how far the work is."""
+    from causalsim.verification.progress import Progress
 
 
-def run(scenario: Scenario | Experiment, watch: Watch = silent) -> Outcome:
+def run(scenario: Scenario | Experiment, watch: Progress | None = None) -> Outcome:
     """Answer what a scenario asks; ``watch(stage, done, total)`` is told how far it is.
 
     Raises ``ScenarioError``, before anything runs, for what the graph or the model excludes.
     """
     ready = scenario if isinstance(scenario, Experiment) else prepare(scenario)
-    runs = _Runs(ready)
-    rows = tuple(runs.rows(watch))
-    report = runs.report(watch)
-    checks = [*_refusals(ready), *_counts(ready), *runs.checks(watch), *_verdicts(report)]
+    runs = _Runs(ready, watch)
+    rows = tuple(runs.rows())
+    report = runs.report()
+    checks = [*_refusals(ready), *_counts(ready), *runs.checks(), *_verdicts(report)]
     return Outcome(
         title=ready.scenario.title,
         about=ready.scenario.about.strip(),
@@ -61,14 +56,18 @@ def describe(graph: EventGraph) -> str:
 class _Runs:
     """The runs of an experiment, with what is asked about their bits."""
 
-    def __init__(self, ready: Experiment) -> None:
-        self.ready, self.expect = ready, ready.scenario.expect
+    def __init__(self, ready: Experiment, watch: Progress | None) -> None:
+        self.ready, self.expect, self.watch = ready, ready.scenario.expect, watch
         self.done: dict[str, Run] = {}
 
-    def rows(self, watch: Watch) -> Iterator[OrderRow]:
+    def _tell(self, stage: str, done: int, total: int) -> None:
+        if self.watch is not None:
+            self.watch(stage, done, total)
+
+    def rows(self) -> Iterator[OrderRow]:
         orders = self.ready.runnable
         for number, order in enumerate(orders):
-            watch("orders", number, len(orders))
+            self._tell("orders", number, len(orders))
             yield self._row(order)
 
     def _row(self, order: Order) -> OrderRow:
@@ -100,7 +99,7 @@ class _Runs:
         assert self.ready.model is not None
         return self.ready.model
 
-    def checks(self, watch: Watch) -> Iterator[Check]:
+    def checks(self) -> Iterator[Check]:
         if self.done:
             astray = [name for name, run in self.done.items() if not run.program.refines(run.foliation)]
             found = f"not: {', '.join(astray)}" if astray else f"{len(self.done)} of {len(self.done)}"
@@ -108,7 +107,7 @@ class _Runs:
         if self.expect.same_bits is not None:
             yield self._same_bits(self.expect.same_bits)
         if self.expect.alone is not None:
-            yield self._alone(self.expect.alone, watch)
+            yield self._alone(self.expect.alone)
 
     def _same_bits(self, expected: bool) -> Check:
         digests = {run.digest for run in self.done.values()}
@@ -116,10 +115,10 @@ class _Runs:
         name = "every order gives the same bits" if expected else "the order changes the bits"
         return Check(name, (len(digests) == 1) is expected, found)
 
-    def _alone(self, expected: bool, watch: Watch) -> Check:
+    def _alone(self, expected: bool) -> Check:
         alone = []
         for number, text in enumerate(self.ready.ids):
-            watch("each text alone", number, len(self.ready.ids))
+            self._tell("each text alone", number, len(self.ready.ids))
             alone.append(self._run((text,)).digest)
         crowds = [run.digests for run in self.done.values()]
         same = sum(crowd == tuple(alone) for crowd in crowds)
@@ -127,14 +126,14 @@ class _Runs:
         found = f"in {same} of {len(crowds)} orders, for {len(alone)} texts"
         return Check(name if expected else f"not: {name}", (same == len(crowds)) is expected, found)
 
-    def report(self, watch: Watch) -> Report | None:
+    def report(self) -> Report | None:
         wanted = self.expect.verify
         if wanted is None:
             return None
         from causalsim.verification import verify
 
         counts = {"orders": wanted.orders, "seed": wanted.seed}
-        return verify(self._model(), self.ready.ids, **counts, kernels=self._kernels(), progress=watch)
+        return verify(self._model(), self.ready.ids, **counts, kernels=self._kernels(), progress=self._tell)
 
     def continuations(self) -> tuple[str, ...]:
         """What was generated behind each prompt, by the first order."""
@@ -173,7 +172,7 @@ def _verdicts(report: Report | None) -> Iterator[Check]:
     for verdict in () if report is None else report.verdicts:
         caught = sum(control.caught for control in verdict.controls)
         faults = f"{caught} of {len(verdict.controls)} planted faults caught."
-        yield Check(verdict.name, verdict.holds, f"{verdict.witness or verdict.coverage} {faults}")
+        yield Check(verdict.name, verdict.holds, f"{verdict.summary} {faults}")
 
 
 def _built(order: Order) -> Foliation:

@@ -12,6 +12,7 @@ from causalsim.scenario.families import check_arguments
 from causalsim.scenario.problems import REFUSED, nearest
 
 Count = Annotated[int, Field(ge=1)]
+Seed = Annotated[int, Field(ge=0, lt=2**31)]
 Window = Count | Literal["full"]
 
 
@@ -79,7 +80,7 @@ class GenerateTable(Table):
 
     tokens: Count
     temperature: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
-    seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
+    seed: Seed = 0
 
 
 class FoliationTable(Table):
@@ -136,7 +137,7 @@ class VerifyTable(Table):
     """``[expect.verify]``: the three verdicts of ``causalsim.verify``."""
 
     orders: Count = 20
-    seed: int = 0
+    seed: Seed = 0
 
 
 class ExpectTable(Table):
@@ -177,6 +178,11 @@ class Scenario(Table):
     route: list[RouteTable] = []
     expect: ExpectTable = ExpectTable()
     pictures: PicturesTable = PicturesTable()
+
+    @property
+    def draws(self) -> bool:
+        """Whether it asks for a picture."""
+        return self.pictures.graph or self.pictures.foliations or any(table.draw for table in self.route)
 
     @model_validator(mode="after")
     def _texts_for_weights(self) -> Scenario:

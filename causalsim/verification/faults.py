@@ -1,9 +1,13 @@
-"""Faults to plant: kernels and programs that break what is claimed, so that checks can be seen to fail."""
+"""Faults to plant: kernels and programs that break what is claimed, so that checks can be seen to fail.
+
+Each is made once, so that its executables are compiled once.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import cache
 from typing import Any
 
 import jax.numpy as jnp
@@ -14,6 +18,7 @@ from causalsim.events import Edge, EventGraph
 from causalsim.kernels import Kernels
 
 
+@cache
 def with_lane_count(kernels: Kernels) -> Kernels:
     """An MLP whose last bits depend on how many lanes its launch has."""
 
@@ -23,6 +28,7 @@ def with_lane_count(kernels: Kernels) -> Kernels:
     return replace(kernels, name="an MLP that depends on the number of lanes", mlp=mlp)
 
 
+@cache
 def with_neighbour(kernels: Kernels) -> Kernels:
     """An MLP into which a little of the next lane leaks."""
 
@@ -33,11 +39,23 @@ def with_neighbour(kernels: Kernels) -> Kernels:
     return replace(kernels, name="an MLP that reads the lane beside it", mlp=mlp)
 
 
+@cache
+def sampling_for_neighbour(kernels: Kernels) -> Kernels:
+    """A sampler that gives each lane the token of the next."""
+
+    def sample(*arguments: Any) -> Any:
+        return jnp.roll(kernels.sample(*arguments), 1)
+
+    return replace(kernels, name="a sampler that takes the neighbour's token", sample=sample)
+
+
+@cache
 def seeing_too_far(kernels: Kernels) -> Kernels:
     """An attention whose mask lets the next position through."""
     return replace(kernels, name="an attention that sees one position too far", attn=_shifted(kernels, 1))
 
 
+@cache
 def overlooking(kernels: Kernels) -> Kernels:
     """An attention whose mask hides its own position."""
     return replace(kernels, name="an attention that overlooks its own position", attn=_shifted(kernels, -1))

@@ -7,106 +7,131 @@ longer text.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 
-from causalsim.engine import Launch, Program, State, compile, event_values, execute
+from causalsim.engine import Launch, Output, Program, Sampling, State, compile, event_values, execute
 from causalsim.engine.cells import Cell, cells_written, poisoned
-from causalsim.events import EventGraph, Slot
-from causalsim.foliations import layer_major
-from causalsim.kernels import PAGE, Kernels
+from causalsim.events import Event, EventGraph, Slot
+from causalsim.foliations import earliest, layer_major
+from causalsim.kernels import PAGE
 from causalsim.verification.comparison import same_bits
-from causalsim.verification.faults import with_lane_count, with_neighbour
-from causalsim.verification.progress import Progress, silent
+from causalsim.verification.faults import sampling_for_neighbour, with_lane_count, with_neighbour
+from causalsim.verification.progress import Progress
 from causalsim.verification.report import Control, Verdict
-from causalsim.verification.subject import Subject
+from causalsim.verification.subject import CROWD, Subject
+
+
+@dataclass(frozen=True)
+class Bench:
+    """A state in which a whole slot can run, the launch that runs it, and what that launch gives."""
+
+    subject: Subject
+    before: State
+    launch: Launch
+
+    def run(self, launch: Launch, poison: Iterable[Cell] = ()) -> dict[Event, Any]:
+        """The values of a launch's events, made on a copy of the state with some cells poisoned."""
+        graph, state = self.before.graph, poisoned(self.before, poison)
+        return values_of(graph, execute(Program(graph, (launch,)), state, self.subject.kernels)[1])
 
 
 @dataclass
-class _Tally:
-    """How many event runs were compared, and the first that failed."""
+class Tally:
+    """How many event runs were compared, in launches of which sizes, and the first that failed."""
 
     compared: int = 0
+    lanes: set[int] = field(default_factory=set)
     witness: str | None = None
 
 
 def lane_rule(subject: Subject, draws: int, seed: int, progress: Progress) -> Verdict:
-    """Run events in launches of all shapes and compare their bits with the reference order's."""
-    plain = _without_feedback(subject)
-    slots = _slots(plain.graph)
-    tally = _tally(plain, slots, draws, seed, progress)
-    tally.witness = tally.witness or _fault_in_company(plain)
-    counts = subject.kernels.lanes.up_to(max(plain.graph.lengths))
+    """Run events in launches of all shapes and compare their bits with those of the widest."""
+    tally, benches = Tally(), list(_benches(subject))
+    for done, bench in enumerate(benches, 1):
+        _try_launches(bench, draws, np.random.default_rng(seed), tally)
+        progress("lanes", done, len(benches))
+    lanes = ", ".join(map(str, sorted(tally.lanes))) if len(tally.lanes) < 9 else f"up to {max(tally.lanes)}"
     return Verdict(
         name="lane rule",
         method="measured",
-        coverage=f"{tally.compared:,} event runs of {len(slots)} slots, in launches of {_listed(counts)} "
-        "lanes, at random places, beside poisoned neighbours, and in the buffer of a longer text, gave the "
-        "reference bits.",
+        claim="all gave the same bits",
+        coverage=f"{tally.compared:,} event runs of {len(benches)} slots, in launches of {lanes} lanes, at "
+        "random places, every second time beside poisoned neighbours, and in the buffer of a longer text",
         excludes=(
-            "launches of more lanes than the text has positions",
+            f"launches of more than {max(tally.lanes)} lanes",
             "layers between the first and the last",
+            "attention of all texts but the longest",
         ),
-        controls=tuple(_controls(plain, draws, seed)),
-        witness=tally.witness,
+        controls=tuple(_controls(subject, draws, seed)),
+        witness=tally.witness or _fault_in_buffer(subject.beginning()),
     )
 
 
-def _listed(counts: list[int]) -> str:
-    return ", ".join(map(str, counts)) if len(counts) < 8 else f"{counts[0]} to {counts[-1]}"
+def values_of(graph: EventGraph, outputs: Iterable[Output]) -> dict[Event, Any]:
+    """The value of every event that was launched."""
+    return {
+        graph[int(index)]: tuple(part[lane] for part in rows) if isinstance(rows, tuple) else rows[lane]
+        for _, events, rows in event_values(outputs)
+        for lane, index in enumerate(events)
+    }
 
 
-def _without_feedback(subject: Subject) -> Subject:
-    """The first text alone, all of it given: then all events of a slot can share a launch."""
-    graph = EventGraph(subject.graph.wiring, subject.graph.lengths[0])
-    return replace(subject, graph=graph, ids=subject.ids[:1])
+# -- what is launched --------------------------------------------------------------------------
 
 
-def _slots(graph: EventGraph) -> list[Slot]:
-    ends = {-1, 0, graph.wiring.n_layers - 1, graph.wiring.n_layers}
-    return [slot for slot in graph.slots if slot.layer in ends and slot.kind != "sample"]
+def _benches(subject: Subject) -> Iterator[Bench]:
+    """One for every kind of slot, at the first and at the last layer."""
+    plain = subject.all_given()
+    ends = {-1, 0, plain.graph.wiring.n_layers - 1, plain.graph.wiring.n_layers}
+    for slot in plain.graph.slots:
+        if slot.layer in ends and slot.kind != "sample":
+            yield _bench(plain, slot)
+    yield _sampling_bench(subject)
 
 
-def _tally(subject: Subject, slots: list[Slot], draws: int, seed: int, progress: Progress = silent) -> _Tally:
-    tally, rng = _Tally(), np.random.default_rng(seed)
-    for done, slot in enumerate(slots, 1):
-        before, launch = _before(subject, slot)
-        for lanes in subject.kernels.lanes.up_to(len(launch)):
-            for draw in range(draws):
-                _compare(subject, before, _drawn(launch, lanes, rng), draw % 2 == 1, tally)
-        progress("lanes", done, len(slots))
-    return tally
-
-
-def _before(subject: Subject, slot: Slot) -> tuple[State, Launch]:
-    """The state in which a whole slot of all positions can run, and that launch."""
+def _bench(subject: Subject, slot: Slot) -> Bench:
     launches = compile(layer_major(subject.graph)).launches
     place = next(number for number, launch in enumerate(launches) if launch.slot == slot)
     state, _ = execute(Program(subject.graph, launches[:place]), subject.fresh(), subject.kernels)
-    return state, launches[place]
+    return Bench(subject, state, max((launch for launch in launches if launch.slot == slot), key=len))
 
 
-def _drawn(launch: Launch, lanes: int, rng: np.random.Generator) -> Launch:
-    return launch.restricted(rng.permutation(len(launch))[:lanes])
+def _sampling_bench(subject: Subject) -> Bench:
+    """Texts that each draw their next token at once, none given."""
+    crowd = subject.beginning(2).in_company(behind=1)
+    launches = compile(earliest(crowd.graph)).launches
+    place = next(number for number, launch in enumerate(launches) if launch.slot.kind == "sample")
+    fresh = crowd.fresh()
+    free = replace(fresh, sampling=Sampling(np.full_like(fresh.sampling.given, -1), temperature=1.0, seed=0))
+    state, _ = execute(Program(crowd.graph, launches[:place]), free, crowd.kernels)
+    return Bench(crowd, state, launches[place])
 
 
-def _compare(subject: Subject, before: State, launch: Launch, poison: bool, tally: _Tally) -> None:
+# -- how ---------------------------------------------------------------------------------------
+
+
+def _try_launches(bench: Bench, draws: int, rng: np.random.Generator, tally: Tally) -> None:
+    reference = bench.run(bench.launch)
+    for lanes in bench.subject.kernels.lanes.up_to(len(bench.launch)):
+        tally.lanes.add(lanes)
+        for draw in range(draws):
+            launch = bench.launch.restricted(rng.permutation(len(bench.launch))[:lanes])
+            _compare(bench, launch, reference, draw % 2 == 1, tally)
+
+
+def _compare(bench: Bench, launch: Launch, reference: dict[Event, Any], poison: bool, tally: Tally) -> None:
     """Run a launch, with every second lane's input poisoned or not, and compare the lanes that were not."""
-    watched = np.arange(len(launch)) % 2 == 0 if poison else np.ones(len(launch), bool)
-    state = poisoned(before, _inputs(before, launch.restricted(~watched)))
-    _, outputs = execute(Program(subject.graph, (launch,)), state, subject.kernels)
-    for _, events, rows in event_values(outputs):
-        for lane, index in enumerate(events):
-            if watched[lane]:
-                event = subject.graph[int(index)]
-                value = tuple(part[lane] for part in rows) if isinstance(rows, tuple) else rows[lane]
-                tally.compared += 1
-                if tally.witness is None and not same_bits(value, subject.reference[event]):
-                    tally.witness = (
-                        f"{event} has other bits as lane {lane} of a launch of {len(launch)} events"
-                    )
+    spoilt = np.arange(len(launch)) % 2 == 1 if poison else np.zeros(len(launch), bool)
+    values = bench.run(launch, _inputs(bench.before, launch.restricted(spoilt)))
+    for lane, (event, value) in enumerate(values.items()):
+        if not spoilt[lane]:
+            tally.compared += 1
+            if tally.witness is None and not same_bits(value, reference[event]):
+                tally.witness = f"{event} has other bits as lane {lane} of a launch of {len(launch)} events"
 
 
 def _inputs(state: State, launch: Launch) -> Iterator[Cell]:
@@ -118,23 +143,29 @@ def _inputs(state: State, launch: Launch) -> Iterator[Cell]:
                 yield from cells_written(state, source)
 
 
-def _fault_in_company(subject: Subject) -> str | None:
-    """Run the text in a buffer that has room for a longer one, whose cells stay poison."""
-    length = subject.graph.lengths[0]
-    crowd = EventGraph(subject.graph.wiring, (length, length + PAGE + 1))
-    company = replace(subject, graph=crowd, ids=(subject.ids[0], np.zeros(crowd.lengths[1], np.int32)))
-    own = compile(layer_major(crowd)).restricted(np.arange(len(subject.graph)))
-    _, outputs = execute(own, company.fresh(), subject.kernels)
-    for _, events, rows in event_values(outputs):
-        for lane, index in enumerate(events):
-            value = tuple(part[lane] for part in rows) if isinstance(rows, tuple) else rows[lane]
-            if not same_bits(value, subject.reference[crowd[int(index)]]):
-                return f"{crowd[int(index)]} has other bits in the buffer of a longer text"
+def _fault_in_buffer(alone: Subject) -> str | None:
+    """Run a text in a buffer that has room for a longer one, whose cells stay poison."""
+    length = alone.graph.lengths[0]
+    crowd = EventGraph(alone.graph.wiring, (length, length + PAGE + 1))
+    company = replace(alone, graph=crowd, ids=(alone.ids[0], np.zeros(crowd.lengths[1], np.int32)))
+    own = compile(layer_major(crowd)).restricted(np.arange(len(alone.graph)))
+    _, outputs = execute(own, company.fresh(), alone.kernels)
+    for event, value in values_of(crowd, outputs).items():
+        if not same_bits(value, alone.reference[event]):
+            return f"{event} has other bits in the buffer of a longer text"
     return None
 
 
 def _controls(subject: Subject, draws: int, seed: int) -> Iterator[Control]:
-    for fault in (with_lane_count, with_neighbour):
-        faulty: Kernels = fault(subject.kernels)
-        found = _tally(subject.with_kernels(faulty), [Slot("mlp", 0)], max(draws, 2), seed).witness
-        yield Control(faulty.name, found is not None, found or "")
+    faults = [with_neighbour, sampling_for_neighbour]
+    if len(subject.kernels.lanes.up_to(CROWD)) > 1:
+        faults.append(with_lane_count)
+    for fault in faults:
+        faulty = subject.with_kernels(fault(subject.kernels))
+        samples = fault is sampling_for_neighbour
+        bench = (
+            _sampling_bench(faulty) if samples else _bench(faulty.beginning(2).in_company(), Slot("mlp", 0))
+        )
+        tally = Tally()
+        _try_launches(bench, draws, np.random.default_rng(seed), tally)
+        yield Control(faulty.kernels.name, tally.witness is not None, tally.witness or "")

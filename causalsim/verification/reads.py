@@ -115,8 +115,8 @@ def causal_invariance(subject: Subject, sample: int, seed: int, progress: Progre
     return Verdict(
         name="causal invariance",
         method="recorded",
-        coverage=f"What {len(chosen)} of {len(subject.graph):,} events read, found by poisoning each of "
-        f"{cells:,} cells in turn, is what the graph declares.",
+        claim="what they were seen to read is what the graph declares",
+        coverage=f"{len(chosen)} of {len(subject.graph):,} events, each of {cells:,} cells poisoned in turn",
         excludes=("events not sampled", "reads that leave the bits as they are"),
         controls=tuple(
             _control(subject, fault(subject.kernels), seed) for fault in (seeing_too_far, overlooking)

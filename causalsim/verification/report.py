@@ -21,13 +21,15 @@ class Control:
 
 @dataclass(frozen=True)
 class Verdict:
-    """One claim: what was found, by which argument, over what, and what that does not cover.
+    """One claim, by which argument, over what (``coverage``), and what that does not cover.
 
-    ``holds`` only if the claim was not refuted and every negative control was caught.
+    ``witness`` says where the claim was refuted. It ``holds`` only if it was not and every
+    negative control was caught.
     """
 
     name: str
     method: str
+    claim: str
     coverage: str
     excludes: tuple[str, ...]
     controls: tuple[Control, ...]
@@ -35,9 +37,19 @@ class Verdict:
 
     @property
     def holds(self) -> bool:
-        return (
-            self.witness is None and bool(self.controls) and all(control.caught for control in self.controls)
-        )
+        return self.witness is None and bool(self.controls) and not self.missed
+
+    @property
+    def missed(self) -> tuple[Control, ...]:
+        """The planted faults that the check did not see: its word then counts for nothing."""
+        return tuple(control for control in self.controls if not control.caught)
+
+    @property
+    def summary(self) -> str:
+        """What was tried and what came of it, in a sentence or two."""
+        found = self.claim if self.witness is None else f"but {self.witness}"
+        blind = "".join(f" The check did not see a planted fault: {control.name}." for control in self.missed)
+        return f"{self.coverage}: {found}.{blind}"
 
 
 @dataclass(frozen=True)
@@ -93,9 +105,8 @@ def _headline(verdict: Verdict) -> Any:
 
 
 def _coverage(verdict: Verdict) -> str:
-    found = [] if verdict.witness is None else [f"Found: {verdict.witness}"]
     excludes = [f"Not covered: {'; '.join(verdict.excludes)}."] if verdict.excludes else []
-    return "\n".join([verdict.coverage, *found, *excludes])
+    return "\n".join([verdict.summary, *excludes])
 
 
 def _control(control: Control) -> str:

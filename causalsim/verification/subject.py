@@ -9,10 +9,13 @@ from typing import Any
 
 import numpy as np
 
-from causalsim.engine import Model, Program, State, Values, compile, execute, teacher_forced
+from causalsim.engine import Model, Program, State, Values, as_run, compile, execute, teacher_forced
 from causalsim.events import Event, EventGraph
 from causalsim.foliations import earliest
 from causalsim.kernels import Kernels
+
+# Texts that stand together where a launch needs company; more than the smallest padded launch holds.
+CROWD = 9
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,10 +34,14 @@ class Subject:
         """Poisoned memory with the prompts in it."""
         return State.fresh(self.model, self.graph, self.ids, teacher_forced(self.graph, self.ids))
 
+    def run(self, program: Program) -> tuple[Values, Program]:
+        """Every event's value as a program makes it, and the program as it was executed."""
+        _, outputs = execute(program, self.fresh(), self.kernels)
+        return Values.from_outputs(self.model.config, self.graph, outputs), as_run(self.graph, outputs)
+
     def values(self, program: Program) -> Values:
         """Every event's value as a program makes it."""
-        _, outputs = execute(program, self.fresh(), self.kernels)
-        return Values.from_outputs(self.model.config, self.graph, outputs)
+        return self.run(program)[0]
 
     @cached_property
     def program(self) -> Program:
@@ -44,3 +51,26 @@ class Subject:
     @cached_property
     def reference(self) -> Mapping[Event, Any]:
         return self.values(self.program)
+
+    def all_given(self) -> Subject:
+        """The same texts without feedback, joined by variations of the first where they are very short."""
+        graph = EventGraph(self.graph.wiring, [len(text) for text in self.ids])
+        plain = replace(self, graph=graph)
+        return plain if sum(graph.lengths) >= CROWD else plain.in_company()
+
+    def beginning(self, length: int | None = None) -> Subject:
+        """The first text alone, or its beginning, all of it given."""
+        ids = self.ids[0][:length]
+        return replace(self, graph=EventGraph(self.graph.wiring, len(ids)), ids=(ids,))
+
+    def in_company(self, behind: int = 0) -> Subject:
+        """The same texts with variations of the first, so that a crowd of texts stands together.
+
+        A launch then has lanes of several texts, however short they are. ``behind`` positions
+        of each text wait for tokens that are sampled.
+        """
+        more = [np.roll(self.ids[0] + turn, turn) for turn in range(1, 1 + CROWD - len(self.ids))]
+        ids = (*self.ids, *(text % self.model.config.vocab_size for text in more))
+        prompts = [len(text) for text in ids]
+        lengths = [prompt + behind for prompt in prompts]
+        return replace(self, graph=EventGraph(self.graph.wiring, lengths, prompt=prompts), ids=ids)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import platform
 from collections.abc import Sequence
 from importlib.metadata import version
+from pathlib import Path
 
 import jax
 
@@ -28,7 +30,7 @@ def verify(
     prompt: int | Sequence[int] | None = None,
     orders: int = 20,
     events: int = 24,
-    draws: int = 3,
+    draws: int = 2,
     seed: int = 0,
     kernels: Kernels = CERTIFIED,
     progress: Progress = silent,
@@ -41,7 +43,8 @@ def verify(
     their tokens (teacher-forced); one number, or one a request. ``progress(stage, done, total)``
     is called as work goes on. Raises ``InputError`` for tokens that do not fit the model.
     """
-    for name, count, least in (("orders", orders, 1), ("events", events, 1), ("draws", draws, 1)):
+    counts = (("orders", orders, 1), ("events", events, 1), ("draws", draws, 2), ("seed", seed, 0))
+    for name, count, least in counts:
         if isinstance(count, bool) or not isinstance(count, int) or count < least:
             raise InputError(f"{name} is a whole number of at least {least}", got=repr(count))
     ids = encode_texts(model, tokens)
@@ -57,14 +60,29 @@ def verify(
 
 def environment(kernels: Kernels = CERTIFIED) -> dict[str, str]:
     """What bits are a property of, besides the model and the text."""
+    options = ", ".join(f"{key}={value!r}" for key, value in kernels.compiler_options)
     return {
         "jax": version("jax"),
         "jaxlib": version("jaxlib"),
         "backend": jax.default_backend(),
         "device": jax.devices()[0].device_kind,
         "machine": platform.machine(),
+        "vector instructions": _vector_instructions(),
+        "processors": str(os.cpu_count()),
+        "dtype": "float32",
+        "XLA_FLAGS": os.environ.get("XLA_FLAGS", ""),
+        "jax_enable_x64": str(jax.config.values["jax_enable_x64"]),
+        "jax_default_matmul_precision": str(jax.config.values["jax_default_matmul_precision"]),
         "kernels": kernels.name,
-        "compiler options": ", ".join(f"{key}={value!r}" for key, value in kernels.compiler_options)
-        or "defaults",
+        "compiler options": options or "defaults",
         "lanes": ", ".join(map(str, kernels.lanes.counts)) or "any",
     }
+
+
+def _vector_instructions() -> str:
+    """The widest vectors that the processor says it has, where the system tells."""
+    try:
+        said = Path("/proc/cpuinfo").read_text()
+    except OSError:
+        return "unknown"
+    return next((name for name in ("avx512f", "avx2", "asimd", "sse2") if name in said), "unknown")

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from causalsim.cli import BAD_INPUT, FAILS, HOLDS, INTERRUPTED, UNREAD, main
+from causalsim.cli import BAD_INPUT, BUG, FAILS, HOLDS, INTERRUPTED, UNREAD, main
 from tests.cli.reports import report
 
 SCENARIOS = Path(__file__).parents[2] / "scenarios"
@@ -66,6 +66,9 @@ BAD = [
     (["draw", "--size", "3"], "a graph alone takes no arguments"),
     (["draw", "--layers", "0"], "Must be >= 1"),
     (["draw", "--length", "2000"], "a person can look at"),
+    (["draw", "random_foliation", "--length", "2000"], "a person can look at"),
+    (["draw", "wavefront", "--length", "10000000000000"], "a person can look at"),
+    (["draw", "wavefront", "--length", "1" + "0" * 30], "can be counted"),
     (["draw", "--granularity", "head"], "known granularities"),
     (["draw", "--model", "glass"], "--model without --text"),
     (["draw", "--model", "glass", "--text", "Hi", "--layers", "2"], "or of a model over a text"),
@@ -178,6 +181,40 @@ def test_what_the_system_refuses_is_a_message(monkeypatch, capsys):
     monkeypatch.setattr("causalsim.cli.commands.write", full)
     assert main(["run", str(SCENARIOS / "two-highways.toml")]) == BAD_INPUT
     assert "No space left on device" in capsys.readouterr().err
+
+
+def test_what_no_memory_holds_is_a_message(monkeypatch, capsys):
+    def swollen(*_: object) -> None:
+        raise MemoryError("Unable to allocate 72.8 TiB")
+
+    monkeypatch.setattr("causalsim.scenario.load", swollen)
+    assert main(["run", "any.toml"]) == BAD_INPUT
+    first, *rest = capsys.readouterr().err.splitlines()
+    assert first == "causalsim: what is asked for fits into memory"
+    assert [line.split()[0] for line in rest] == ["got:", "cure:"]
+
+
+def test_a_length_beyond_all_memory(tmp_path, capsys):
+    text = WRONG_COUNT.replace("[3]", "[10000000000000]") + '[[foliation]]\nfamily = "latest"'
+    (tmp_path / "huge.toml").write_text(text)
+    assert main(["run", "huge.toml"]) == BAD_INPUT
+    err = capsys.readouterr().err
+    assert err.count("causalsim: ") == 1 and "Traceback" not in err
+
+
+@pytest.mark.parametrize("shown", [False, True])
+def test_a_bug_is_no_verdict(shown, monkeypatch, capsys):
+    def buggy(*_: object) -> None:
+        raise IndexError("list index\nout of range")
+
+    monkeypatch.setattr("causalsim.scenario.load", buggy)
+    monkeypatch.setenv("CAUSALSIM_TRACEBACK", "1" if shown else "")
+    assert main(["run", "any.toml"]) == BUG == 70
+    lines = capsys.readouterr().err.splitlines()
+    assert "this is a bug of causalsim: IndexError: list index out of range" in lines[-1]
+    assert ("CAUSALSIM_TRACEBACK=1" in lines[-1]) is not shown
+    assert (len(lines) == 1) is not shown
+    assert ("in buggy" in "".join(lines)) is shown
 
 
 def test_a_file_that_fails_halfway_is_not_there(tmp_path):

@@ -199,6 +199,33 @@ def test_graphs_are_values():
     assert EventGraph(Wiring(2), 3, prompt=3) == EventGraph(Wiring(2), 3)
 
 
+@pytest.mark.parametrize(
+    ("given", "plain"),
+    [
+        (lambda: Wiring(np.int64(2)), Wiring(2)),
+        (lambda: Wiring(2, windows=np.int64(4)), Wiring(2, windows=4)),
+        (lambda: Wiring(2, windows=np.array([4, 5])), Wiring(2, windows=(4, 5))),
+        (lambda: Wiring(2, parallel_residual=np.True_), Wiring(2, parallel_residual=True)),
+        (lambda: Event("kv", np.int32(0), np.int64(1), np.int8(0)), Event("kv", 0, 1)),
+        (lambda: EventGraph(Wiring(2), np.array(3), prompt=np.int32(2)), EventGraph(Wiring(2), 3, prompt=2)),
+        (lambda: EventGraph(Wiring(2), [3, 4], prompt=np.array(2)), EventGraph(Wiring(2), [3, 4], prompt=2)),
+        (lambda: EventGraph(Wiring(2), np.array([3, 4])), EventGraph(Wiring(2), (3, 4))),
+    ],
+)
+def test_whole_numbers_of_any_type_are_plain_ones(given, plain):
+    assert given() == plain and hash(given()) == hash(plain)
+    assert "np." not in repr(given())
+
+
+@pytest.mark.parametrize("name", ["wiring", "lengths", "prompts", "granularity"])
+def test_what_a_graph_is_cannot_be_changed(name):
+    graph = EventGraph(Wiring(2), 3)
+    before = hash(graph)
+    with pytest.raises(AttributeError):
+        setattr(graph, name, getattr(EventGraph(Wiring(3), 5), name))
+    assert hash(graph) == before and len(graph) == 3 * 8
+
+
 def test_networkx_view_carries_streams_and_parallel_edges():
     view = EventGraph(Wiring(2), 1, granularity="block").to_networkx()
     below, above = Event("block", 0, 0), Event("block", 1, 0)
@@ -234,6 +261,21 @@ def test_events_of_another_graph_are_named(event, words):
         lambda: Wiring(True),
         lambda: Wiring(2, windows=[3]),
         lambda: Wiring(2, windows=0),
+        lambda: Wiring(2, windows=4.0),
+        lambda: Wiring(2, windows="44"),
+        lambda: Wiring(2, windows=[4, 4.0]),
+        lambda: Wiring(2, windows={3, 4}),
+        lambda: Wiring(2, windows=np.array(4.0)),
+        lambda: Wiring(2, parallel_residual="no"),
+        lambda: Wiring(2, parallel_residual=1),
+        lambda: Event("kv", 0, 1.0),
+        lambda: Event("kv", True, 1),
+        lambda: Event("kv", 0, 1, None),
+        lambda: EventGraph("glass", 3),
+        lambda: EventGraph(Wiring(1), "3"),
+        lambda: EventGraph(Wiring(1), np.array(2.0)),
+        lambda: EventGraph(Wiring(1), [[1], [2, 3]]),
+        lambda: EventGraph(Wiring(1), np.array([[1, 2]])),
         lambda: EventGraph(Wiring(1), 0),
         lambda: EventGraph(Wiring(1), []),
         lambda: EventGraph(Wiring(1), 2.5),
@@ -256,6 +298,16 @@ def test_explicit_views_of_large_graphs_are_refused():
     assert caught.value.reached == graph.count_edges() > caught.value.bound
     with pytest.raises(LimitError):
         graph.to_networkx()
+
+
+def test_arrays_over_more_events_than_fit_are_refused_at_once():
+    graph = EventGraph(Wiring(2), 10**13)
+    with pytest.raises(LimitError, match="80,000,000,000,000 events"):
+        graph.codes()
+    assert graph[len(graph) - 1].position == 10**13 - 1
+    assert graph.count_edges() == 2 * (10**13 * (10**13 + 1) // 2) + 10**13 * 7
+    with pytest.raises(LimitError, match="can be counted"):
+        EventGraph(Wiring(2), 10**20)
 
 
 @given(graphs(max_layers=2, max_length=3, max_requests=1))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
+from itertools import combinations_with_replacement, pairwise
 from math import comb
 
 import networkx as nx
@@ -13,6 +13,35 @@ from hypothesis import strategies as st
 from causalsim.errors import InputError
 from causalsim.events import Event, EventGraph, Wiring
 from tests.graphs import events_with, graphs, wirings
+
+
+def written_out(wiring, start, goal, low, high):
+    """The routes by the definition: every nondecreasing choice of positions, hop by hop."""
+    for rises in combinations_with_replacement(range(start, goal + 1), high - low):
+        hops = pairwise((start, *rises, goal))
+        reaches = wiring.reaches[low : high + 1]
+        if all(reach is None or q - p < reach for reach, (p, q) in zip(reaches, hops, strict=True)):
+            yield rises
+
+
+@given(wirings(max_layers=4), st.integers(1, 6), st.data())
+def test_routes_are_those_of_the_definition_in_lexicographic_order(wiring, length, data):
+    graph = EventGraph(wiring, length)
+    low = data.draw(st.integers(0, wiring.n_layers - 1))
+    high = data.draw(st.integers(low, wiring.n_layers - 1))
+    start = data.draw(st.integers(0, length - 1))
+    goal = data.draw(st.integers(start, length - 1))
+    found = list(graph.routes(Event("kv", low, start), Event("attn", high, goal)))
+    assert found == list(written_out(wiring, start, goal, low, high))
+
+
+def test_routes_of_a_tall_model_and_of_narrow_windows_are_found_at_once():
+    tall = EventGraph(Wiring(5000), 2)
+    routes = list(tall.routes(Event("kv", 0, 0), Event("attn", 4999, 1)))
+    assert len(routes) == 5000 and routes[0] == (0,) * 4999 and routes[-1] == (1,) * 4999
+    # Nearly every way up is a dead end here: only the steepest reaches the goal.
+    narrow = EventGraph(Wiring(60, windows=2), 61)
+    assert list(narrow.routes(Event("kv", 0, 0), Event("attn", 59, 60))) == [tuple(range(1, 60))]
 
 
 @given(wirings(), st.integers(1, 6), st.data())

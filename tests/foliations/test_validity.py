@@ -55,6 +55,22 @@ def test_only_the_ranks_of_times_matter(graph, data, shift, scale):
         assert Foliation(graph, times.astype(dtype)) == plain
 
 
+@pytest.mark.parametrize("dtype", [np.int8, np.uint8, np.int16, np.int64, np.uint64])
+@given(data=st.data())
+def test_times_span_the_whole_range_of_their_type(dtype, data):
+    graph, bounds = EventGraph(Wiring(1), 1), np.iinfo(dtype)
+    whole = st.integers(int(bounds.min), int(bounds.max)) | st.sampled_from(
+        [int(bounds.min), int(bounds.max)]
+    )
+    times = data.draw(st.lists(whole, min_size=5, max_size=5))
+    array = np.array(times, dtype)
+    if times == sorted(set(times)):
+        assert Foliation(graph, array).times.tolist() == [0, 1, 2, 3, 4]
+    else:
+        with pytest.raises(CausalityError):
+            Foliation(graph, array)
+
+
 @given(graphs_with_foliation())
 def test_slices_are_antichains_that_hold_every_event_once(foliation):
     slices = foliation.slices()

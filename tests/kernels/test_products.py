@@ -45,22 +45,22 @@ def test_linear_is_the_product_and_keeps_the_lane_rule(width, out):
     x, w = _normal(width, MOST, width), _normal(width + 1, width, out)
     panels = panelled(w)
     exact = x.astype(np.float64) @ w.astype(np.float64)
-    np.testing.assert_allclose(linear_(x, panels), exact, rtol=1e-5, atol=2e-6 * width)
-    assert offenders(lambda rows: linear_(rows, panels), x) == []
+    np.testing.assert_allclose(linear_(x, panels, out), exact, rtol=1e-5, atol=2e-6 * width)
+    assert offenders(lambda rows: linear_(rows, panels, out), x) == []
 
 
 @pytest.mark.parametrize("width", [128, 768])
 @pytest.mark.parametrize("count", [8, 16])
 def test_linear_gives_a_row_the_same_bits_at_every_place(width, count):
     panels = panelled(_normal(1, width, 96))
-    assert at_every_place(lambda rows: linear_(rows, panels), _normal(0, MOST, width), count)
+    assert at_every_place(lambda rows: linear_(rows, panels, out), _normal(0, MOST, width), count)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("width", "out"), [(576, 49_152), (768, 32_000), (3072, 768), (5632, 2048)])
 def test_linear_keeps_the_lane_rule_at_the_sizes_of_vocabularies(width, out):
     x, panels = _normal(0, MOST, width), panelled(_normal(1, width, out) / np.float32(width))
-    assert offenders(lambda rows: linear_(rows, panels), x) == []
+    assert offenders(lambda rows: linear_(rows, panels, out), x) == []
 
 
 @settings(max_examples=25)
@@ -69,7 +69,7 @@ def test_linear_keeps_the_lane_rule_whatever_the_scale_of_numbers(seed, width):
     rng = np.random.default_rng(seed)
     x = (_normal(seed, 16, width) * np.exp2(rng.integers(-30, 30, (16, width)))).astype(np.float32)
     panels = panelled(_normal(seed + 1, width, 192))
-    assert offenders(lambda rows: linear_(rows, panels), x, (1, 8)) == []
+    assert offenders(lambda rows: linear_(rows, panels, out), x, (1, 8)) == []
 
 
 @pytest.mark.parametrize("width", [768, 1536])

@@ -66,7 +66,7 @@ def _by_definition(logits: np.ndarray, position: int, temperature: float, seed: 
     """One Gumbel maximum, keyed as the design says."""
     key = jax.random.fold_in(jax.random.key(seed, impl="threefry2x32"), position)
     noise = jax.random.gumbel(key, logits.shape, jnp.float32)
-    return int(jnp.argmax(logits / jnp.float32(temperature) + noise))
+    return int(jnp.argmax((logits - logits.max()) / jnp.float32(temperature) + noise))
 
 
 @settings(max_examples=20)
@@ -115,3 +115,9 @@ def test_what_has_no_weight_is_never_drawn():
     rows = np.zeros((256, VOCABULARY))
     rows[:, 3:] = -np.inf
     assert set(sampled(rows, temperature=1.0).tolist()) == {0, 1, 2}
+
+
+@pytest.mark.parametrize("temperature", [1e-45, 1e-38, 2e-38, 1e-37, 1e-30, 1e-6])
+def test_a_temperature_near_zero_is_greedy(temperature):
+    logits = np.random.default_rng(0).normal(size=(8, 50)).astype(np.float32) * 4
+    assert np.array_equal(sampled(logits, temperature=temperature), logits.argmax(axis=1))

@@ -72,6 +72,23 @@ def test_bad_key(added, key, words):
     assert words in str(caught.value)
 
 
+VERIFIED = [("seed = -1", "greater than or equal to 0"), ("seed = 2147483648", "less than 2147483648")]
+
+
+@pytest.mark.parametrize(("line", "words"), VERIFIED)
+def test_seeds_of_a_verification(line, words):
+    with pytest.raises(ScenarioError, match=words) as caught:
+        scenario.parse(GLASS.format(texts="[[1]]") + f"[expect.verify]\n{line}")
+    assert caught.value.key == "expect.verify.seed"
+
+
+@pytest.mark.parametrize("length", [10**13, 10**30])
+def test_a_length_beyond_all_memory(length):
+    text = WIRING.replace("[5]", f"[{length}]") + '[[foliation]]\nfamily = "wavefront"'
+    with pytest.raises(ScenarioError, match="events"):
+        scenario.prepare(scenario.parse(text))
+
+
 TEXTS = [
     ('[""]', "texts[1]", "at least one token"),
     ('["Hello.", "' + "word " * 200 + '"]', "texts[2]", "expected at most 128"),
@@ -119,13 +136,31 @@ def test_bits_of_one_order_are_compared_with_none():
         scenario.parse(GLASS.format(texts="[[1]]") + "[expect]\nsame_bits = true")
 
 
-def test_a_picture_that_nobody_could_look_at():
-    text = WIRING.replace("[5]", "[900]") + '[[foliation]]\nfamily = "latest"\n[pictures]\ngraph = true'
-    ready = scenario.prepare(scenario.parse(text))
+PICTURED = [
+    '[[foliation]]\nfamily = "latest"\n[pictures]\ngraph = true',
+    '[[foliation]]\nfamily = "latest"\n[pictures]\nfoliations = true',
+    '[[route]]\nfrom = "kv(0,0)"\nto = "attn(1,2)"\ndraw = "each"',
+]
+
+
+@pytest.mark.parametrize("asked", PICTURED)
+def test_a_picture_that_nobody_could_look_at_is_refused_before_any_order_is_made(asked, monkeypatch):
+    def made(*_: object) -> None:
+        raise AssertionError("nothing is to be built first")
+
+    monkeypatch.setattr("causalsim.scenario.experiment.build", made)
+    with pytest.raises(ScenarioError, match="a person can look at") as caught:
+        scenario.prepare(scenario.parse(WIRING.replace("[5]", "[900]") + asked))
+    assert caught.value.key == "pictures"
+
+
+def test_routes_of_a_tall_wiring_can_be_drawn():
     from causalsim.scenario.pictures import figures
 
-    with pytest.raises(ScenarioError, match="a person can look at"):
-        figures(ready)
+    text = WIRING.replace("[5]", "[1]").replace("layers = 2", "layers = 999")
+    text += '[[route]]\nfrom = "kv(0,0)"\nto = "attn(998,0)"\ncount = 1\ndraw = "together"'
+    (figure,) = figures(scenario.prepare(scenario.parse(text)))
+    assert figure.stem == "routes-1"
 
 
 def test_more_routes_than_can_be_drawn():

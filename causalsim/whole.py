@@ -16,6 +16,8 @@ def as_int(value: object) -> int | None:
     >>> as_int(np.int32(3)), as_int(3.0), as_int(True)
     (3, None, None)
     """
+    if type(value) is int:
+        return value
     if isinstance(value, bool | np.bool_):
         return None
     try:
