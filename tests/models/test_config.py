@@ -147,7 +147,7 @@ BAD: list[tuple[dict[str, Any], str]] = [
         for value in (1, 0, None, "no")
     ),
     *(({"windows": value}, "window") for value in (0, -3, True, 2.5, "44", b"44", [4], [4, 4, 4], [4, 0])),
-    *(({"windows": value}, "window") for value in ([4, 2.5], [4, "4"], [True, 4], {1: 4, 2: 4}, object())),
+    *(({"windows": value}, "window") for value in ([4, 2.5], [4, "4"], [True, 4], {1: 4, 2: 4}, b"4")),
 ]
 
 
