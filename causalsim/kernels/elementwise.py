@@ -7,10 +7,21 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
+from causalsim.kernels.panels import contract
+
+LONGEST_UNROLLED = 64
+
 
 def rms_norm(x: Float[Array, "lanes d"], gain: Float[Array, " d"], epsilon: float) -> Float[Array, "lanes d"]:
     """Root-mean-square norm (Zhang and Sennrich 2019)."""
-    return x * jax.lax.rsqrt(jnp.mean(x * x, axis=-1, keepdims=True) + epsilon) * gain
+    return x * jax.lax.rsqrt(_mean(x * x) + epsilon) * gain
+
+
+def _mean(x: Float[Array, "lanes d"]) -> Float[Array, "lanes 1"]:
+    """XLA unrolls a short sum into the code around it, in a way that depends on the lanes: a product does not."""
+    if x.shape[1] > LONGEST_UNROLLED:
+        return jnp.mean(x, axis=1, keepdims=True)
+    return contract(x[None], jnp.ones((1, x.shape[1], 1), x.dtype))[0] / x.shape[1]
 
 
 def rotary_table(length: int, d_head: int, base: float) -> Float[np.ndarray, "two position half"]:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 import causalsim as cs
 from causalsim.engine import Launch, Program, compile, compile_unchecked
 from tests.foliations.orders import foliations, graphs_with_foliation
-from tests.graphs import graphs
+from tests.graphs import graphs, wirings
 
 GRAPH = cs.EventGraph(cs.Wiring(2), (3, 2))
 
@@ -136,10 +136,9 @@ def test_blocks_are_surrounded_by_what_is_no_event():
     assert kinds == [("embed", 2, 0), *[("kv", 2, 0), ("block", 2, 2)] * 2, ("unembed", 2, 0)]
 
 
-@given(graphs_with_foliation())
-def test_kv_of_blocks_is_made_once_before_its_first_reader_and_not_before_its_residual(foliation):
-    if foliation.graph.granularity != "block":
-        return
+@given(wirings(), st.lists(st.integers(1, 6), min_size=1, max_size=2), st.integers(0, 2**32))
+def test_kv_of_blocks_is_made_once_before_its_first_reader_and_not_before_its_residual(wiring, lengths, seed):
+    foliation = cs.random_foliation(cs.EventGraph(wiring, lengths, granularity="block"), seed)
     made, ran = set(), set()
     for launch in compile(foliation).launches:
         kind, layer = launch.slot

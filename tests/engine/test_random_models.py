@@ -93,6 +93,24 @@ def test_architectures_that_nobody_chose(data, seed):
         assert found.values_digest == reference.values_digest
 
 
+@pytest.mark.parametrize(
+    "sizes",
+    [
+        {"n_heads": 1, "d_model": 6, "d_head": 2, "d_ff": 1, "vocab_size": 1},
+        {"n_heads": 3, "d_model": 8, "d_head": 6, "d_ff": 9, "vocab_size": 17, "parallel_residual": True},
+    ],
+)
+def test_models_narrower_than_a_vector(sizes):
+    """Loops over what is left of a vector have lane rules of their own; the smallest models are all left-over."""
+    model = cs.random_model(cs.ModelConfig(n_layers=2, max_length=12, **sizes))
+    tokens = ids(model, 9)
+    reference = cs.run(model, tokens, record=True)
+    np.testing.assert_allclose(reference.logits, reference_logits(model, tokens), atol=1e-4)
+    for seed in range(20):
+        foliation = cs.random_foliation(reference.graph, seed)
+        assert cs.run(model, tokens, foliation, record=True).values_digest == reference.values_digest
+
+
 @several_models
 def test_block_values_are_the_residual_after_both_adds(model):
     """DESIGN: the value of a block is the residual that the block above reads."""

@@ -103,7 +103,9 @@ def test_numbers_of_tokens(n):
 
 @pytest.mark.parametrize("temperature", [float("nan"), float("inf"), -0.1, "1", None, 1j, True])
 def test_temperatures(temperature):
-    with pytest.raises(cs.InputError, match=r"finite and not negative: got .*expected 0 for greedy"):
+    with pytest.raises(
+        cs.InputError, match=r"not negative and a finite float32: got .*expected 0 for greedy"
+    ):
         cs.generate(MODEL, [1, 2], 1, temperature=temperature)
 
 

@@ -30,9 +30,9 @@ TABLE = rotary_table(8, 4, 1e4)
 @pytest.mark.parametrize(
     "call",
     [
-        lambda: linear(_zeros(2, 3, 4), panelled(np.zeros((4, 2), np.float32))),
-        lambda: linear(_zeros(2, 4, dtype=np.int32), panelled(np.zeros((4, 2), np.float32))),
-        lambda: linear(_zeros(2, 4), _zeros(4, 2)),
+        lambda: linear(_zeros(2, 3, 4), panelled(np.zeros((4, 2), np.float32)), 2),
+        lambda: linear(_zeros(2, 4, dtype=np.int32), panelled(np.zeros((4, 2), np.float32)), 2),
+        lambda: linear(_zeros(2, 4), _zeros(4, 2), 2),
         lambda: rms_norm(_zeros(2, 4), _zeros(5), 1e-6),
         lambda: rotate(_zeros(2, 1, 4), _zeros(3, dtype=np.int32), _zeros(2, 8, 2)),
         lambda: attend(_zeros(2, 1, 1, 4), _zeros(3, dtype=np.int32), PAGES),
@@ -51,7 +51,7 @@ def test_wrongly_shaped_calls_are_refused(call):
 def test_fitting_calls_are_not():
     import jax.numpy as jnp
 
-    assert linear(_zeros(2, 4), panelled(np.zeros((4, 2), np.float32))).shape == (2, 2)
+    assert linear(_zeros(2, 4), panelled(np.zeros((4, 2), np.float32)), 2).shape == (2, 2)
     assert rotate(_zeros(3, 1, 4), jnp.asarray(ROW), jnp.asarray(TABLE)).shape == (3, 1, 4)
     assert len(Launch(Slot("kv", 0), ROW, ROW)) == 3
 

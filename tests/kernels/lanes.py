@@ -19,9 +19,9 @@ GARBAGE = (np.nan, np.inf, -np.inf, 3e38, -3e38, 1e-42)
 Rows = Callable[[np.ndarray], Any]
 
 
-def certified(function: Callable[..., Any]) -> Callable[..., Any]:
+def certified(function: Callable[..., Any], **options: Any) -> Callable[..., Any]:
     """Compiled as the engine compiles its forms."""
-    return jax.jit(function, compiler_options=dict(LIBRARY_OFF))
+    return jax.jit(function, compiler_options=dict(LIBRARY_OFF), **options)
 
 
 def bits(value: Any) -> np.ndarray:
