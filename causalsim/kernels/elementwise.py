@@ -18,7 +18,7 @@ def rms_norm(x: Float[Array, "lanes d"], gain: Float[Array, " d"], epsilon: floa
 
 
 def _mean(x: Float[Array, "lanes d"]) -> Float[Array, "lanes 1"]:
-    """XLA unrolls a short sum into the code around it, in a way that depends on the lanes: a product does not."""
+    """A short sum is unrolled into the code around it, which depends on the lanes; a product is not."""
     if x.shape[1] > LONGEST_UNROLLED:
         return jnp.mean(x, axis=1, keepdims=True)
     return contract(x[None], jnp.ones((1, x.shape[1], 1), x.dtype))[0] / x.shape[1]

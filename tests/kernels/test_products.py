@@ -9,7 +9,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from causalsim.kernels.bundle import LIBRARY_OFF
 from causalsim.kernels.elementwise import rms_norm
 from causalsim.kernels.panels import LONGEST_PANEL, contract, linear, panel_shape, panelled
 from tests.kernels.lanes import COUNTS, MOST, at_every_place, bits, certified, offenders
