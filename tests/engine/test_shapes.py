@@ -33,6 +33,7 @@ TABLE = rotary_table(8, 4, 1e4)
         lambda: linear(_zeros(2, 3, 4), panelled(np.zeros((4, 2), np.float32)), 2),
         lambda: linear(_zeros(2, 4, dtype=np.int32), panelled(np.zeros((4, 2), np.float32)), 2),
         lambda: linear(_zeros(2, 4), _zeros(4, 2), 2),
+        lambda: linear(_zeros(2, 4), panelled(np.zeros((4, 2), np.float32)), 17),
         lambda: rms_norm(_zeros(2, 4), _zeros(5), 1e-6),
         lambda: rotate(_zeros(2, 1, 4), _zeros(3, dtype=np.int32), _zeros(2, 8, 2)),
         lambda: attend(_zeros(2, 1, 1, 4), _zeros(3, dtype=np.int32), PAGES),
