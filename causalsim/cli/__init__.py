@@ -23,12 +23,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     bug of causalsim, 130 if interrupted, 141 if nobody reads on. ``arguments`` are those of the
     process by default.
     """
+    from causalsim.cli.interrupts import heard
     from causalsim.errors import CausalsimError
 
     for stream in (sys.stdout, sys.stderr):
         _write_whatever(stream)
     try:
-        return _run(arguments)
+        with heard():
+            return _run(arguments)
     except CausalsimError as error:
         print(message(error), file=sys.stderr)
         return BAD_INPUT
@@ -54,11 +56,13 @@ def _run(arguments: Sequence[str] | None) -> int:
     from cyclopts import CycloptsError
 
     from causalsim.cli.app import app
+    from causalsim.cli.terminal import console
+    from causalsim.cli.usage import as_input_error
 
     try:
-        code = app(arguments)
-    except CycloptsError:
-        return BAD_INPUT
+        code = app(arguments, console=console())
+    except CycloptsError as error:
+        raise as_input_error(error) from None
     return HOLDS if code is None else int(code)
 
 

@@ -9,6 +9,7 @@ from cyclopts import App, Parameter
 from cyclopts.validators import Number
 
 from causalsim import __version__
+from causalsim.cli.usage import whole
 
 Family = Annotated[
     str | None,
@@ -17,8 +18,8 @@ Family = Annotated[
         "random_linear_extension or random_foliation. [default: the graph alone]"
     ),
 ]
-Count = Annotated[int, Parameter(validator=Number(gte=1))]
-Seed = Annotated[int, Parameter(validator=Number(gte=0, lt=2**31))]
+Count = Annotated[int, Parameter(converter=whole, validator=Number(gte=1))]
+Seed = Annotated[int, Parameter(converter=whole, validator=Number(gte=0, lt=2**31))]
 
 app = App(
     name="causalsim",
@@ -29,6 +30,7 @@ app = App(
     help_format="plaintext",
     result_action="return_value",
     exit_on_error=False,
+    print_error=False,
     suppress_keyboard_interrupt=False,
 )
 

@@ -26,7 +26,7 @@ def run(path: Path, folder: Path | None, json: Path | None) -> int:
     ready = scenario.prepare(scenario.load(path))
     drawn = figures(ready)
     if drawn:
-        check_folder(folder)
+        check_folder(folder, (name for figure in drawn for name in figure.names), beside=json)
     out = console()
     with progress(out) as watch:
         outcome = scenario.run(ready, watch)
@@ -47,13 +47,17 @@ def verify(text: str | None, name: str, orders: int, seed: int, json: Path | Non
     check_file(json)
     from causalsim import engine, verification
     from causalsim.cli.demo import SENTENCE
+    from causalsim.cli.tables import last_word, unread_note
 
     out = console()
     model = engine.load(name)
+    read = SENTENCE if text is None else text
+    if unread := model.unread(read):
+        out.print(unread_note(unread))
     with progress(out) as watch:
-        read = SENTENCE if text is None else text
         report = verification.verify(model, read, orders=orders, seed=seed, progress=watch)
     out.print(report)
+    out.print(last_word(report.holds))
     if json is not None:
         write_text(json, report.to_json() + "\n")
         out.print(f"wrote {json}", markup=False)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,7 +16,16 @@ from rich.text import Text
 from causalsim import engine, scenario
 from causalsim.cli import FAILS, HOLDS
 from causalsim.cli.files import check_folder, write_text
-from causalsim.cli.tables import Indented, check_lines, file_table, ink, order_table, plain_table
+from causalsim.cli.tables import (
+    Indented,
+    check_lines,
+    file_table,
+    ink,
+    last_word,
+    order_table,
+    plain_table,
+    unread_note,
+)
 from causalsim.cli.terminal import console, progress
 from causalsim.errors import CausalsimError, ScenarioError
 from causalsim.events import EventGraph
@@ -23,7 +33,7 @@ from causalsim.foliations import Foliation, chunked, layer_major, random_foliati
 from causalsim.kernels import CERTIFIED, STOCK
 from causalsim.models import ModelConfig
 from causalsim.scenario import Experiment, Outcome, Scenario
-from causalsim.scenario.pictures import figures, write
+from causalsim.scenario.pictures import Figure, figures, write
 from causalsim.verification import Departure, first_departure
 
 if TYPE_CHECKING:
@@ -38,12 +48,14 @@ WIDE = ModelConfig(n_layers=2, n_heads=12, d_model=768, d_ff=3072, vocab_size=10
 WIDE_LENGTH = 24
 TEMPERATURE = 0.6
 VERIFIED_ORDERS = 20
+REPORT = "report.json"
 
 
 def demo(text: str | None, folder: Path, tokens: int, seed: int) -> int:
     """Show everything about one sentence; the exit code says whether every verdict holds."""
-    check_folder(folder)
     reading, writing = _prepared(SENTENCE if text is None else text, tokens, seed)
+    drawn = figures(reading)
+    check_folder(folder, [REPORT, *(name for figure in drawn for name in figure.names)])
     out = console()
     out.print("A transformer is one causal graph of events, and every schedule is a foliation of it.")
     wide = _problem(out, seed)
@@ -52,7 +64,7 @@ def demo(text: str | None, folder: Path, tokens: int, seed: int) -> int:
     holds = _different(wide, "certified") == 1 and read.holds and written.holds
     _verdict(out, read, written)
     parts = {name: json.loads(part.to_json()) for name, part in (("reading", read), ("writing", written))}
-    _files(out, folder, reading, {"wide": [row.to_dict() for row in wide], **parts})
+    _files(out, folder, drawn, {"wide": [row.to_dict() for row in wide], **parts})
     _last_word(out, holds)
     return HOLDS if holds else FAILS
 
@@ -204,6 +216,8 @@ def _answer(out: Console, reading: Experiment) -> Outcome:
     size = f"{graph.wiring.n_layers} layers over {graph.lengths[0]} tokens, {len(graph):,} events"
     _say(out, f"The model glass reads ({size}):")
     _say(out, f"[italic]“{escape(str(_text(reading)))}”[/]\n")
+    if reading.unread:
+        out.print(Indented(unread_note(reading.unread)), Text())
     with progress(out) as watch:
         outcome = scenario.run(reading, watch)
     out.print(order_table(outcome.orders))
@@ -220,10 +234,13 @@ def _continuation(out: Console, writing: Experiment) -> Outcome:
     with progress(out) as watch:
         outcome = scenario.run(writing, watch)
     for text in outcome.continuations:
-        shown = " ".join(text.split())
-        _say(out, f"{escape(str(_text(writing)))} [bold cyan]{escape(shown)}[/]\n")
+        _say(out, f"{escape(_on_one_line(_text(writing)))}[bold cyan]{escape(_on_one_line(text))}[/]\n")
     out.print(order_table(outcome.orders))
     return outcome
+
+
+def _on_one_line(text: object) -> str:
+    return re.sub(r"\s", " ", str(text))
 
 
 def _text(experiment: Experiment) -> object:
@@ -239,19 +256,17 @@ def _verdict(out: Console, read: Outcome, written: Outcome) -> None:
         out.print(part)
 
 
-def _files(out: Console, folder: Path, reading: Experiment, results: Mapping[str, Any]) -> None:
+def _files(out: Console, folder: Path, drawn: Sequence[Figure], results: Mapping[str, Any]) -> None:
     _heading(out, 5, "The pictures")
-    drawn = figures(reading)
     with progress(out) as watch:
         watch("drawing", 0, 1)
         write(drawn, folder)
-    write_text(folder / "report.json", json.dumps(results, indent=2, ensure_ascii=False) + "\n")
-    out.print(file_table(folder, drawn, {"report.json": "all numbers, verdicts and planted faults"}))
+    write_text(folder / REPORT, json.dumps(results, indent=2, ensure_ascii=False) + "\n")
+    out.print(file_table(folder, drawn, {REPORT: "all numbers, verdicts and planted faults"}))
 
 
 def _last_word(out: Console, holds: bool) -> None:
-    word = "[bold green]Everything holds.[/]" if holds else "[bold red]Something does not hold.[/]"
-    out.print(f'\n{word} Next: causalsim demo "a sentence of your own", or causalsim --help')
+    out.print(f'\n{last_word(holds)} Next: causalsim demo "a sentence of your own", or causalsim --help')
 
 
 def _heading(out: Console, number: int, words: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from pathlib import Path
 
 from causalsim.errors import InputError
@@ -11,18 +12,22 @@ from causalsim.files import write_whole
 
 def check_file(path: Path | None) -> None:
     """Refuse, before any work is done for it, a file that could not be written."""
-    if path is not None and (path.is_dir() or not path.parent.is_dir()):
+    if path is not None and not path.parent.is_dir():
         raise InputError(
             "results are written to a file in a folder that is there",
-            got=f"{path}, {'a folder' if path.is_dir() else 'whose folder is missing'}",
-            cure="Give the name of a file.",
+            got=f"{path}, whose folder is missing",
+            cure="Make the folder, or give another name.",
         )
     if path is not None:
+        _check_no_folder(path)
         _check_writable(path.parent)
 
 
-def check_folder(path: Path) -> None:
-    """Refuse, before any work is done for it, a folder that could not be made or written to."""
+def check_folder(path: Path, names: Iterable[str], beside: Path | None = None) -> None:
+    """Refuse, before any work is done for them, files in a folder that could not be written.
+
+    ``beside`` is another result, which must not be one of them.
+    """
     there = next(parent for parent in (path, *path.absolute().parents) if parent.exists())
     if not there.is_dir():
         raise InputError(
@@ -31,6 +36,20 @@ def check_folder(path: Path) -> None:
             cure="Give --out another folder.",
         )
     _check_writable(there)
+    files = {path.absolute() / name for name in names}
+    for file in sorted(files):
+        _check_no_folder(file)
+    if beside is not None and beside.absolute() in {path.absolute(), *files}:
+        raise InputError(
+            "every result has a file of its own", got=f"{beside} twice", cure="Give --json another name."
+        )
+
+
+def _check_no_folder(path: Path) -> None:
+    if path.is_dir():
+        raise InputError(
+            "results are written to files", got=f"{path}, a folder", cure="Move it, or give another name."
+        )
 
 
 def _check_writable(folder: Path) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 INK = ("green", "red", "yellow", "magenta", "blue", "cyan")
 SHOWN = 12
+SHOWN_PIECES = 8
 INDENT = "  "
 
 
@@ -27,6 +28,8 @@ def show(outcome: Outcome) -> Iterator[RenderableType]:
     yield Text(outcome.title, style="bold")
     yield Text(" ".join(outcome.about.split()))
     yield Text(f"\n{outcome.graph}", style="dim")
+    if outcome.unread:
+        yield unread_note(outcome.unread)
     if outcome.orders:
         yield from (Text(), order_table(outcome.orders))
     if outcome.routes:
@@ -75,6 +78,14 @@ def check_lines(checks: Iterable[Check]) -> Iterator[RenderableType]:
         yield Indented(line)
 
 
+def unread_note(pieces: Sequence[str]) -> RenderableType:
+    """What the model has no token for, so that nobody takes its unknown token for the text."""
+    shown = ", ".join(map(repr, pieces[:SHOWN_PIECES])) + ", ..." * (len(pieces) > SHOWN_PIECES)
+    return Text(
+        f"Note: the model has no token for {shown} and reads its unknown token there.", style="yellow"
+    )
+
+
 def continuation(text: str) -> RenderableType:
     """Generated text, its line ends shown as spaces."""
     return Indented(Text.assemble("continued: ", (" ".join(text.split()), "italic cyan")))
@@ -89,6 +100,11 @@ def file_table(folder: Path, drawn: Iterable[Figure], more: Mapping[str, str]) -
     for name, meaning in more.items():
         table.add_row(name, meaning)
     return Indented(table)
+
+
+def last_word(holds: bool) -> str:
+    """The verdict about everything, in one sentence."""
+    return "[bold green]Everything holds.[/]" if holds else "[bold red]Something does not hold.[/]"
 
 
 def ink(digests: Iterable[str]) -> dict[str, Text]:

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from causalsim.arguments import check_type
 from causalsim.errors import InputError
 from causalsim.kernels import CERTIFIED, Kernels
 from causalsim.models import ModelConfig, Tokenizer, check_parameters, random_parameters, read_checkpoint
@@ -24,6 +25,8 @@ class Model:
     def __init__(
         self, config: ModelConfig, params: Mapping[str, np.ndarray], tokenizer: Tokenizer | None = None
     ) -> None:
+        check_type("a configuration", config, ModelConfig)
+        check_type("the parameters", params, Mapping)
         self._config, self._tokenizer = config, tokenizer
         self._params = MappingProxyType(check_parameters(config, params))
         self._weights: dict[Callable[..., Any], Any] = {}
@@ -46,6 +49,7 @@ class Model:
 
     def weights(self, kernels: Kernels = CERTIFIED) -> Any:
         """The parameters in the layout of some kernels; made once."""
+        check_type("a set of kernels", kernels, Kernels, "causalsim.kernels has CERTIFIED, FIXED and STOCK.")
         if kernels.prepare not in self._weights:
             self._weights[kernels.prepare] = kernels.prepare(self.config, dict(self.params))
         return self._weights[kernels.prepare]
@@ -62,6 +66,11 @@ class Model:
     def encode(self, text: str) -> list[int]:
         """Token ids of a text; ``InputError`` if the model came without a tokenizer."""
         return list(self._need_tokenizer().encode(text))
+
+    def unread(self, text: str) -> tuple[str, ...]:
+        """The pieces of a text that this model has no token for, where its tokenizer can tell."""
+        tell = getattr(self.tokenizer, "unread", None)
+        return () if tell is None else tuple(tell(text))
 
     def decode(self, ids: Sequence[int]) -> str:
         """Text of token ids."""
@@ -84,4 +93,5 @@ def load(path_or_name: str | os.PathLike[str]) -> Model:
 
 def random_model(config: ModelConfig, seed: int = 0) -> Model:
     """A model with random parameters, every one of which matters; the same for the same seed."""
+    check_type("a configuration", config, ModelConfig, "ModelConfig(n_layers=2, ...) makes one.")
     return Model(config, random_parameters(config, seed))

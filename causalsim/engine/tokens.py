@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from jaxtyping import Int, Integer
 
+from causalsim.arguments import check_type
+from causalsim.engine.model import Model
 from causalsim.errors import InputError
-
-if TYPE_CHECKING:
-    from causalsim.engine.model import Model
 
 # The underscore: requests that stand together have lengths of their own.
 Ids = Int[np.ndarray, " _position"]
@@ -21,6 +20,7 @@ Texts = Text | Sequence[Text] | Integer[np.ndarray, "_request _position"]
 
 def encode_texts(model: Model, tokens: Texts) -> tuple[Ids, ...]:
     """The ids of every request; ``InputError`` for an empty or too long text or an unknown id."""
+    check_type("a model", model, Model, 'load("glass") or random_model(config) gives one.')
     return tuple(_checked(model, number, text) for number, text in enumerate(_requests(tokens)))
 
 
@@ -29,7 +29,7 @@ def is_several(tokens: Texts) -> bool:
     if isinstance(tokens, str):
         return False
     if isinstance(tokens, np.ndarray):
-        return tokens.ndim != 1
+        return tokens.ndim > 1
     return len(tokens) > 0 and not isinstance(tokens[0], int | np.integer)
 
 

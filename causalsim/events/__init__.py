@@ -1,6 +1,6 @@
 """Event, streams, wiring, event graph, and networkx interchange."""
 
-from causalsim.events.event import KINDS, STREAMS, Edge, Event, parse_event
+from causalsim.events.event import KINDS, STREAMS, Edge, Event, parse_edge, parse_event
 from causalsim.events.graph import EventGraph
 from causalsim.events.wiring import Granularity, Rule, Slot, Wiring
 
@@ -14,5 +14,6 @@ __all__ = [
     "Rule",
     "Slot",
     "Wiring",
+    "parse_edge",
     "parse_event",
 ]

@@ -6,13 +6,14 @@ import re
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from causalsim.arguments import as_int
 from causalsim.errors import InputError
-from causalsim.whole import as_int
 
 KINDS = ("embed", "kv", "attn", "mlp", "unembed", "sample", "block")
 STREAMS = ("residual", "kv", "token")
 
 _TEXT = re.compile(r"(?P<kind>[a-z]+)\((?:(?P<layer>\d+) *, *)?(?P<position>\d+)\)(?:@(?P<request>\d+))?")
+_EDGE = re.compile(r"(?P<source>.+?)\s*->\s*(?P<target>[^\[]+?)\s*(?:\[(?P<stream>[a-z]+)\])?")
 _WITHOUT_LAYER = ("embed", "unembed", "sample")
 
 
@@ -88,3 +89,20 @@ def parse_event(text: str, n_layers: int) -> Event:
     implied = -1 if match["kind"] == "embed" else n_layers
     layer = implied if match["layer"] is None else int(match["layer"])
     return Event(match["kind"], layer, int(match["position"]), int(match["request"] or 0))
+
+
+def parse_edge(text: str, n_layers: int) -> tuple[Event, Event, str | None]:
+    """Read source, target and, where it is given, stream of an edge as it is printed.
+
+    >>> source, target, stream = parse_edge("kv(0,0) -> attn(0,7) [kv]", n_layers=1)
+    >>> print(source, target, stream)
+    kv(0,0) attn(0,7) kv
+    """
+    match = _EDGE.fullmatch(text.strip())
+    if not match or match["stream"] not in (None, *STREAMS):
+        raise InputError(
+            "an edge is written source -> target, or source -> target [stream]",
+            got=repr(text),
+            expected="for example 'kv(0,0) -> attn(0,7)' or 'kv(0,0) -> attn(0,7) [kv]'",
+        )
+    return parse_event(match["source"], n_layers), parse_event(match["target"], n_layers), match["stream"]

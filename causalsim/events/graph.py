@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Literal, Protocol
 import numpy as np
 
 from causalsim import posets
+from causalsim.arguments import as_int
 from causalsim.errors import InputError, LimitError
 from causalsim.events.columns import Columns
 from causalsim.events.cones import Cone, cone
@@ -19,7 +20,6 @@ from causalsim.events.event import Edge, Event
 from causalsim.events.lines import count_pairs, levels
 from causalsim.events.routes import count_paths, count_routes, routes
 from causalsim.events.wiring import GRANULARITIES, Granularity, Rule, Slot, Wiring
-from causalsim.whole import as_int
 
 if TYPE_CHECKING:
     import networkx as nx

@@ -14,8 +14,8 @@ from typing import Literal, NamedTuple, cast
 
 import numpy as np
 
+from causalsim.arguments import as_int
 from causalsim.errors import InputError
-from causalsim.whole import as_int
 
 Granularity = Literal["block", "sublayer"]
 GRANULARITIES = ("block", "sublayer")

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Int
 
+from causalsim.arguments import check_type
 from causalsim.events import EventGraph
 from causalsim.events.lines import latest_reader, latest_successors, spread
 from causalsim.foliations.foliation import Foliation, Times
@@ -39,12 +40,14 @@ def peak_during(foliation: Foliation, footprint: Footprint) -> int:
     first read and, at block granularity, K/V at their first reader; a value that nobody
     reads drops at once. Weights are not counted.
     """
+    check_type("an order", foliation, Foliation)
     values = _lifetimes(foliation.refine(), footprint)
     return int(_live(values, len(foliation.graph)).max())
 
 
 def peak_at_cuts(foliation: Foliation, footprint: Footprint) -> int:
     """Bytes that at most cross a cut between two slices, when a slice runs all its events at once."""
+    check_type("an order", foliation, Foliation)
     values = _lifetimes(foliation, footprint)
     crossing = _Lifetimes(values.birth, values.death - 1, values.size)
     return int(_live(crossing, foliation.depth).max())
@@ -59,6 +62,7 @@ def _live(values: _Lifetimes, steps: int) -> Int[np.ndarray, " steps"]:
 
 
 def _lifetimes(foliation: Foliation, footprint: Footprint) -> _Lifetimes:
+    check_type("a footprint", footprint, Footprint, "ModelConfig(...).footprint() makes one.")
     times = foliation.times.astype(np.int64)
     lifetimes = _of_blocks if foliation.graph.granularity == "block" else _of_sublayers
     return lifetimes(foliation.graph, times, footprint)

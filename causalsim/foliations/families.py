@@ -12,6 +12,7 @@ from fractions import Fraction
 import numpy as np
 from jaxtyping import Int
 
+from causalsim.arguments import check_type
 from causalsim.errors import CausalityError, InputError
 from causalsim.events import EventGraph, Slot
 from causalsim.events.lines import colevels, gather, levels
@@ -58,6 +59,7 @@ def chunked(graph: EventGraph, size: int) -> Foliation:
     if isinstance(size, bool) or not isinstance(size, int | np.integer) or size < 1:
         raise InputError("a chunk has a whole number of at least 1 positions", got=repr(size))
     heights, positions = _coordinates(graph)
+    size = min(size, int(positions.max()) + 1)
     prompts = np.asarray(graph.prompts)[graph.codes()[2]]
     whole = -(-prompts // size)
     chunks = np.where(positions < prompts, positions // size, whole + positions - prompts)
@@ -151,6 +153,7 @@ def _heights(graph: EventGraph) -> dict[Slot, int]:
 
 
 def _coordinates(graph: EventGraph) -> tuple[Int[np.ndarray, " events"], Int[np.ndarray, " events"]]:
+    check_type("a graph", graph, EventGraph, "EventGraph(wiring, length) makes one.")
     ranks, positions, _ = graph.codes()
     heights = np.array([_heights(graph)[slot] for slot in graph.slots], np.int64)
     return heights[ranks] - heights.min(), positions.astype(np.int64)

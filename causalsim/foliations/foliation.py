@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Int, Integer
 
+from causalsim.arguments import check_type
 from causalsim.errors import CausalityError, InputError
 from causalsim.events import Edge, Event, EventGraph
 from causalsim.events.lines import first_violation, latest_predecessors
@@ -42,6 +43,7 @@ Move attn(0,0) to a later slice: the edge kv(0,0) -> attn(0,0) [kv] runs backwar
     __slots__ = ("__dict__", "_graph", "_times")
 
     def __init__(self, graph: EventGraph, times: Sequence[int] | Times | Mapping[Event, int]) -> None:
+        check_type("a graph", graph, EventGraph)
         given = _array(graph, times)
         ranks = _dense(given)
         _check_causality(graph, ranks, given)
@@ -147,8 +149,11 @@ Move attn(0,0) to a later slice: the edge kv(0,0) -> attn(0,0) [kv] runs backwar
 
 def from_slices(graph: EventGraph, slices: Iterable[Iterable[Event]]) -> Foliation:
     """The foliation with these slices, earliest first; every event stands in exactly one."""
+    check_type("a graph", graph, EventGraph)
+    check_type("the slices", slices, Iterable, "Give a list of lists of events.")
     times = np.full(len(graph), -1, np.int64)
     for time, events in enumerate(slices):
+        check_type(f"slice {time}", events, Iterable, "Give a list of lists of events.")
         for event in events:
             index = graph.index(event)
             if times[index] >= 0:
@@ -167,6 +172,13 @@ def from_slices(graph: EventGraph, slices: Iterable[Iterable[Event]]) -> Foliati
 
 def from_time(graph: EventGraph, f: Callable[[Event], Any]) -> Foliation:
     """The foliation of a time function: any real number an event, ranked."""
+    check_type("a graph", graph, EventGraph)
+    if not callable(f):
+        raise InputError(
+            "a time function is called with every event",
+            got=repr(f),
+            cure="Foliation(graph, times) takes a list.",
+        )
     values = [f(event) for event in graph]
     for event, value in zip(graph, values, strict=True):
         if not isinstance(value, Real) or value != value:
@@ -188,6 +200,7 @@ def describe(graph: EventGraph) -> dict[str, Any]:
 
 
 def _object(text: str) -> dict[str, Any]:
+    check_type("the JSON of a foliation", text, str)
     try:
         found = json.loads(text)
     except ValueError as error:

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any, SupportsFloat, cast
 
 import numpy as np
 
+from causalsim.arguments import as_int
 from causalsim.errors import InputError
 from causalsim.events import Wiring
 from causalsim.foliations.costs import Footprint
-from causalsim.whole import as_int
 
 if TYPE_CHECKING:
     from numpy.typing import DTypeLike

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import hashlib
 import math
+import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from causalsim.errors import CheckpointError, InputError
-from causalsim.whole import as_int
+from causalsim.arguments import as_int
+from causalsim.errors import CheckpointError, InputError, LimitError
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -121,9 +122,43 @@ def random_parameters(config: ModelConfig, seed: int) -> dict[str, NDArray[np.fl
     "Parallel random numbers: as easy as 1, 2, 3", SC 2011): a tensor depends on no other.
     """
     checked = _checked_seed(seed)
+    _check_memory(config)
     return {
         name: _random_tensor(config, checked, name, shape) for name, shape in parameter_shapes(config).items()
     }
+
+
+def count_parameters(config: ModelConfig) -> int:
+    """How many numbers a model's tensors hold together.
+
+    >>> from causalsim.models import ModelConfig
+    >>> count_parameters(ModelConfig(n_layers=1, n_heads=1, d_model=2, d_ff=3, vocab_size=5, max_length=1))
+    58
+    """
+    layer = sum(map(math.prod, _layer_shapes(config).values()))
+    ends = config.vocab_size * config.d_model * (1 if config.tied_embeddings else 2) + config.d_model
+    return config.n_layers * layer + ends
+
+
+def _check_memory(config: ModelConfig) -> None:
+    """Refuse before hours of drawing numbers what this machine cannot hold."""
+    needed, there = 4 * count_parameters(config), _memory()
+    if there is not None and needed > there:
+        raise LimitError(
+            "random parameters fit into memory",
+            reached=needed,
+            bound=there,
+            got=f"{needed:,} bytes",
+            expected=f"at most {there:,}, all that this machine has",
+            cure="Take fewer layers or a smaller width.",
+        )
+
+
+def _memory() -> int | None:
+    try:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, ValueError, OSError):  # Not every system tells.
+        return None
 
 
 def _checked_seed(seed: int) -> int:

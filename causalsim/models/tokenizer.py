@@ -7,8 +7,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
 
+from causalsim.arguments import as_int
 from causalsim.errors import InputError
-from causalsim.whole import as_int
 
 if TYPE_CHECKING:
     import tokenizers
@@ -45,9 +45,19 @@ class BytePairTokenizer:
 
     def encode(self, text: str) -> list[int]:
         """Token ids of a text, none for an empty one; ``InputError`` if it is not Unicode text."""
+        return list(self.library.encode(self._normal(text)).ids)
+
+    def unread(self, text: str) -> tuple[str, ...]:
+        """The different pieces of a text that no token stands for: they become the unknown token."""
+        normal = self._normal(text)
+        unknown = getattr(self.library.model, "unk_token", None)
+        found = self.library.encode(normal)
+        spans = (span for token, span in zip(found.tokens, found.offsets, strict=True) if token == unknown)
+        return tuple(dict.fromkeys(normal[start:stop] for start, stop in spans))
+
+    def _normal(self, text: str) -> str:
         _check_text(text)
-        normal = unicodedata.normalize(self.normal_form, text) if self.normal_form else text
-        return list(self.library.encode(normal).ids)
+        return unicodedata.normalize(self.normal_form, text) if self.normal_form else text
 
     def decode(self, ids: Iterable[int]) -> str:
         """Text of token ids; ``InputError`` for one that is not in the vocabulary."""

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import graphviz
 
+from causalsim.arguments import check_type
 from causalsim.errors import CausalsimError, InputError
 from causalsim.files import write_whole
 
@@ -26,6 +27,8 @@ def render(digraph: graphviz.Digraph, path: str | os.PathLike[str]) -> Path:
     Raises ``InputError`` for another suffix or a folder that does not exist, and
     ``CausalsimError`` where there is no Graphviz program or it fails.
     """
+    check_type("a picture", digraph, graphviz.Digraph, "to_graphviz(graph or foliation) makes one.")
+    check_type("the path of a picture", path, (str, os.PathLike))
     target = Path(path)
     suffix = _checked_suffix(target)
     if not target.parent.is_dir():

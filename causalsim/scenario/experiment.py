@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from causalsim.errors import CausalityError, InputError, ScenarioError
-from causalsim.events import Event, EventGraph, Wiring, parse_event
+from causalsim.events import Edge, Event, EventGraph, Wiring, parse_edge, parse_event
 from causalsim.foliations import Foliation
 from causalsim.models import ModelConfig
 from causalsim.scenario.families import build
@@ -24,9 +24,13 @@ DRAWN_ROUTES = 100
 
 @dataclass(frozen=True)
 class Order:
-    """What became of a ``[[foliation]]``: the foliation, or the refusal of its family."""
+    """What became of a ``[[foliation]]``: the foliation, or the refusal of its family.
+
+    ``named`` holds the edges that the refusal may name; any, where it is ``None``.
+    """
 
     table: FoliationTable
+    named: frozenset[Edge] | None = None
     foliation: Foliation | None = None
     refusal: CausalityError | None = None
 
@@ -55,6 +59,13 @@ class Experiment:
     passages: tuple[Passage, ...]
     model: Model | None
     ids: Ids
+
+    @property
+    def unread(self) -> tuple[str, ...]:
+        """The pieces of its texts that the model has no token for."""
+        texts = [text for text in self.scenario.texts or () if isinstance(text, str)]
+        model = self.model
+        return () if model is None else tuple(dict.fromkeys(p for text in texts for p in model.unread(text)))
 
     @property
     def runnable(self) -> tuple[Order, ...]:
@@ -137,15 +148,16 @@ def _check_drawable(scenario: Scenario, graph: EventGraph) -> None:
 
 
 def _order(graph: EventGraph, key: str, table: FoliationTable) -> Order:
+    named = None if table.edge is None else _edge(graph, f"{key}.edge", table.edge)
     try:
         with at(key):
-            return Order(table, build(graph, table.family, table.arguments))
+            return Order(table, named, build(graph, table.family, table.arguments))
     except ScenarioError as error:
         cause = error.__cause__
         if not isinstance(cause, CausalityError):
             raise
         if table.expect == "refused":
-            return Order(table, refusal=cause)
+            return Order(table, named, refusal=cause)
         cure = f'{cause.cure} Or say expect = "refused", if the refusal is the point.'
         raise located(cause, key, cure) from cause
 
@@ -170,3 +182,16 @@ def _event(graph: EventGraph, key: str, text: str) -> Event:
         event = parse_event(text, graph.wiring.n_layers)
         graph.check(event)
     return event
+
+
+def _edge(graph: EventGraph, key: str, text: str) -> frozenset[Edge]:
+    """The edges that a text means: all streams, where it names none."""
+    with at(key):
+        source, target, stream = parse_edge(text, graph.wiring.n_layers)
+        graph.check(source)
+        into = list(graph.edges_into(target))
+        meant = frozenset(e for e in into if e.source == source and stream in (None, e.stream))
+        if not meant:
+            cure = f"{target} reads {', '.join(map(str, into[:3])) or 'nothing'}{', ...' * (len(into) > 3)}."
+            raise InputError("a refusal names an edge of the graph", got=repr(text), cure=cure)
+    return meant

@@ -42,7 +42,10 @@ class Check:
 
 @dataclass(frozen=True)
 class Outcome:
-    """The result of a scenario. ``continuations`` are the texts that it generated, one a request."""
+    """The result of a scenario. ``continuations`` are the texts that it generated, one a request.
+
+    ``unread`` are the pieces of its texts that the model had no token for.
+    """
 
     title: str
     about: str
@@ -50,6 +53,7 @@ class Outcome:
     orders: tuple[OrderRow, ...] = ()
     routes: tuple[RouteRow, ...] = ()
     continuations: tuple[str, ...] = ()
+    unread: tuple[str, ...] = ()
     checks: tuple[Check, ...] = ()
     report: Report | None = field(default=None, repr=False)
 
@@ -60,7 +64,7 @@ class Outcome:
 
     def to_json(self) -> str:
         """The whole outcome as a JSON object."""
-        names = ("title", "about", "graph", "continuations")
+        names = ("title", "about", "graph", "continuations", "unread")
         shown: dict[str, Any] = {"holds": self.holds, **{name: getattr(self, name) for name in names}}
         for name in ("orders", "routes", "checks"):
             shown[name] = [asdict(row) for row in getattr(self, name)]

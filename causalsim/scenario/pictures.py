@@ -109,7 +109,7 @@ def _words(ready: Experiment) -> dict[Event, str]:
     if ready.model is None or ready.model.tokenizer is None or ready.graph.granularity == "block":
         return {}
     return {
-        Event("embed", -1, position, request): ready.model.decode([int(token)]).strip() or "␣"
+        Event("embed", -1, position, request): ready.model.decode([int(token)]).strip() or "·"
         for request, ids in enumerate(ready.ids)
         for position, token in enumerate(ids)
     }

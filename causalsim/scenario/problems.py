@@ -22,7 +22,7 @@ def nearest(word: object, known: Iterable[str]) -> str | None:
     >>> nearest("velocty", ["size", "velocity"])
     "Did you mean 'velocity'?"
     """
-    found = get_close_matches(str(word), list(known), n=1, cutoff=0.5)
+    found = get_close_matches(str(word), list(known), n=1, cutoff=0.6)
     return f"Did you mean {found[0]!r}?" if found else None
 
 

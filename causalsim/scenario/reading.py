@@ -43,7 +43,7 @@ def check(data: Mapping[str, Any]) -> Scenario:
 
 def _text(path: Path) -> str:
     try:
-        return path.read_text(encoding="utf-8")
+        return path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError:
         raise ScenarioError("a scenario is a text in UTF-8", got=str(path)) from None
     except OSError as error:

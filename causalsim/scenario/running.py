@@ -13,6 +13,8 @@ from causalsim.scenario.outcome import Check, OrderRow, Outcome, RouteRow
 from causalsim.scenario.schema import Scenario
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from causalsim.engine import Model, Run
     from causalsim.kernels import Kernels
     from causalsim.verification import Report
@@ -36,6 +38,7 @@ def run(scenario: Scenario | Experiment, watch: Progress | None = None) -> Outco
         orders=rows,
         routes=tuple(RouteRow(str(p.source), str(p.target), p.count) for p in ready.passages),
         continuations=runs.continuations(),
+        unread=ready.unread,
         checks=tuple(checks),
         report=report,
     )
@@ -140,8 +143,13 @@ class _Runs:
         if self.ready.scenario.generate is None or not self.done or self._model().tokenizer is None:
             return ()
         first = next(iter(self.done.values()))
-        behind = zip(first.tokens, self.ready.graph.prompts, strict=True)
-        return tuple(self._model().decode(ids[prompt:].tolist()) for ids, prompt in behind)
+        return tuple(map(self._behind, first.tokens, self.ready.graph.prompts))
+
+    def _behind(self, ids: np.ndarray, prompt: int) -> str:
+        """What is written behind a prompt; decoded by itself it could lose the space in front."""
+        decode = self._model().decode
+        whole, given = decode(ids.tolist()), decode(ids[:prompt].tolist())
+        return whole.removeprefix(given) if whole.startswith(given) else decode(ids[prompt:].tolist())
 
 
 def timed(work: Callable[[], Run]) -> tuple[float, Run]:
@@ -155,16 +163,17 @@ def timed(work: Callable[[], Run]) -> tuple[float, Run]:
 def _refusals(ready: Experiment) -> Iterator[Check]:
     for order in ready.orders:
         if order.table.expect == "refused":
-            edge = None if order.refusal is None else str(order.refusal.edge)
-            named = edge is not None and order.table.edge in (None, edge, edge.split(" [")[0])
+            edge = None if order.refusal is None else order.refusal.edge
+            as_named = edge is not None and (order.named is None or edge in order.named)
             words = f"{order.name}: refused" + (f", naming {order.table.edge}" if order.table.edge else "")
-            yield Check(words, named, f"{edge} runs backwards" if edge else "nothing refused it")
+            yield Check(words, as_named, f"{edge} runs backwards" if edge else "nothing refused it")
 
 
 def _counts(ready: Experiment) -> Iterator[Check]:
     for passage in ready.passages:
         if passage.table.count is not None:
-            words = f"{passage.source} to {passage.target} by {passage.table.count:,} routes"
+            routes = f"{passage.table.count:,} route{'s' * (passage.table.count != 1)}"
+            words = f"{passage.source} to {passage.target} by {routes}"
             yield Check(words, passage.count == passage.table.count, f"counted {passage.count:,}")
 
 

@@ -1,0 +1,46 @@
+"""What arguments may be: whole numbers of whatever integer type, and things of one class."""
+
+from __future__ import annotations
+
+import operator
+import textwrap
+from typing import Any, cast
+
+import numpy as np
+
+from causalsim.errors import InputError
+
+SHOWN = 60
+
+
+def as_int(value: object) -> int | None:
+    """A whole number of any integer type as an int, ``None`` for anything else.
+
+    Truth values are not numbers here.
+
+    >>> as_int(np.int32(3)), as_int(3.0), as_int(True)
+    (3, None, None)
+    """
+    if type(value) is int:
+        return value
+    if isinstance(value, bool | np.bool_):
+        return None
+    try:
+        return operator.index(cast("Any", value))
+    except TypeError:
+        return None
+
+
+def check_type(name: str, value: object, kind: type | tuple[type, ...], cure: str | None = None) -> None:
+    """Refuse a value of another class, in the words of every other error.
+
+    >>> check_type("a length", "4", int)
+    Traceback (most recent call last):
+    causalsim.errors.InputError: a length is of type int: got '4', which is of type str.
+    """
+    if not isinstance(value, kind):
+        shown = textwrap.shorten(repr(value), SHOWN, placeholder="...")
+        got = f"{shown}, which is of type {type(value).__name__}"
+        kinds = kind if isinstance(kind, tuple) else (kind,)
+        names = " or ".join(each.__name__ for each in kinds)
+        raise InputError(f"{name} is of type {names}", got=got, cure=cure)

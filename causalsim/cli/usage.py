@@ -1,0 +1,38 @@
+"""What cyclopts finds wrong with a command line, in the clauses of every other error."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from cyclopts import CycloptsError, Token, UnusedCliTokensError
+
+from causalsim.errors import InputError
+
+
+def whole(_type: Any, tokens: Sequence[Token]) -> int:
+    """Convert an argument to a whole number; cyclopts by itself rounds 1.5."""
+    try:
+        return int(tokens[0].value)
+    except ValueError:
+        raise ValueError(f"{tokens[0].value!r} is no whole number") from None
+
+
+def as_input_error(error: CycloptsError) -> InputError:
+    """A refused command line as what causalsim raises: what is wrong, what was expected, the cure."""
+    words = " ".join(str(error).split())
+    called = " ".join(("causalsim", *(error.command_chain or ())))
+    if isinstance(error, UnusedCliTokensError):
+        cure = "A text of several words stands in quotation marks."
+        return InputError(f"{called} takes no more words", got=_after("Unused Tokens:", words), cure=cure)
+    rule = re.split(r"\. |\.$", words)[0]
+    expected = _after("Must be", words) or _after("Available commands:", words)
+    meant = re.search(r"Did you mean \"?(.+?)\"?\?", words)
+    cure = f"Did you mean {meant[1]!r}?" if meant else f"{called} --help says what there is."
+    return InputError(rule, expected=expected, cure=cure)
+
+
+def _after(start: str, words: str) -> str | None:
+    found = re.search(re.escape(start) + r" (.+?)\.(?: |$)", words)
+    return found[1] if found else None
