@@ -36,11 +36,11 @@ def check_type(name: str, value: object, kind: type | tuple[type, ...], cure: st
 
     >>> check_type("a length", "4", int)
     Traceback (most recent call last):
-    causalsim.errors.InputError: a length is of type int: got '4', which is of type str.
+    causalsim.errors.InputError: a length must be of type int: got '4', which is of type str.
     """
     if not isinstance(value, kind):
         shown = textwrap.shorten(repr(value), SHOWN, placeholder="...")
         got = f"{shown}, which is of type {type(value).__name__}"
         kinds = kind if isinstance(kind, tuple) else (kind,)
         names = " or ".join(each.__name__ for each in kinds)
-        raise InputError(f"{name} is of type {names}", got=got, cure=cure)
+        raise InputError(f"{name} must be of type {names}", got=got, cure=cure)

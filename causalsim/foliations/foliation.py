@@ -281,6 +281,7 @@ def _runs_backwards(edge: Edge, source_time: int, target_time: int) -> Causality
 
 
 def _same_graph(a: Foliation, b: Foliation) -> Foliation:
+    check_type("the other order", b, Foliation)
     if a.graph != b.graph:
         raise InputError(
             "two foliations are compared over one graph", got=repr(b.graph), expected=repr(a.graph)

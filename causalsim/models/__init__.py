@@ -2,7 +2,13 @@
 
 from causalsim.models.checkpoint import Checkpoint, known_names, read_checkpoint
 from causalsim.models.config import ModelConfig
-from causalsim.models.parameters import check_parameters, check_tensors, parameter_shapes, random_parameters
+from causalsim.models.parameters import (
+    check_parameters,
+    check_tensors,
+    count_parameters,
+    parameter_shapes,
+    random_parameters,
+)
 from causalsim.models.tokenizer import BytePairTokenizer, Tokenizer
 
 __all__ = [
@@ -12,6 +18,7 @@ __all__ = [
     "Tokenizer",
     "check_parameters",
     "check_tensors",
+    "count_parameters",
     "known_names",
     "parameter_shapes",
     "random_parameters",

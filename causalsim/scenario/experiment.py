@@ -192,6 +192,7 @@ def _edge(graph: EventGraph, key: str, text: str) -> frozenset[Edge]:
         into = list(graph.edges_into(target))
         meant = frozenset(e for e in into if e.source == source and stream in (None, e.stream))
         if not meant:
-            cure = f"{target} reads {', '.join(map(str, into[:3])) or 'nothing'}{', ...' * (len(into) > 3)}."
+            read = [str(edge.source) for edge in into[:3]] + ["..."] * (len(into) > 3)
+            cure = f"{target} reads {', '.join(read) or 'nothing'}."
             raise InputError("a refusal names an edge of the graph", got=repr(text), cure=cure)
     return meant

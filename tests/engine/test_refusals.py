@@ -172,3 +172,28 @@ def test_models_are_checked_when_built():
         cs.Model(replace(MODEL.config, n_layers=3), params)
     with pytest.raises(cs.CheckpointError, match="nobody"):
         cs.load("nobody")
+
+
+OF_ANOTHER_CLASS = [
+    (lambda: cs.run("glass", "hi"), "a model must be of type Model: got 'glass'.*load"),
+    (lambda: cs.generate(None, "hi", 3), "a model must be of type Model: got None"),
+    (lambda: cs.verify("glass", "hi"), "a model must be of type Model"),
+    (lambda: cs.run(MODEL, [1], kernels="stock"), "a set of kernels must be of type Kernels: got 'stock'"),
+    (lambda: cs.run(MODEL, np.array(3)), r"a row of integers: got shape \(\)"),
+    (lambda: cs.random_model({}), "a configuration must be of type ModelConfig"),
+    (lambda: cs.Model({}, {}), "a configuration must be of type ModelConfig"),
+    (lambda: cs.Model(MODEL.config, None), "the parameters must be of type Mapping"),
+]
+
+
+@pytest.mark.parametrize(("call", "words"), OF_ANOTHER_CLASS)
+def test_things_of_another_class(call, words):
+    with pytest.raises(cs.InputError, match=words):
+        call()
+
+
+def test_a_random_model_that_no_memory_holds():
+    config = replace(MODEL.config, n_layers=10**9)
+    with pytest.raises(cs.LimitError, match="random parameters fit into memory") as caught:
+        cs.random_model(config)
+    assert caught.value.reached > caught.value.bound

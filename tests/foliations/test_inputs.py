@@ -12,7 +12,16 @@ from hypothesis import strategies as st
 
 from causalsim.errors import CausalityError, InputError
 from causalsim.events import Event, EventGraph, Wiring
-from causalsim.foliations import Foliation, describe, from_slices, from_time, layer_major
+from causalsim.foliations import (
+    Foliation,
+    chunked,
+    describe,
+    from_slices,
+    from_time,
+    layer_major,
+    peak_at_cuts,
+    peak_during,
+)
 from tests.foliations.orders import graphs_with_foliation
 from tests.graphs import graphs
 
@@ -142,3 +151,27 @@ def test_a_time_function_gives_real_numbers(value):
 def test_what_a_time_function_raises_is_raised():
     with pytest.raises(ZeroDivisionError):
         from_time(GRAPH, lambda event: 1 // event.position)
+
+
+OF_ANOTHER_CLASS = [
+    (lambda: Foliation("graph", [1]), "a graph must be of type EventGraph: got 'graph'"),
+    (lambda: layer_major(Wiring(2)), "a graph must be of type EventGraph: got Wiring"),
+    (lambda: from_time(GRAPH, [1, 2]), "is called with every event"),
+    (lambda: from_slices(GRAPH, None), "the slices must be of type Iterable: got None"),
+    (lambda: from_slices(GRAPH, EVENTS), "slice 0 must be of type Iterable: got Event"),
+    (lambda: Foliation.from_json(GRAPH, None), "of type str: got None"),
+    (lambda: layer_major(GRAPH).meet(3), "the other order must be of type Foliation: got 3"),
+    (lambda: peak_during(GRAPH, None), "an order must be of type Foliation"),
+    (lambda: peak_at_cuts(layer_major(GRAPH), None), "a footprint must be of type Footprint"),
+]
+
+
+@pytest.mark.usefixtures("unchecked")
+@pytest.mark.parametrize(("call", "words"), OF_ANOTHER_CLASS)
+def test_things_of_another_class(call, words):
+    with pytest.raises(InputError, match=words):
+        call()
+
+
+def test_chunks_longer_than_any_text_are_the_whole():
+    assert chunked(GRAPH, 10**30) == layer_major(GRAPH)

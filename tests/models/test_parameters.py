@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from causalsim.errors import CheckpointError, InputError
-from causalsim.models import ModelConfig, check_parameters, parameter_shapes, random_parameters
+from causalsim.models import (
+    ModelConfig,
+    check_parameters,
+    count_parameters,
+    parameter_shapes,
+    random_parameters,
+)
 
 TIED = ModelConfig(
     n_layers=2,
@@ -45,6 +52,11 @@ def test_names_and_shapes() -> None:
     ]
     assert list(parameter_shapes(TIED))[-1] == "final_norm"
     assert parameter_shapes(UNTIED)["unembed"] == (24, 31)
+
+
+@both
+def test_the_count_is_that_of_the_shapes(config: ModelConfig) -> None:
+    assert count_parameters(config) == sum(map(math.prod, parameter_shapes(config).values()))
 
 
 @both

@@ -105,3 +105,12 @@ def test_refuses_what_is_not_text(text: Any) -> None:
 def test_refuses_what_is_not_an_id(token: Any) -> None:
     with pytest.raises(InputError, match="vocabulary"):
         OURS.decode([token])
+
+
+@given(texts)
+@example("café / 🙂")
+def test_unread_are_the_pieces_that_become_the_unknown_token(text: str) -> None:
+    unread = OURS.unread(text)
+    normal = unicodedata.normalize("NFC", text)
+    known = {*ORACLE.alphabet, " "}
+    assert unread == tuple(dict.fromkeys(character for character in normal if character not in known))

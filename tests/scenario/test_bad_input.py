@@ -25,6 +25,8 @@ name = "glass"
 family = "layer_major"
 """
 
+REFUSED = '[[foliation]]\nfamily = "tilted"\nvelocity = "-1/2"\nexpect = "refused"\nedge = '
+
 # What is added to a wiring, the key that the error carries, and words of its message.
 ADDED = [
     ('[[foliation]]\nfamily = "tilted"\nvelocty = 1', "foliation[1].velocty", "Did you mean 'velocity'?"),
@@ -41,6 +43,10 @@ ADDED = [
     ('[[foliation]]\nfamily = "tilted"\nvelocity = "-1/4"', "foliation[1]", 'expect = "refused"'),
     ('[[foliation]]\nfamily = "latest"\nexpect = "maybe"', "foliation[1].expect", "'runs' or 'refused'"),
     ('[[foliation]]\nfamily = "latest"\nedge = "x"', "foliation[1].edge", 'Add expect = "refused"'),
+    (REFUSED + '"garbage"', "foliation[1].edge", "an edge is written source -> target"),
+    (REFUSED + '"kv(0,0) -> attn(0,9)"', "foliation[1].edge", "position 9 lies outside the text"),
+    (REFUSED + '"kv(0,3) -> attn(0,2)"', "foliation[1].edge", "reads embed(2), kv(0,0), kv(0,1), ..."),
+    (REFUSED + '"kv(0,0) -> attn(0,2) [token]"', "foliation[1].edge", "names an edge of the graph"),
     ('[[foliation]]\nfamily = "random_foliation"\nseed = -1', "foliation[1].seed", "greater than"),
     ('[[foliation]]\nfamily = "slices"\nslices = [["embed(0)"]]', "foliation[1]", "exactly one slice"),
     ('[[foliation]]\nfamily = "slices"\nslices = [["embd(0)"]]', "foliation[1]", "an event is written"),

@@ -84,6 +84,17 @@ def test_generation_continues_every_text():
     assert result.holds
 
 
+def test_what_is_written_goes_on_where_the_prompt_ends():
+    """A piece decoded by itself would lose the space in front of it."""
+    glass = BASE.split("[model]")[0].replace("lengths = [4]", 'texts = ["The little fairy", "café"]')
+    text = glass + '[model]\nname = "glass"\n[generate]\ntokens = 3\n[[foliation]]\nfamily = "token_major"'
+    ready = scenario.prepare(scenario.parse(text))
+    result = scenario.run(ready)
+    assert result.unread == ("é",)
+    assert result.continuations[0].startswith(" ")
+    assert len(result.continuations) == 2
+
+
 def test_generation_alone_and_together():
     text = SMALL + ORDERS.replace("layer_major", "random_foliation")
     text += "[generate]\ntokens = 3\ntemperature = 1\n[expect]\nsame_bits = true\nalone = true"
