@@ -2,24 +2,41 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, asdict, dataclass, fields
-from typing import TYPE_CHECKING, Any, SupportsFloat, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
 
-from causalsim.arguments import as_int
 from causalsim.errors import InputError
 from causalsim.events import Wiring
 from causalsim.foliations.costs import Footprint
+from causalsim.models.checks import (
+    check_divides,
+    one_of,
+    plain_factors,
+    plain_windows,
+    positive_float,
+    positive_int,
+    switch,
+)
+from causalsim.models.parameters import count_read
 
 if TYPE_CHECKING:
     from numpy.typing import DTypeLike
 
 _SIZES = ("n_layers", "n_heads", "n_kv_heads", "d_model", "d_head", "d_ff", "vocab_size", "max_length")
-_FLOATS = ("rope_base", "norm_epsilon")
-_SWITCHES = ("tied_embeddings", "parallel_residual")
+_FLOATS = ("rope_base", "norm_epsilon", "embedding_scale", "attention_scale")
+_CAPS = ("attention_cap", "logit_cap")
+_SWITCHES = (
+    "tied_embeddings", "parallel_residual", "gated", "post_norms", "qk_norms", "qkv_biases", "out_biases",
+    "mlp_biases",
+)  # fmt: skip
+_NAMED = {
+    "norm": ("rms", "layer"),
+    "activation": ("silu", "gelu", "gelu_tanh"),
+    "positions": ("rotary", "learned"),
+}
 _TOKEN_BYTES = 4  # A token id is an int32 wherever it is stored.
 
 
@@ -27,10 +44,22 @@ _TOKEN_BYTES = 4  # A token id is an int32 wherever it is stored.
 class ModelConfig:
     """Sizes and switches of a decoder; what is left out is as in Llama.
 
-    ``n_kv_heads`` left out (or ``None``) is ``n_heads``, and ``d_head`` is ``d_model / n_heads``.
+    ``n_kv_heads`` left out (or ``None``) is ``n_heads``, ``d_head`` is ``d_model / n_heads``,
+    ``attention_scale``, by which scores are multiplied, is ``1 / sqrt(d_head)``.
     ``windows`` counts the positions that an attention sees, its own included: one number or
-    one a layer, ``None`` for all; it is stored as ``Wiring`` normalises it. Anything else
-    than a consistent set of sizes raises ``InputError``.
+    one a layer, ``None`` for all; it is stored as ``Wiring`` normalises it.
+
+    - ``norm``: ``"rms"`` (Zhang and Sennrich 2019), or ``"layer"`` with biases (Ba et al. 2016).
+      ``post_norms`` also normalise what attention and MLP add; ``qk_norms`` each head of Q and K.
+    - ``positions``: ``"rotary"`` turns the first ``d_rotary`` coordinates of each head (Su et
+      al. 2021), all by default, at ``rope_base ** (-2 i / d_rotary)``, each frequency divided
+      by its entry in ``rope_factors``; ``"learned"`` adds a row of a table to the embedding.
+    - ``gated``: ``down(activation(gate x) * up x)`` (Shazeer 2020), or without a gate
+      ``down(activation(up x))``. ``activation``: ``"gelu"`` is exact, ``"gelu_tanh"`` is not.
+    - ``attention_cap``, ``logit_cap``: scores and logits s become ``cap * tanh(s / cap)``.
+    - ``parallel_residual``: attention and MLP of a layer both read what came in.
+
+    Anything else than a consistent set raises ``InputError``.
 
     >>> config = ModelConfig(n_layers=2, n_heads=4, d_model=32, d_ff=64, vocab_size=50, max_length=16)
     >>> config.n_kv_heads, config.d_head, config.wiring.n_layers
@@ -39,29 +68,58 @@ class ModelConfig:
 
     n_layers: int
     n_heads: int
-    # None stands for a size that __post_init__ derives, so that every reader sees an int.
+    # None stands for a size that __post_init__ derives, so that every reader sees a number.
     n_kv_heads: int = cast("int", None)
     d_model: int
     d_head: int = cast("int", None)
     d_ff: int
     vocab_size: int
     max_length: int
-    rope_base: float = 10000.0
+    norm: Literal["rms", "layer"] = "rms"
     norm_epsilon: float = 1e-6
+    post_norms: bool = False
+    qk_norms: bool = False
+    positions: Literal["rotary", "learned"] = "rotary"
+    d_rotary: int = cast("int", None)
+    rope_base: float = 10000.0
+    rope_factors: Sequence[float] | None = None
+    activation: Literal["silu", "gelu", "gelu_tanh"] = "silu"
+    gated: bool = True
+    qkv_biases: bool = False
+    out_biases: bool = False
+    mlp_biases: bool = False
+    attention_scale: float = cast("float", None)
+    attention_cap: float | None = None
+    logit_cap: float | None = None
+    embedding_scale: float = 1.0
     tied_embeddings: bool = False
     windows: int | Sequence[int | None] | None = None
     parallel_residual: bool = False
 
     def __post_init__(self) -> None:
+        for name, known in _NAMED.items():
+            self._set(name, one_of(name, getattr(self, name), known))
         self._derive_sizes()
         for name in _SIZES:
-            self._set(name, _positive_int(name, getattr(self, name)))
+            self._set(name, positive_int(name, getattr(self, name)))
+        self._derive_rotary()
+        if self.attention_scale is None:
+            self._set("attention_scale", self.d_head**-0.5)
         for name in _FLOATS:
-            self._set(name, _positive_float(name, getattr(self, name)))
+            self._set(name, positive_float(name, getattr(self, name)))
+        for name in _CAPS:
+            if getattr(self, name) is not None:
+                self._set(name, positive_float(name, getattr(self, name)))
         for name in _SWITCHES:
-            self._set(name, _switch(name, getattr(self, name)))
-        self._check_heads()
-        self._set("windows", _plain_windows(self.windows))
+            self._set(name, switch(name, getattr(self, name)))
+        check_divides(
+            "n_kv_heads",
+            self.n_kv_heads,
+            "n_heads",
+            self.n_heads,
+            "Each K/V head serves equally many query heads.",
+        )
+        self._set("windows", plain_windows(self.windows))
         self._set("windows", self.wiring.windows)
 
     def _set(self, name: str, value: object) -> None:
@@ -71,27 +129,26 @@ class ModelConfig:
         if self.n_kv_heads is None:
             self._set("n_kv_heads", self.n_heads)
         if self.d_head is None:
-            d_model, n_heads = _positive_int("d_model", self.d_model), _positive_int("n_heads", self.n_heads)
-            _check_divides(
+            d_model, n_heads = positive_int("d_model", self.d_model), positive_int("n_heads", self.n_heads)
+            check_divides(
                 "n_heads", n_heads, "d_model", d_model, "Give d_head where it is not d_model / n_heads."
             )
             self._set("d_head", d_model // n_heads)
 
-    def _check_heads(self) -> None:
-        _check_divides(
-            "n_kv_heads",
-            self.n_kv_heads,
-            "n_heads",
-            self.n_heads,
-            "Each K/V head serves equally many query heads.",
-        )
-        if self.d_head % 2:
+    def _derive_rotary(self) -> None:
+        turned = self.positions == "rotary"
+        if self.d_rotary is None:
+            self._set("d_rotary", self.d_head if turned else 0)
+        if turned:
+            self._set("d_rotary", positive_int("d_rotary", self.d_rotary))
+        if self.d_rotary % 2 or self.d_rotary > self.d_head or (self.d_rotary and not turned):
             raise InputError(
-                "the rotary embedding turns pairs of coordinates",
-                got=f"d_head={self.d_head}",
-                expected="an even d_head",
-                cure="Choose d_model and n_heads with an even quotient, or give d_head.",
+                "the rotary embedding turns pairs of a head's coordinates",
+                got=f"d_rotary={self.d_rotary}, d_head={self.d_head}, positions={self.positions!r}",
+                expected="an even d_rotary of at most d_head" if turned else "no d_rotary",
+                cure="Choose d_model and n_heads with an even quotient, or give d_head or d_rotary.",
             )
+        self._set("rope_factors", plain_factors("rope_factors", self.rope_factors, self.d_rotary // 2))
 
     @property
     def wiring(self) -> Wiring:
@@ -111,25 +168,18 @@ class ModelConfig:
         """
         size = _item_bytes(dtype)
         values = {kind: size * numbers for kind, numbers in self._numbers_in_value().items()}
-        weights = {kind: size * numbers for kind, numbers in self._weights_read().items()}
+        weights = {kind: size * numbers for kind, numbers in count_read(self).items()}
         return Footprint(values={**values, "sample": _TOKEN_BYTES}, weights=weights)
 
     def _numbers_in_value(self) -> dict[str, int]:
         residual = dict.fromkeys(("embed", "attn", "mlp", "block"), self.d_model)
         return {**residual, "kv": 2 * self.n_kv_heads * self.d_head, "unembed": self.vocab_size}
 
-    def _weights_read(self) -> dict[str, int]:
-        norm = d = self.d_model
-        kv = 2 * d * self.n_kv_heads * self.d_head
-        attn = 2 * d * self.n_heads * self.d_head
-        mlp = norm + 3 * d * self.d_ff
-        layer = {"kv": norm + kv, "attn": norm + attn, "mlp": mlp, "block": norm + kv + attn + mlp}
-        return {"embed": d, **layer, "unembed": norm + d * self.vocab_size, "sample": 0}
-
     def to_dict(self) -> dict[str, Any]:
         """The fields as JSON can hold them; ``from_dict`` is the inverse."""
-        listed = list(self.windows) if isinstance(self.windows, tuple) else self.windows
-        return {**asdict(self), "windows": listed}
+        return {
+            name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()
+        }
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> ModelConfig:
@@ -154,69 +204,6 @@ def _refuse_fields(rule: str, wrong: set[str], expected: set[str]) -> None:
             expected=", ".join(sorted(expected)),
             cure="Compare with ModelConfig(...).to_dict().",
         )
-
-
-def _check_divides(part: str, divisor: int, whole: str, number: int, cure: str) -> None:
-    if number % divisor:
-        raise InputError(
-            f"{part} divides {whole}",
-            got=f"{part}={divisor} and {whole}={number}",
-            expected=f"{whole} a multiple of {part}",
-            cure=cure,
-        )
-
-
-def _positive_int(name: str, value: object) -> int:
-    number = as_int(value)
-    if number is None or number < 1:
-        raise InputError(
-            f"{name} is a size",
-            got=f"{name}={value!r}",
-            expected="a whole number of at least 1",
-            cure=f"Give {name} as a positive int.",
-        )
-    return number
-
-
-def _positive_float(name: str, value: object) -> float:
-    number = math.nan
-    if isinstance(value, SupportsFloat) and not isinstance(value, bool | np.bool_ | np.ndarray):
-        number = float(value)
-    if not (math.isfinite(number) and number > 0):
-        raise InputError(
-            f"{name} is a positive, finite number",
-            got=f"{name}={value!r}",
-            expected="a float above 0",
-            cure=f"Leave {name} out for Llama's default.",
-        )
-    return number
-
-
-def _switch(name: str, value: object) -> bool:
-    if not isinstance(value, bool | np.bool_):
-        raise InputError(
-            f"{name} is a switch",
-            got=f"{name}={value!r}",
-            expected="True or False",
-            cure=f"Leave {name} out for False.",
-        )
-    return bool(value)
-
-
-def _plain_windows(windows: object) -> int | tuple[int | None, ...] | None:
-    """Windows in Python's own types, their number and size left to ``Wiring``."""
-    if windows is None or as_int(windows) is not None:
-        return as_int(windows)
-    if isinstance(windows, Iterable) and not isinstance(windows, str | bytes | Mapping):
-        listed = tuple(windows)
-        if all(window is None or as_int(window) is not None for window in listed):
-            return tuple(map(as_int, listed))
-    raise InputError(
-        "windows are counts of positions",
-        got=f"windows={windows!r}",
-        expected="a whole number, or one (or None) for every layer",
-        cure="Leave windows out for full attention.",
-    )
 
 
 def _item_bytes(dtype: DTypeLike) -> int:

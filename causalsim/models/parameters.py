@@ -38,28 +38,90 @@ def parameter_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
     ((8, 8), (16, 8), (8, 10))
     """
     shapes: dict[str, tuple[int, ...]] = {"embed": (config.vocab_size, config.d_model)}
+    if config.positions == "learned":
+        shapes["positions"] = (config.max_length, config.d_model)
     for layer in range(config.n_layers):
-        shapes |= {f"layers.{layer}.{name}": shape for name, shape in _layer_shapes(config).items()}
-    shapes["final_norm"] = (config.d_model,)
-    if not config.tied_embeddings:
-        shapes["unembed"] = (config.d_model, config.vocab_size)
-    return shapes
+        shapes |= {f"layers.{layer}.{name}": shape for name, shape in layer_shapes(config).items()}
+    return shapes | _end_shapes(config)
 
 
-def _layer_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
-    d, d_ff = config.d_model, config.d_ff
-    queries, keys = config.n_heads * config.d_head, config.n_kv_heads * config.d_head
+def layer_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
+    """Name and shape of every tensor of one layer; all layers are alike."""
+    d, d_ff, d_head = config.d_model, config.d_ff, config.d_head
+    queries, keys = config.n_heads * d_head, config.n_kv_heads * d_head
+    biased, post, head = config.norm == "layer", config.post_norms, config.qk_norms
+    return _present(
+        ("attn.norm", (d,), True),
+        ("attn.norm_bias", (d,), biased),
+        ("attn.q", (d, queries), True),
+        ("attn.k", (d, keys), True),
+        ("attn.v", (d, keys), True),
+        ("attn.q_bias", (queries,), config.qkv_biases),
+        ("attn.k_bias", (keys,), config.qkv_biases),
+        ("attn.v_bias", (keys,), config.qkv_biases),
+        ("attn.q_norm", (d_head,), head),
+        ("attn.q_norm_bias", (d_head,), head and biased),
+        ("attn.k_norm", (d_head,), head),
+        ("attn.k_norm_bias", (d_head,), head and biased),
+        ("attn.o", (queries, d), True),
+        ("attn.o_bias", (d,), config.out_biases),
+        ("attn.post_norm", (d,), post),
+        ("attn.post_norm_bias", (d,), post and biased),
+        ("mlp.norm", (d,), True),
+        ("mlp.norm_bias", (d,), biased),
+        ("mlp.gate", (d, d_ff), config.gated),
+        ("mlp.up", (d, d_ff), True),
+        ("mlp.gate_bias", (d_ff,), config.gated and config.mlp_biases),
+        ("mlp.up_bias", (d_ff,), config.mlp_biases),
+        ("mlp.down", (d_ff, d), True),
+        ("mlp.down_bias", (d,), config.mlp_biases),
+        ("mlp.post_norm", (d,), post),
+        ("mlp.post_norm_bias", (d,), post and biased),
+    )
+
+
+def _end_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
+    return _present(
+        ("final_norm", (config.d_model,), True),
+        ("final_norm_bias", (config.d_model,), config.norm == "layer"),
+        ("unembed", (config.d_model, config.vocab_size), not config.tied_embeddings),
+    )
+
+
+def _present(*tensors: tuple[str, tuple[int, ...], bool]) -> dict[str, tuple[int, ...]]:
+    return {name: shape for name, shape, there in tensors if there}
+
+
+def count_read(config: ModelConfig) -> dict[str, int]:
+    """How many weights one event of each kind reads; a norm that two kinds begin with counts for both."""
+    layer = {name: math.prod(shape) for name, shape in layer_shapes(config).items()}
+
+    def read(*starts: str) -> int:
+        return sum(count for name, count in layer.items() if name.startswith(starts))
+
+    positions = config.d_model * (config.positions == "learned")
+    ends = sum(map(math.prod, _end_shapes(config).values()))
     return {
-        "attn.norm": (d,),
-        "attn.q": (d, queries),
-        "attn.k": (d, keys),
-        "attn.v": (d, keys),
-        "attn.o": (queries, d),
-        "mlp.norm": (d,),
-        "mlp.gate": (d, d_ff),
-        "mlp.up": (d, d_ff),
-        "mlp.down": (d_ff, d),
+        "embed": config.d_model + positions,
+        "kv": read("attn.norm", "attn.k", "attn.v"),
+        "attn": read("attn.norm", "attn.q", "attn.o", "attn.post"),
+        "mlp": read("mlp."),
+        "block": read(""),
+        "unembed": ends + config.d_model * config.vocab_size * config.tied_embeddings,
+        "sample": 0,
     }
+
+
+def count_parameters(config: ModelConfig) -> int:
+    """How many numbers a model's tensors hold together.
+
+    >>> from causalsim.models import ModelConfig
+    >>> count_parameters(ModelConfig(n_layers=1, n_heads=1, d_model=2, d_ff=3, vocab_size=5, max_length=1))
+    60
+    """
+    rows = config.vocab_size + (config.max_length if config.positions == "learned" else 0)
+    ends = rows * config.d_model + sum(map(math.prod, _end_shapes(config).values()))
+    return config.n_layers * sum(map(math.prod, layer_shapes(config).values())) + ends
 
 
 def check_parameters(config: ModelConfig, params: Mapping[str, ArrayLike]) -> dict[str, NDArray[np.float32]]:
@@ -117,7 +179,8 @@ def random_parameters(config: ModelConfig, seed: int) -> dict[str, NDArray[np.fl
     """Parameters under which activations stay of order one through the layers.
 
     Matrices are normal with variance 1 / fan-in, those that write to the residual smaller by
-    sqrt(2 n_layers); norms are 1 + 0.1 * normal, so that no weight could be left out unseen.
+    sqrt(2 n_layers); norms are 1 + 0.1 * normal and biases 0.1 * normal, so that no weight could
+    be left out unseen.
     Every tensor has a stream of its own, keyed by seed and name (Philox; Salmon et al.,
     "Parallel random numbers: as easy as 1, 2, 3", SC 2011): a tensor depends on no other.
     """
@@ -126,18 +189,6 @@ def random_parameters(config: ModelConfig, seed: int) -> dict[str, NDArray[np.fl
     return {
         name: _random_tensor(config, checked, name, shape) for name, shape in parameter_shapes(config).items()
     }
-
-
-def count_parameters(config: ModelConfig) -> int:
-    """How many numbers a model's tensors hold together.
-
-    >>> from causalsim.models import ModelConfig
-    >>> count_parameters(ModelConfig(n_layers=1, n_heads=1, d_model=2, d_ff=3, vocab_size=5, max_length=1))
-    58
-    """
-    layer = sum(map(math.prod, _layer_shapes(config).values()))
-    ends = config.vocab_size * config.d_model * (1 if config.tied_embeddings else 2) + config.d_model
-    return config.n_layers * layer + ends
 
 
 def _check_memory(config: ModelConfig) -> None:
@@ -183,5 +234,7 @@ def _scale(config: ModelConfig, name: str, shape: tuple[int, ...]) -> float:
     if name == "embed":
         # A tied table is the output matrix too, whose fan-in is the residual's width.
         return 1 / math.sqrt(config.d_model) if config.tied_embeddings else 1.0
+    if name == "positions" or name.endswith("_bias"):
+        return _NORM_SPREAD
     fan_in = 1 / math.sqrt(shape[0])
     return fan_in / math.sqrt(2 * config.n_layers) if name.endswith((".o", ".down")) else fan_in

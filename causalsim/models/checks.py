@@ -1,0 +1,95 @@
+"""What single fields of a configuration may hold, each in Python's own types."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from typing import SupportsFloat
+
+import numpy as np
+
+from causalsim.arguments import as_int
+from causalsim.errors import InputError
+
+
+def check_divides(part: str, divisor: int, whole: str, number: int, cure: str) -> None:
+    if number % divisor:
+        raise InputError(
+            f"{part} divides {whole}",
+            got=f"{part}={divisor} and {whole}={number}",
+            expected=f"{whole} a multiple of {part}",
+            cure=cure,
+        )
+
+
+def positive_int(name: str, value: object) -> int:
+    number = as_int(value)
+    if number is None or number < 1:
+        raise InputError(
+            f"{name} is a size",
+            got=f"{name}={value!r}",
+            expected="a whole number of at least 1",
+            cure=f"Give {name} as a positive int.",
+        )
+    return number
+
+
+def positive_float(name: str, value: object) -> float:
+    number = math.nan
+    if isinstance(value, SupportsFloat) and not isinstance(value, bool | np.bool_ | np.ndarray):
+        number = float(value)
+    if not (math.isfinite(number) and number > 0):
+        raise InputError(
+            f"{name} is a positive, finite number",
+            got=f"{name}={value!r}",
+            expected="a float above 0",
+            cure=f"Leave {name} out for Llama's default.",
+        )
+    return number
+
+
+def switch(name: str, value: object) -> bool:
+    if not isinstance(value, bool | np.bool_):
+        raise InputError(
+            f"{name} is a switch",
+            got=f"{name}={value!r}",
+            expected="True or False",
+            cure=f"Leave {name} out for False.",
+        )
+    return bool(value)
+
+
+def plain_windows(windows: object) -> int | tuple[int | None, ...] | None:
+    """Windows in Python's own types, their number and size left to ``Wiring``."""
+    if windows is None or as_int(windows) is not None:
+        return as_int(windows)
+    if isinstance(windows, Iterable) and not isinstance(windows, str | bytes | Mapping):
+        listed = tuple(windows)
+        if all(window is None or as_int(window) is not None for window in listed):
+            return tuple(map(as_int, listed))
+    raise InputError(
+        "windows are counts of positions",
+        got=f"windows={windows!r}",
+        expected="a whole number, or one (or None) for every layer",
+        cure="Leave windows out for full attention.",
+    )
+
+
+def one_of(name: str, value: object, known: tuple[str, ...]) -> str:
+    if value not in known:
+        raise InputError(
+            f"{name} is a known one", got=f"{name}={value!r}", expected=" or ".join(map(repr, known))
+        )
+    return str(value)
+
+
+def plain_factors(name: str, value: object, count: int) -> tuple[float, ...] | None:
+    """So many positive numbers, or ``None``."""
+    if value is None:
+        return None
+    listed = tuple(value) if isinstance(value, Iterable) and not isinstance(value, str | Mapping) else ()
+    if len(listed) != count:
+        raise InputError(
+            f"{name} are one a frequency", got=f"{name}={value!r}", expected=f"{count} numbers, or None"
+        )
+    return tuple(positive_float(name, number) for number in listed)
