@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from causalsim.errors import CheckpointError
 from causalsim.models.config import ModelConfig
+from causalsim.models.fetching import located
 from causalsim.models.gguf_file import is_gguf, read_gguf
 from causalsim.models.glass import read_glass
 from causalsim.models.tokenizer import Tokenizer
@@ -27,14 +28,17 @@ class Checkpoint(NamedTuple):
 
 
 _Read = tuple[ModelConfig, Mapping[str, "NDArray[np.float32]"], Tokenizer | None]
-_NAMED: Mapping[str, Callable[[], _Read]] = {"glass": read_glass}
+_NAMED: Mapping[str, Callable[[], _Read]] = {
+    "glass": read_glass,
+    "smollm2": lambda: read_gguf(located("smollm2")),
+}
 
 
 def known_names() -> tuple[str, ...]:
     """Names that ``read_checkpoint`` knows.
 
     >>> known_names()
-    ('glass',)
+    ('glass', 'smollm2')
     """
     return tuple(_NAMED)
 
