@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from causalsim.errors import CheckpointError
 from causalsim.models.config import ModelConfig
+from causalsim.models.fetching import located
+from causalsim.models.gguf_file import is_gguf, read_gguf
 from causalsim.models.glass import read_glass
 from causalsim.models.tokenizer import Tokenizer
 
@@ -21,11 +24,13 @@ class Checkpoint(NamedTuple):
 
     config: ModelConfig
     params: Mapping[str, NDArray[np.float32]]
-    tokenizer: Tokenizer
+    tokenizer: Tokenizer | None
 
 
-_NAMED: Mapping[str, Callable[[], tuple[ModelConfig, Mapping[str, NDArray[np.float32]], Tokenizer]]] = {
+_Read = tuple[ModelConfig, Mapping[str, "NDArray[np.float32]"], Tokenizer | None]
+_NAMED: Mapping[str, Callable[[], _Read]] = {
     "glass": read_glass,
+    "smollm2": lambda: read_gguf(located("smollm2")),
 }
 
 
@@ -33,13 +38,13 @@ def known_names() -> tuple[str, ...]:
     """Names that ``read_checkpoint`` knows.
 
     >>> known_names()
-    ('glass',)
+    ('glass', 'smollm2')
     """
     return tuple(_NAMED)
 
 
 def read_checkpoint(path_or_name: str | os.PathLike[str]) -> Checkpoint:
-    """Read a model by its known name.
+    """Read a model by its known name, or from a GGUF file.
 
     ``CheckpointError`` if the name is not known or its files are missing or damaged; it
     lists what can be read.
@@ -47,13 +52,15 @@ def read_checkpoint(path_or_name: str | os.PathLike[str]) -> Checkpoint:
     name = _as_text(path_or_name)
     if name in _NAMED:
         return Checkpoint(*_NAMED[name]())
+    if is_gguf(name):
+        return Checkpoint(*read_gguf(Path(name)))
     # os.path.exists, unlike Path.exists, has an answer for names that no file can have.
     there = os.path.exists(name)  # noqa: PTH110
     raise CheckpointError(
         "a checkpoint is of a format that can be read" if there else "a checkpoint is a known name",
         got=f"{name!r}, "
         + ("a path of another format" if there else "neither a known name nor an existing path"),
-        expected=f"one of the names {', '.join(map(repr, _NAMED))}",
+        expected=f"one of the names {', '.join(map(repr, _NAMED))}, or a .gguf file",
         cure=f"Use {next(iter(_NAMED))!r}, or build the model from a configuration and parameters.",
     )
 
