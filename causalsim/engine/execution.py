@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Int
 
-from causalsim.engine.forms import Lane, form
-from causalsim.engine.program import Launch, Program, compile_together
+from causalsim.engine.forms import form
+from causalsim.engine.program import MANY_LANES, Launch, Program, compile_together
 from causalsim.engine.state import State
 from causalsim.engine.tokens import check_length
 from causalsim.errors import InputError
@@ -22,7 +24,9 @@ if TYPE_CHECKING:
     from causalsim.engine.model import Model
 
 # A window that no position can exceed, for layers that see everything.
-UNBOUNDED = np.int32(2**30)
+UNBOUNDED = 2**30
+# The kinds of launches that one call can carry, where their lanes are the same.
+LAYER = ("kv", "attn", "mlp")
 
 
 @dataclass(frozen=True)
@@ -42,12 +46,8 @@ def execute(
     Without ``keep`` the values are dropped at once.
     """
     _check_graph(program.graph, state)
-    machine = _Machine(replace(state, keys=list(state.keys), values=list(state.values)), kernels)
-    outputs = [
-        output if keep else Output(output.launch, None)
-        for launch in program.launches
-        for output in machine.run(launch)
-    ]
+    machine = _Machine(replace(state, keys=list(state.keys), values=list(state.values)), kernels, keep)
+    outputs = list(machine.run_all(program.launches))
     return machine.state, outputs
 
 
@@ -71,16 +71,19 @@ def warm(model: Model, length: int | Sequence[int], kernels: Kernels) -> None:
     graph = EventGraph(model.config, length)
     for number, positions in enumerate(graph.lengths):
         check_length(model, number, positions)
-    machine = _Machine(State.fresh(model, graph, _unknown(graph)), kernels)
+    machine = _Machine(State.fresh(model, graph, _unknown(graph)), kernels, keep=True)
     *inner, unembed, sample = graph.slots
-    for slot in (*inner[:4], unembed, sample):
-        # Samples of one text wait for each other, so a slice holds at most one a request.
-        together = len(graph.lengths) if slot is sample else sum(graph.lengths)
+    layer, together = inner[1].layer, sum(graph.lengths)
+    for slot in (*inner[:4], unembed, Slot("layer", layer), Slot("block", layer)):
         for lanes in kernels.lanes.up_to(together):
             machine.run_scratch(slot, lanes)
-    if model.config.parallel_residual:
-        for lanes in kernels.lanes.up_to(sum(graph.lengths)):
-            machine.run_scratch(Slot("block", 0), lanes)
+    # What only one lane of each request can join: samples, and short attentions of several.
+    company = len(graph.lengths)
+    for lanes in kernels.lanes.up_to(company):
+        machine.run_scratch(sample, lanes)
+    for lanes in kernels.lanes.up_to(company * (MANY_LANES - 1)) if company > 1 else ():
+        for kind in ("attn", "layer"):
+            machine.run_scratch(Slot(kind, layer), lanes, several=True)
 
 
 def _unknown(graph: EventGraph) -> list[np.ndarray]:
@@ -93,113 +96,187 @@ def _check_graph(graph: EventGraph, state: State) -> None:
 
 
 class _Machine:
-    """A state with the forms that act on it; each method consumes cells and puts the new ones back."""
+    """A state with the forms that act on it; each call consumes cells and puts the new ones back."""
 
-    def __init__(self, state: State, kernels: Kernels) -> None:
+    def __init__(self, state: State, kernels: Kernels, keep: bool) -> None:
         model = state.model
-        self.config, self.state, self.kernels = model.config, state, kernels
+        self.config, self.state, self.kernels, self.keep = model.config, state, kernels, keep
         self.weights = model.weights(kernels)
         layout = state.layout
         self.rows, self.pages, self.tables = layout.first_rows(), layout.first_pages(), layout.tables()
+        self.table_of = [jnp.asarray(table) for table in self.tables]
 
-    def run(self, launch: Launch) -> Iterator[Output]:
+    def run_all(self, launches: Sequence[Launch]) -> Iterator[Output]:
+        """Every launch in turn; a layer's three of the same lanes in one call."""
+        waiting = list(reversed(launches))
+        while waiting:
+            three = waiting[: -len(LAYER) - 1 : -1]
+            if _is_layer(three) and self.kernels.lanes.is_one_call(len(three[0])):
+                del waiting[-len(LAYER) :]
+                yield from self._run_layer(three)
+            else:
+                yield from self._run(waiting.pop())
+
+    def _run(self, launch: Launch) -> Iterator[Output]:
         """A launch in as many calls as its lanes need."""
         start = 0
         for lanes in self.kernels.lanes.split(len(launch)):
             part = launch.restricted(slice(start, start + lanes))
             start += lanes
-            yield Output(part, self._call(part.slot, self._lane(part, lanes), int(part.requests[0])))
+            value = self._call(part.slot, self._packed(part, lanes), self._table(part, lanes))
+            yield Output(part, value if self.keep else None)
 
-    def run_scratch(self, slot: Slot, lanes: int) -> None:
+    def _run_layer(self, three: Sequence[Launch]) -> Iterator[Output]:
+        first = three[0]
+        (lanes,) = self.kernels.lanes.split(len(first))
+        slot = Slot("layer", first.slot.layer)
+        values = self._call(slot, self._packed(first, lanes), self._table(three[1], lanes))
+        for launch, value in zip(three, values, strict=True):
+            ran = launch if launch is first else replace(launch, joined=True)
+            yield Output(ran, value if self.keep else None)
+
+    def run_scratch(self, slot: Slot, lanes: int, several: bool = False) -> None:
         nothing = np.empty(0, np.int32)
-        self._call(slot, self._lane(Launch(slot, nothing, nothing), lanes), 0)
+        launch = Launch(slot, nothing, nothing)
+        table = self._tables_of_lanes(launch, lanes) if several else self.table_of[0]
+        self._call(slot, self._packed(launch, lanes), table)
+
+    def _packed(self, launch: Launch, lanes: int) -> Int[np.ndarray, "3 lanes"]:
+        """Indices of a launch's cells; lanes beyond its events write to scratch, at a position of theirs."""
+        layout, count = self.state.layout, len(launch)
+        packed = np.empty((3, lanes), np.int32)
+        packed[0, :count] = self.rows[launch.requests] + launch.positions
+        packed[1, :count] = launch.positions
+        packed[2, :count] = self.pages[launch.requests] + launch.positions // PAGE
+        packed[0, count:], packed[2, count:] = layout.rows, layout.pages
+        packed[1, count:] = launch.positions[0] if count else 0
+        return packed
+
+    def _table(self, launch: Launch, lanes: int) -> Any:
+        """The pages that an attention reads: of its request, or of each lane's own."""
+        if launch.slot.kind not in ("attn", "block"):
+            return None
+        first = launch.requests[0]
+        if (launch.requests == first).all():
+            return self.table_of[first]
+        return self._tables_of_lanes(launch, lanes)
+
+    def _tables_of_lanes(self, launch: Launch, lanes: int) -> Int[np.ndarray, "lanes entries"]:
+        tables = np.full((lanes, self.tables.shape[1]), self.state.layout.pages, np.int32)
+        tables[: len(launch)] = self.tables[launch.requests]
+        return tables
+
+    def _call(self, slot: Slot, packed: Int[np.ndarray, "3 lanes"], table: Any) -> Any:
+        if slot.kind == "block":
+            self._attn(slot.layer, packed, table)
+            left = self._mlp(slot.layer, packed, table)
+            return self._stream(slot.layer + 1, packed) if self.config.parallel_residual else left
+        return getattr(self, f"_{slot.kind}")(slot.layer, packed, table)
 
     def _form(self, kind: str) -> Callable[..., Any]:
         return form(self.config, self.kernels, kind)
 
-    def _lane(self, launch: Launch, lanes: int) -> Lane:
-        """Indices of a launch's cells; lanes beyond its events write to scratch, at a position of theirs."""
-        spare = lanes - len(launch)
-        rows = self.rows[launch.requests] + launch.positions
-        pages = self.pages[launch.requests] + launch.positions // PAGE
-        position = launch.positions[:1] if len(launch) else np.zeros(1, np.int32)
-        return Lane(
-            np.concatenate([rows, np.full(spare, self.state.layout.rows, np.int32)]),
-            np.concatenate([launch.positions, np.repeat(position, spare)]),
-            np.concatenate([pages, np.full(spare, self.state.layout.pages, np.int32)]),
-        )
+    def _reach(self, layer: int) -> Any:
+        reach = self.config.wiring.reaches[layer]
+        return _scalar(UNBOUNDED if reach is None else reach)
 
-    def _call(self, slot: Slot, lane: Lane, request: int) -> Any:
-        if slot.kind == "block":
-            self._attn(slot.layer, lane, request)
-            left = self._mlp(slot.layer, lane, request)
-            return self._stream(slot.layer + 1, lane) if self.config.parallel_residual else left
-        return getattr(self, f"_{slot.kind}")(slot.layer, lane, request)
-
-    def _stream(self, layer: int, lane: Lane) -> Any:
+    def _stream(self, layer: int, packed: Any) -> Any:
         """The residual that a layer reads, where no single event leaves it."""
-        return self._form("stream")(self.state.residual, lane, np.int32(layer))
+        return self._form("stream")(self.state.residual, packed, _scalar(layer))
 
-    def _embed(self, layer: int, lane: Lane, request: int) -> Any:
+    def _embed(self, layer: int, packed: Any, table: Any) -> Any:
         state = self.state
-        state.residual, value = self._form("embed")(self.weights["embed"], state.residual, state.tokens, lane)
+        state.residual, value = self._form("embed")(
+            self.weights["embed"], state.residual, state.tokens, packed
+        )
         return value
 
-    def _kv(self, layer: int, lane: Lane, request: int) -> Any:
+    def _kv(self, layer: int, packed: Any, table: Any) -> Any:
         state = self.state
         state.keys[layer], state.values[layer], value = self._form("kv")(
             self.weights["layers"][layer]["kv"],
             state.keys[layer],
             state.values[layer],
             state.residual,
-            lane,
-            np.int32(layer),
+            packed,
+            _scalar(layer),
         )
         return value
 
-    def _attn(self, layer: int, lane: Lane, request: int) -> Any:
+    def _attn(self, layer: int, packed: Any, table: Any) -> Any:
         state = self.state
-        reach = self.config.wiring.reaches[layer]
         state.residual, value = self._form("attn")(
             self.weights["layers"][layer]["attn"],
             state.residual,
             state.keys[layer],
             state.values[layer],
-            lane,
-            np.int32(layer),
-            self.tables[request],
-            UNBOUNDED if reach is None else np.int32(reach),
+            packed,
+            _scalar(layer),
+            table,
+            self._reach(layer),
         )
         return value
 
-    def _mlp(self, layer: int, lane: Lane, request: int) -> Any:
+    def _mlp(self, layer: int, packed: Any, table: Any) -> Any:
         state = self.state
         state.residual, value = self._form("mlp")(
-            self.weights["layers"][layer]["mlp"], state.residual, lane, np.int32(layer)
+            self.weights["layers"][layer]["mlp"], state.residual, packed, _scalar(layer)
         )
         return value
 
-    def _unembed(self, layer: int, lane: Lane, request: int) -> Any:
+    def _layer(self, layer: int, packed: Any, table: Any) -> Any:
         state = self.state
-        state.logits, value = self._form("unembed")(
-            self.weights["unembed"], state.logits, state.residual, lane
+        state.residual, state.keys[layer], state.values[layer], values = self._form("layer")(
+            self.weights["layers"][layer],
+            state.residual,
+            state.keys[layer],
+            state.values[layer],
+            packed,
+            _scalar(layer),
+            table,
+            self._reach(layer),
         )
-        return value
+        return values
 
-    def _sample(self, layer: int, lane: Lane, request: int) -> Any:
+    def _unembed(self, layer: int, packed: Any, table: Any) -> Any:
+        state = self.state
+        state.logits = self._form("unembed")(self.weights["unembed"], state.logits, state.residual, packed)
+        # A copy of so many numbers is made only for those who keep it.
+        return self._form("logits")(state.logits, packed) if self.keep else None
+
+    def _sample(self, layer: int, packed: Any, table: Any) -> Any:
         state = self.state
         scratch = state.layout.rows
-        target = np.where(lane.row == scratch, scratch, lane.row + 1).astype(np.int32)
+        target = np.where(packed[0] == scratch, scratch, packed[0] + 1).astype(np.int32)
         state.tokens, value = self._form("sample")(
             state.tokens,
             state.logits,
-            lane,
+            packed,
             target,
             state.sampling.given[target],
             np.float32(state.sampling.temperature),
             np.int32(state.sampling.seed),
         )
         return value
+
+
+def _is_layer(launches: Sequence[Launch]) -> bool:
+    """Whether these are kv, attn and mlp of one layer for the same lanes."""
+    if tuple(launch.slot.kind for launch in launches) != LAYER:
+        return False
+    first, *others = launches
+    return all(
+        other.slot.layer == first.slot.layer
+        and np.array_equal(other.positions, first.positions)
+        and np.array_equal(other.requests, first.requests)
+        for other in others
+    )
+
+
+@lru_cache(maxsize=4096)
+def _scalar(number: int) -> Any:
+    """A number that lies on the device already."""
+    return jnp.asarray(number, jnp.int32)
 
 
 def event_values(outputs: Iterable[Output]) -> Iterator[tuple[Slot, Int[np.ndarray, " events"], Any]]:

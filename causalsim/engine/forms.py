@@ -21,11 +21,17 @@ from causalsim.models import ModelConfig
 
 
 class Lane(NamedTuple):
-    """Where each lane's cells are: its row, its position in the text and the page of its K/V."""
+    """Where each lane's cells are: its row, its position in the text and the page of its K/V.
 
-    row: Int[Array | np.ndarray, " lanes"]
-    position: Int[Array | np.ndarray, " lanes"]
-    page: Int[Array | np.ndarray, " lanes"]
+    Forms take the three as one array, which is one transfer.
+    """
+
+    row: Int[Array, " lanes"]
+    position: Int[Array, " lanes"]
+    page: Int[Array, " lanes"]
+
+
+Packed = Int[Array | np.ndarray, "3 lanes"]
 
 
 # The cells that each form takes by donation, as places in its arguments.
@@ -37,20 +43,25 @@ _CONSUMED = {
     "unembed": (1,),
     "sample": (0,),
     "stream": (),
+    "logits": (),
+    "layer": (1, 2, 3),
 }
 
 
 def form(config: ModelConfig, kernels: Kernels, kind: str) -> Callable[..., Any]:
     """The jitted form of a kind of slot; kernels that share a function share its executables.
 
-    ``"stream"`` is the form that only reads: the residual as the next layer has it.
+    ``"layer"`` is kv, attn and mlp of the same lanes in one call. Two forms only read:
+    ``"stream"`` the residual as the next layer has it, ``"logits"`` what unembed left.
     """
-    return _form(config, kind, getattr(kernels, kind, None), kernels.compiler_options)
+    whole = kernels.kv, kernels.attn, kernels.mlp
+    kernel = whole if kind == "layer" else getattr(kernels, kind, None)
+    return _form(config, kind, kernel, kernels.compiler_options)
 
 
 @lru_cache(maxsize=256)
 def _form(
-    config: ModelConfig, kind: str, kernel: Callable[..., Any] | None, options: tuple[tuple[str, str], ...]
+    config: ModelConfig, kind: str, kernel: Any, options: tuple[tuple[str, str], ...]
 ) -> Callable[..., Any]:
     body = getattr(_Forms(config, kernel), kind)
     return jax.jit(body, donate_argnums=_CONSUMED[kind], compiler_options=dict(options))
@@ -62,7 +73,8 @@ class _Forms:
     def __init__(self, config: ModelConfig, kernel: Any) -> None:
         self.config, self.kernel = config, kernel
 
-    def embed(self, weights: Any, residual: Array, tokens: Array, lane: Lane) -> tuple[Array, Array]:
+    def embed(self, weights: Any, residual: Array, tokens: Array, packed: Packed) -> tuple[Array, Array]:
+        lane = Lane(*packed)
         value = self.kernel(
             self.config, weights, _take(tokens, lane.row, self.config.vocab_size), lane.position
         )
@@ -70,7 +82,10 @@ class _Forms:
             residual = _put(residual, self._plane("mlp", -1), lane, jnp.zeros_like(value))
         return _put(residual, self._plane("attn", -1), lane, value), value
 
-    def kv(self, weights: Any, keys: Array, values: Array, residual: Array, lane: Lane, layer: Array) -> Any:
+    def kv(
+        self, weights: Any, keys: Array, values: Array, residual: Array, packed: Packed, layer: Array
+    ) -> Any:
+        lane = Lane(*packed)
         k, v = self.kernel(self.config, weights, self._stream_in(residual, lane, layer), lane.position)
         column = lane.position % PAGE
         return (
@@ -85,41 +100,69 @@ class _Forms:
         residual: Array,
         keys: Array,
         values: Array,
-        lane: Lane,
+        packed: Packed,
         layer: Array,
         table: Array,
         window: Array,
     ) -> tuple[Array, Array]:
+        lane = Lane(*packed)
         pages = Pages(keys, values, table, window)
         x = self._stream_in(residual, lane, layer)
         value = self.kernel(self.config, weights, x, lane.position, pages)
         return _put(residual, self._plane("attn", layer), lane, value), value
 
-    def mlp(self, weights: Any, residual: Array, lane: Lane, layer: Array) -> tuple[Array, Array]:
+    def mlp(self, weights: Any, residual: Array, packed: Packed, layer: Array) -> tuple[Array, Array]:
+        lane = Lane(*packed)
         parallel = self.config.parallel_residual
         x = self._stream_in(residual, lane, layer) if parallel else _take(residual[0], lane.row)
         value = self.kernel(self.config, weights, x)
         return _put(residual, self._plane("mlp", layer), lane, value), value
 
-    def unembed(self, weights: Any, logits: Array, residual: Array, lane: Lane) -> tuple[Array, Array]:
+    def layer(
+        self,
+        weights: Any,
+        residual: Array,
+        keys: Array,
+        values: Array,
+        packed: Packed,
+        layer: Array,
+        table: Array,
+        window: Array,
+    ) -> Any:
+        kv, attn, mlp = (_Forms(self.config, kernel) for kernel in self.kernel)
+        keys, values, made = kv.kv(weights["kv"], keys, values, residual, packed, layer)
+        # Between kinds nothing may be fused: each has to compute what it computes alone.
+        residual, keys, values = jax.lax.optimization_barrier((residual, keys, values))
+        residual, attended = attn.attn(weights["attn"], residual, keys, values, packed, layer, table, window)
+        residual = jax.lax.optimization_barrier(residual)
+        residual, left = mlp.mlp(weights["mlp"], residual, packed, layer)
+        return residual, keys, values, (made, attended, left)
+
+    def unembed(self, weights: Any, logits: Array, residual: Array, packed: Packed) -> Array:
+        lane = Lane(*packed)
         x = self._stream_in(residual, lane, self.config.n_layers)
         value = self.kernel(self.config, weights, x)
-        return logits.at[lane.row].set(value, mode="drop", wrap_negative_indices=False), value
+        return logits.at[lane.row].set(value, mode="drop", wrap_negative_indices=False)
+
+    def logits(self, logits: Array, packed: Packed) -> Array:
+        return _take(logits, Lane(*packed).row)
 
     def sample(
         self,
         tokens: Array,
         logits: Array,
-        lane: Lane,
+        packed: Packed,
         target: Array,
         given: Array,
         temperature: Array,
         seed: Array,
     ) -> tuple[Array, Array]:
+        lane = Lane(*packed)
         value = self.kernel(self.config, _take(logits, lane.row), lane.position, given, temperature, seed)
         return tokens.at[target].set(value, mode="drop", wrap_negative_indices=False), value
 
-    def stream(self, residual: Array, lane: Lane, layer: Array) -> Array:
+    def stream(self, residual: Array, packed: Packed, layer: Array) -> Array:
+        lane = Lane(*packed)
         return self._stream_in(residual, lane, layer)
 
     def _stream_in(self, residual: Array, lane: Lane, layer: Array | int) -> Array:

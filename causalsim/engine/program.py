@@ -11,6 +11,8 @@ from jaxtyping import Bool, Int
 from causalsim.events import Event, EventGraph, Slot
 from causalsim.foliations import Foliation
 
+# From so many lanes of one request on, attention is cheaper for all of them together.
+MANY_LANES = 8
 NO_EVENTS: Int[np.ndarray, " events"] = np.empty(0, np.int64)
 
 
@@ -20,13 +22,15 @@ class Launch:
 
     ``events`` are canonical indices of the events that it computes. It is empty for work that
     is no event of the graph: a block graph's embeddings, its K/V (made for their first
-    reader) and its logits. An attention reads the K/V of one request, so its lanes are of one.
+    reader) and its logits. A launch that was executed may have been ``joined`` to the one
+    before it: both in one call.
     """
 
     slot: Slot
     requests: Int[np.ndarray, " lanes"]
     positions: Int[np.ndarray, " lanes"]
     events: Int[np.ndarray, " events"] = field(default_factory=lambda: NO_EVENTS)
+    joined: bool = False
 
     def __len__(self) -> int:
         return len(self.positions)
@@ -52,6 +56,11 @@ class Program:
 
     def __len__(self) -> int:
         return len(self.launches)
+
+    @property
+    def calls(self) -> int:
+        """How many calls carry the launches; fewer where some were joined."""
+        return sum(not launch.joined for launch in self.launches)
 
     def order(self) -> Iterator[tuple[Event, ...]]:
         """The events of each launch, in the order of running."""
@@ -86,7 +95,7 @@ class Program:
 
 
 def compile(foliation: Foliation) -> Program:
-    """Launches for a foliation: the events of one slice, grouped by slot (attention by request too)."""
+    """Launches for a foliation: the events of one slice, grouped by slot, long attentions by request too."""
     return compile_unchecked(foliation.graph, foliation.times)
 
 
@@ -118,8 +127,7 @@ def _grouped(
     positions: Int[np.ndarray, " events"],
     requests: Int[np.ndarray, " events"],
 ) -> list[Launch]:
-    reads_pages = np.array([slot.kind in ("attn", "block") for slot in graph.slots])
-    apart = np.where(reads_pages[ranks], requests, 0)
+    apart = _apart(graph, times, ranks, requests)
     order = np.lexsort((positions, requests, apart, ranks, times))
     keys = np.stack([times[order], ranks[order], apart[order]])
     starts = np.flatnonzero((np.diff(keys, axis=1) != 0).any(axis=0)) + 1
@@ -127,6 +135,24 @@ def _grouped(
         Launch(graph.slots[ranks[part[0]]], requests[part], positions[part], events[part])
         for part in np.split(order, starts)
     ]
+
+
+def _apart(
+    graph: EventGraph,
+    times: Int[np.ndarray, " events"],
+    ranks: Int[np.ndarray, " events"],
+    requests: Int[np.ndarray, " events"],
+) -> Int[np.ndarray, " events"]:
+    """Which attentions of a slot and slice run apart: those of requests with many of them.
+
+    A launch over one request reads its K/V once for all lanes; one over several, once a lane.
+    """
+    if graph.granularity == "block":
+        return requests + 1
+    attends = np.array([slot.kind == "attn" for slot in graph.slots])[ranks]
+    keys = np.stack([times, ranks, requests])
+    _, group, sizes = np.unique(keys, axis=1, return_inverse=True, return_counts=True)
+    return np.where(attends & (sizes[group] >= MANY_LANES), requests + 1, 0)
 
 
 def _around_blocks(graph: EventGraph, launches: list[Launch]) -> Iterator[Launch]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import lru_cache, partial
 from types import MappingProxyType
 from typing import Any
 
@@ -25,8 +25,8 @@ class Lanes:
 
     An empty ``counts`` takes every count as it comes.
 
-    >>> CERTIFIED_LANES.split(300)
-    [256, 64]
+    >>> CERTIFIED_LANES.split(300), CERTIFIED_LANES.split(7)
+    ([256, 32, 16], [8])
     """
 
     counts: tuple[int, ...] = ()
@@ -36,13 +36,32 @@ class Lanes:
         if not self.counts:
             return [events]
         full, rest = divmod(events, self.counts[-1])
-        return [self.counts[-1]] * full + [next(count for count in self.counts if count >= rest)] * (rest > 0)
+        return [self.counts[-1]] * full + list(_cheapest(self.counts, rest))
+
+    def is_one_call(self, events: int) -> bool:
+        """Whether one launch carries so many events with little padding."""
+        return len(self.split(events)) == 1
 
     def up_to(self, events: int) -> list[int]:
         """All lane counts that launches of at most so many events can have."""
         if not self.counts:
             return list(range(1, events + 1))
         return [count for i, count in enumerate(self.counts) if i == 0 or self.counts[i - 1] < events]
+
+
+# A launch of fewer lanes than these costs as much: its time goes into reading weights.
+CHEAPEST = 24
+
+
+@lru_cache(maxsize=4096)
+def _cheapest(counts: tuple[int, ...], events: int) -> tuple[int, ...]:
+    """The lane counts that carry so many events at the least cost, the largest first."""
+    if events <= 0:
+        return ()
+    least = next(count for count in counts if count >= events)
+    options: list[tuple[int, ...]] = [(least,)]
+    options += [(count, *_cheapest(counts, events - count)) for count in counts if CHEAPEST < count < events]
+    return min(options, key=lambda option: sum(max(count, CHEAPEST) for count in option))
 
 
 # Two to seven rows take other loops than one or eight and more where products run on several threads.

@@ -127,8 +127,23 @@ def attn(
     heads = heads.reshape(len(x), config.n_heads, config.d_head)
     queries = _placed(config, weights, heads, positions) * jnp.asarray(config.attention_scale, x.dtype)
     grouped = queries.reshape(len(x), config.n_kv_heads, -1, config.d_head)
-    mixed = arithmetic.attend(grouped, positions, pages, config.attention_cap).reshape(len(x), -1)
+    mixed = _attended(arithmetic, config, grouped, positions, pages).reshape(len(x), -1)
     return x + _increment(arithmetic, config, weights, mixed)
+
+
+def _attended(
+    arithmetic: Arithmetic, config: ModelConfig, queries: Array, positions: Array, pages: Pages
+) -> Array:
+    """All lanes at once where they are of one request; one by one where each has its own pages."""
+    if pages.table.ndim == 1:
+        return arithmetic.attend(queries, positions, pages, config.attention_cap)
+
+    def alone(lane: tuple[Array, Array, Array]) -> Array:
+        query, position, table = lane
+        own = pages._replace(table=table)
+        return arithmetic.attend(query[None], position[None], own, config.attention_cap)[0]
+
+    return jax.lax.map(alone, (queries, positions, pages.table))
 
 
 def mlp(

@@ -23,13 +23,14 @@ PAGE = 128
 class Pages(NamedTuple):
     """K/V of one layer, and which pages of it hold the request at hand.
 
-    ``table[i]`` is the page of positions ``i * PAGE`` and up. ``window`` is the number of
-    positions that an attention sees, its own counted.
+    ``table[i]`` is the page of positions ``i * PAGE`` and up; one table a lane where the lanes
+    are of different requests. ``window`` is the number of positions that an attention sees,
+    its own counted.
     """
 
     keys: Float[Array, "pages kv_heads d_head page"]
     values: Float[Array, "pages kv_heads page d_head"]
-    table: Int[Array, " entries"]
+    table: Int[Array, "*lanes entries"]
     window: Int[Array, ""]
 
 

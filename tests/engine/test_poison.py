@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 import causalsim as cs
 from causalsim.engine import Values, compile, compile_unchecked, execute, step
-from causalsim.engine.forms import Lane, form
+from causalsim.engine.forms import form
 from causalsim.kernels import CERTIFIED
 from tests.engine.support import architectures, bits, cells_of, fresh, graphs_of, ids, texts
 from tests.models_for_tests import tiny
@@ -105,7 +105,7 @@ def test_a_token_that_was_not_sampled_poisons_all_that_follows():
 # -- nothing else is written ------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("kind", ["embed", "kv", "attn", "mlp", "unembed", "sample"])
+@pytest.mark.parametrize("kind", ["embed", "kv", "attn", "mlp", "layer", "unembed", "sample"])
 @pytest.mark.parametrize("model", [tiny(), tiny(2, 4, 1, parallel_residual=True)], ids=["plain", "parallel"])
 @pytest.mark.parametrize("off", [1000, -1, -66, 2**31 - 1])
 def test_an_index_off_the_end_writes_nowhere(model, kind, off):
@@ -113,25 +113,29 @@ def test_an_index_off_the_end_writes_nowhere(model, kind, off):
     state = fresh(model, graph, [ids(model, 5)])
     state, _ = execute(compile(cs.layer_major(graph)), state)
     before = cells_of(state)
-    lane = Lane(*(np.array([number], np.int32) for number in (off, 2, off)))
+    lane = np.array([[off], [2], [off]], np.int32)
     weights = model.weights()
     layer, run = weights["layers"][1], form(model.config, CERTIFIED, kind)
     number, zero = np.int32(1), np.float32(0)
+    table, window = state.layout.tables()[0], np.int32(2**30)
     if kind == "embed":
         state.residual, _ = run(weights["embed"], state.residual, state.tokens, lane)
     elif kind == "kv":
         state.keys[1], state.values[1], _ = run(
             layer["kv"], state.keys[1], state.values[1], state.residual, lane, number
         )
+    elif kind == "layer":
+        state.residual, state.keys[1], state.values[1], _ = run(
+            layer, state.residual, state.keys[1], state.values[1], lane, number, table, window
+        )
     elif kind == "attn":
-        table, window = state.layout.tables()[0], np.int32(2**30)
         state.residual, _ = run(
             layer["attn"], state.residual, state.keys[1], state.values[1], lane, number, table, window
         )
     elif kind == "mlp":
         state.residual, _ = run(layer["mlp"], state.residual, lane, number)
     elif kind == "unembed":
-        state.logits, _ = run(weights["unembed"], state.logits, state.residual, lane)
+        state.logits = run(weights["unembed"], state.logits, state.residual, lane)
     else:
         target = np.array([off], np.int32)
         given_id = np.array([3], np.int32)

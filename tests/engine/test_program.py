@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from itertools import pairwise
 
 import numpy as np
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 
 import causalsim as cs
 from causalsim.engine import Launch, Program, compile, compile_unchecked
+from causalsim.engine.program import MANY_LANES
 from tests.foliations.orders import foliations, graphs_with_foliation
 from tests.graphs import graphs, wirings
 
@@ -29,14 +31,15 @@ def test_every_event_runs_once_and_launches_refine_the_slices(foliation):
 
 
 @given(graphs_with_foliation())
-def test_a_launch_is_one_slot_and_attention_one_request(foliation):
+def test_a_launch_is_one_slot_and_long_attentions_one_request(foliation):
     program = compile(foliation)
     assert len(program) == len(program.launches)
     for launch in program.launches:
         assert len(launch) == len(launch.positions) == len(launch.requests)
         assert launch.slot.kind in str(launch)
-        if launch.slot.kind in ("attn", "block"):
-            assert len(set(launch.requests.tolist())) == 1
+        if launch.slot.kind in ("attn", "block") and len(set(launch.requests.tolist())) > 1:
+            assert launch.slot.kind == "attn"
+            assert np.bincount(launch.requests).max() < MANY_LANES
         for index, p, r in zip(
             launch.events, launch.positions, launch.requests, strict=bool(len(launch.events))
         ):
@@ -47,7 +50,12 @@ def test_a_launch_is_one_slot_and_attention_one_request(foliation):
 def test_a_slice_makes_as_few_launches_as_it_has_slots(foliation):
     program = compile(foliation)
     for time, events in enumerate(foliation.slices()):
-        apart = {(e.kind, e.layer, e.request if e.kind in ("attn", "block") else 0) for e in events}
+        crowds = Counter((e.kind, e.layer, e.request) for e in events)
+        alone = [e.kind == "block" or crowds[e.kind, e.layer, e.request] >= MANY_LANES for e in events]
+        apart = {
+            (e.kind, e.layer, e.request if apart and e.kind in ("attn", "block") else None)
+            for e, apart in zip(events, alone, strict=True)
+        }
         launched = [launch for launch in program.order() if foliation.time(launch[0]) == time]
         assert len(launched) == len(apart)
 
