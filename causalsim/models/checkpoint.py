@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from causalsim.errors import CheckpointError
 from causalsim.models.config import ModelConfig
 from causalsim.models.glass import read_glass
+from causalsim.models.huggingface import CONFIG, read_folder
 from causalsim.models.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
@@ -17,11 +19,11 @@ if TYPE_CHECKING:
 
 
 class Checkpoint(NamedTuple):
-    """What a checkpoint holds: the configuration, checked float32 parameters, and the tokenizer."""
+    """What a checkpoint holds: the configuration, checked float32 parameters, and the tokenizer, if any."""
 
     config: ModelConfig
     params: Mapping[str, NDArray[np.float32]]
-    tokenizer: Tokenizer
+    tokenizer: Tokenizer | None
 
 
 _NAMED: Mapping[str, Callable[[], tuple[ModelConfig, Mapping[str, NDArray[np.float32]], Tokenizer]]] = {
@@ -39,7 +41,7 @@ def known_names() -> tuple[str, ...]:
 
 
 def read_checkpoint(path_or_name: str | os.PathLike[str]) -> Checkpoint:
-    """Read a model by its known name.
+    """Read a model by its known name, or from a folder with config.json and safetensors files.
 
     ``CheckpointError`` if the name is not known or its files are missing or damaged; it
     lists what can be read.
@@ -47,13 +49,15 @@ def read_checkpoint(path_or_name: str | os.PathLike[str]) -> Checkpoint:
     name = _as_text(path_or_name)
     if name in _NAMED:
         return Checkpoint(*_NAMED[name]())
+    if os.path.exists(os.path.join(name, CONFIG)):  # noqa: PTH110, PTH118
+        return Checkpoint(*read_folder(Path(name)))
     # os.path.exists, unlike Path.exists, has an answer for names that no file can have.
     there = os.path.exists(name)  # noqa: PTH110
     raise CheckpointError(
         "a checkpoint is of a format that can be read" if there else "a checkpoint is a known name",
         got=f"{name!r}, "
         + ("a path of another format" if there else "neither a known name nor an existing path"),
-        expected=f"one of the names {', '.join(map(repr, _NAMED))}",
+        expected=f"one of the names {', '.join(map(repr, _NAMED))}, or a folder with {CONFIG}",
         cure=f"Use {next(iter(_NAMED))!r}, or build the model from a configuration and parameters.",
     )
 
