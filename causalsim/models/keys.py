@@ -211,7 +211,8 @@ def upper_windows(given: Given, fields: Fields) -> Fields:
     first = as_int(given.get("max_window_layers", 28))
     if first is None or first < 0:
         refuse("max_window_layers", "counts layers", given["max_window_layers"], "at least 0")
-    window = optional(size)("sliding_window", given.get("sliding_window")) if used else None
+    stored = optional(size)("sliding_window", given.get("sliding_window"))
+    window = stored if used else None
     below = min(first, fields["n_layers"]) if window else fields["n_layers"]
     kinds = [_FULL] * below + [_SLIDING] * (fields["n_layers"] - below)
     return {"windows": _windows(given, window, kinds)}
