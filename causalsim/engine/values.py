@@ -130,9 +130,12 @@ class Values(Mapping[Event, Any]):
         return {**hooks, **{name: (slot, _same) for name, slot in residuals.items()}}
 
     def _turned_back(self, pair: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
-        cos, sin = rotary_table(len(pair[0]), self._config.d_head, self._config.rope_base)[:, :, None, :]
-        first, second = np.split(pair[0], 2, axis=-1)
-        return np.concatenate([first * cos + second * sin, second * cos - first * sin], axis=-1)
+        half = self._config.d_rotary // 2
+        if not half:
+            return pair[0]
+        cos, sin = rotary_table(self._config, len(pair[0]))[:, :, None, :]
+        first, second, rest = np.split(pair[0], [half, 2 * half], axis=-1)
+        return np.concatenate([first * cos + second * sin, second * cos - first * sin, rest], axis=-1)
 
     def _known(self) -> str:
         inner = [

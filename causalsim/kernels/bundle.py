@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
+from functools import partial
+from types import MappingProxyType
 from typing import Any
 
-from causalsim.kernels import certified, stock
+from causalsim.kernels import kinds
+from causalsim.kernels.certified import PANELLED
+from causalsim.kernels.kinds import Arithmetic
+from causalsim.kernels.stock import PLAIN
+
+OVER_ARITHMETIC = ("prepare", "kv", "attn", "mlp", "unembed")
 
 # Keeps XLA's CPU backend from handing products to a library whose loops depend on the number of rows.
 LIBRARY_OFF: Mapping[str, str] = {"xla_cpu_experimental_ynn_fusion_type": ""}
@@ -48,27 +55,36 @@ class Kernels:
     """One pure function per kind of event, with the layout and the options that they rely on."""
 
     name: str
-    prepare: Callable[..., dict[str, Any]] = certified.prepare
-    embed: Callable[..., Any] = certified.embed
-    kv: Callable[..., Any] = certified.kv
-    attn: Callable[..., Any] = certified.attn
-    mlp: Callable[..., Any] = certified.mlp
-    unembed: Callable[..., Any] = certified.unembed
-    sample: Callable[..., Any] = certified.sample
-    lanes: Lanes = CERTIFIED_LANES
-    compiler_options: tuple[tuple[str, str], ...] = field(default=tuple(LIBRARY_OFF.items()))
+    prepare: Callable[..., dict[str, Any]]
+    embed: Callable[..., Any]
+    kv: Callable[..., Any]
+    attn: Callable[..., Any]
+    mlp: Callable[..., Any]
+    unembed: Callable[..., Any]
+    sample: Callable[..., Any]
+    lanes: Lanes
+    compiler_options: tuple[tuple[str, str], ...]
 
 
-CERTIFIED = Kernels("certified")
+def kernels_of(
+    name: str,
+    arithmetic: Arithmetic,
+    lanes: Lanes,
+    compiler_options: Mapping[str, str] = MappingProxyType({}),
+) -> Kernels:
+    """The kernels of all kinds over one arithmetic."""
+    over = {kind: partial(getattr(kinds, kind), arithmetic) for kind in OVER_ARITHMETIC}
+    return Kernels(
+        name=name,
+        embed=kinds.embed,
+        sample=kinds.sample,
+        lanes=lanes,
+        compiler_options=tuple(compiler_options.items()),
+        **over,
+    )
+
+
+CERTIFIED = kernels_of("certified", PANELLED, CERTIFIED_LANES, LIBRARY_OFF)
 # Every launch of one size: slower, but it needs no two loops of the backend to agree.
 FIXED = replace(CERTIFIED, name="certified, fixed lanes", lanes=FIXED_LANES)
-STOCK = Kernels(
-    "stock",
-    prepare=stock.prepare,
-    kv=stock.kv,
-    attn=stock.attn,
-    mlp=stock.mlp,
-    unembed=stock.unembed,
-    lanes=Lanes(),
-    compiler_options=(),
-)
+STOCK = kernels_of("stock", PLAIN, Lanes())

@@ -2,19 +2,48 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
 from causalsim.kernels.panels import contract
+from causalsim.models import ModelConfig
 
 LONGEST_UNROLLED = 64
+
+_ACTIVATIONS: Mapping[str, Callable[[Array], Array]] = MappingProxyType(
+    {
+        "silu": jax.nn.silu,
+        "gelu": lambda x: jax.nn.gelu(x, approximate=False),
+        "gelu_tanh": lambda x: jax.nn.gelu(x, approximate=True),
+    }
+)
+
+
+def normalise(
+    config: ModelConfig, x: Float[Array, "lanes d"], weights: Mapping[str, Array]
+) -> Float[Array, "lanes d"]:
+    """The norm that a configuration asks for, with its gain and bias."""
+    if config.norm == "rms":
+        return rms_norm(x, weights["gain"], config.norm_epsilon)
+    return layer_norm(x, weights["gain"], weights["bias"], config.norm_epsilon)
 
 
 def rms_norm(x: Float[Array, "lanes d"], gain: Float[Array, " d"], epsilon: float) -> Float[Array, "lanes d"]:
     """Root-mean-square norm (Zhang and Sennrich 2019)."""
     return x * jax.lax.rsqrt(_mean(x * x) + epsilon) * gain
+
+
+def layer_norm(
+    x: Float[Array, "lanes d"], gain: Float[Array, " d"], bias: Float[Array, " d"], epsilon: float
+) -> Float[Array, "lanes d"]:
+    """Layer norm (Ba, Kiros and Hinton 2016)."""
+    centred = x - _mean(x)
+    return centred * jax.lax.rsqrt(_mean(centred * centred) + epsilon) * gain + bias
 
 
 def _mean(x: Float[Array, "lanes d"]) -> Float[Array, "lanes 1"]:
@@ -24,12 +53,15 @@ def _mean(x: Float[Array, "lanes d"]) -> Float[Array, "lanes 1"]:
     return contract(x[None], jnp.ones((1, x.shape[1], 1), x.dtype))[0] / x.shape[1]
 
 
-def rotary_table(length: int, d_head: int, base: float) -> Float[np.ndarray, "two position half"]:
-    """Cosines and sines of position * base ** (-2 i / d_head) (Su et al. 2021).
+def rotary_table(config: ModelConfig, length: int) -> Float[np.ndarray, "two position half"]:
+    """Cosines and sines of position * base ** (-2 i / d_rotary) / factor (Su et al. 2021).
 
     Made once on the host in double precision, so that no backend's cosine enters the bits.
     """
-    angles = np.outer(np.arange(length), base ** (-np.arange(0, d_head, 2) / d_head))
+    frequencies = config.rope_base ** (-np.arange(0, config.d_rotary, 2) / config.d_rotary)
+    if config.rope_factors is not None:
+        frequencies = frequencies / np.asarray(config.rope_factors)
+    angles = np.outer(np.arange(length), frequencies)
     return np.stack([np.cos(angles), np.sin(angles)]).astype(np.float32)
 
 
@@ -38,8 +70,19 @@ def rotate(
     positions: Int[Array, " lanes"],
     table: Float[Array, "two position half"],
 ) -> Float[Array, "lanes heads d_head"]:
-    """Rotary embedding, first half of a head's coordinates paired with the second."""
+    """Rotary embedding of as many coordinates as the table has, the first half paired with the second."""
     turn = table.at[:, positions].get(mode="fill", fill_value=jnp.nan, wrap_negative_indices=False)
     cos, sin = turn[0][:, None, :], turn[1][:, None, :]
-    first, second = jnp.split(x, 2, axis=-1)
-    return jnp.concatenate([first * cos - second * sin, second * cos + first * sin], axis=-1)
+    half = table.shape[2]
+    first, second, rest = x[..., :half], x[..., half : 2 * half], x[..., 2 * half :]
+    return jnp.concatenate([first * cos - second * sin, second * cos + first * sin, rest], axis=-1)
+
+
+def activate(name: str, x: Array) -> Array:
+    """The activation function of an MLP."""
+    return _ACTIVATIONS[name](x)
+
+
+def capped(x: Array, cap: float | None) -> Array:
+    """Scores or logits kept softly below a bound (Gemma Team 2024)."""
+    return x if cap is None else jnp.asarray(cap, x.dtype) * jnp.tanh(x / jnp.asarray(cap, x.dtype))

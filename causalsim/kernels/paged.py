@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
+from causalsim.kernels.elementwise import capped
 from causalsim.kernels.panels import contract
 
 PAGE = 128
@@ -40,7 +41,10 @@ class _Running(NamedTuple):
 
 
 def attend(
-    queries: Float[Array, "lanes kv_heads group d_head"], positions: Int[Array, " lanes"], pages: Pages
+    queries: Float[Array, "lanes kv_heads group d_head"],
+    positions: Int[Array, " lanes"],
+    pages: Pages,
+    cap: float | None = None,
 ) -> Float[Array, "lanes kv_heads group d_head"]:
     """Softmax attention of every lane over the positions that it sees; queries come scaled.
 
@@ -58,7 +62,7 @@ def attend(
         jnp.zeros(rows.shape[:2], bool),
     )
     done = jax.lax.fori_loop(
-        first, last + 1, lambda i, so_far: _page(rows, row_positions, pages, i, so_far), start
+        first, last + 1, lambda i, so_far: _page(rows, row_positions, pages, cap, i, so_far), start
     )
     mixed = jnp.where(done.tainted[..., None], jnp.nan, done.mixed / done.weight[..., None])
     return mixed.reshape(kv_heads, lanes, group, d_head).transpose(1, 0, 2, 3)
@@ -68,12 +72,13 @@ def _page(
     rows: Float[Array, "kv_heads rows d_head"],
     positions: Int[Array, " rows"],
     pages: Pages,
+    cap: float | None,
     number: Int[Array, ""],
     so_far: _Running,
 ) -> _Running:
     sees = _visible(positions, number, pages.window)
     keys, values, written = _read(pages, number)
-    scores = jnp.where(sees, contract(rows, keys), -jnp.inf)
+    scores = jnp.where(sees, capped(contract(rows, keys), cap), -jnp.inf)
     greatest = jnp.maximum(so_far.greatest, scores.max(axis=2))
     # Where nothing has been seen yet the maximum is -inf, and -inf - -inf would be NaN.
     level = jnp.where(jnp.isneginf(greatest), 0, greatest)

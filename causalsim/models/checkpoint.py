@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from causalsim.errors import CheckpointError
 from causalsim.models.config import ModelConfig
+from causalsim.models.fetching import located
+from causalsim.models.gguf_file import is_gguf, read_gguf
 from causalsim.models.glass import read_glass
 from causalsim.models.huggingface import CONFIG, read_folder
 from causalsim.models.tokenizer import Tokenizer
@@ -26,8 +28,10 @@ class Checkpoint(NamedTuple):
     tokenizer: Tokenizer | None
 
 
-_NAMED: Mapping[str, Callable[[], tuple[ModelConfig, Mapping[str, NDArray[np.float32]], Tokenizer]]] = {
+_Read = tuple[ModelConfig, Mapping[str, "NDArray[np.float32]"], Tokenizer | None]
+_NAMED: Mapping[str, Callable[[], _Read]] = {
     "glass": read_glass,
+    "smollm2": lambda: read_gguf(located("smollm2")),
 }
 
 
@@ -35,13 +39,13 @@ def known_names() -> tuple[str, ...]:
     """Names that ``read_checkpoint`` knows.
 
     >>> known_names()
-    ('glass',)
+    ('glass', 'smollm2')
     """
     return tuple(_NAMED)
 
 
 def read_checkpoint(path_or_name: str | os.PathLike[str]) -> Checkpoint:
-    """Read a model by its known name, or from a folder with config.json and safetensors files.
+    """Read a model by its known name, from a GGUF file, or from a folder as transformers saves it.
 
     ``CheckpointError`` if the name is not known or its files are missing or damaged; it
     lists what can be read.
@@ -51,13 +55,15 @@ def read_checkpoint(path_or_name: str | os.PathLike[str]) -> Checkpoint:
         return Checkpoint(*_NAMED[name]())
     if os.path.exists(os.path.join(name, CONFIG)):  # noqa: PTH110, PTH118
         return Checkpoint(*read_folder(Path(name)))
+    if is_gguf(name):
+        return Checkpoint(*read_gguf(Path(name)))
     # os.path.exists, unlike Path.exists, has an answer for names that no file can have.
     there = os.path.exists(name)  # noqa: PTH110
     raise CheckpointError(
         "a checkpoint is of a format that can be read" if there else "a checkpoint is a known name",
         got=f"{name!r}, "
         + ("a path of another format" if there else "neither a known name nor an existing path"),
-        expected=f"one of the names {', '.join(map(repr, _NAMED))}, or a folder with {CONFIG}",
+        expected=f"one of the names {', '.join(map(repr, _NAMED))}, a .gguf file, or a folder with {CONFIG}",
         cure=f"Use {next(iter(_NAMED))!r}, or build the model from a configuration and parameters.",
     )
 

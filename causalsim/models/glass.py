@@ -66,7 +66,7 @@ def read_glass(
     ``folder`` holds the two files; by default it is the installed package's. Raises
     ``CheckpointError`` where the package or a file is missing, damaged or inconsistent.
     """
-    found = _weights_folder() if folder is None else folder
+    found = weights_folder() if folder is None else folder
     arrays = _read_arrays(found / WEIGHTS)
     config = _configuration(arrays.pop(_CONFIG, None), found / WEIGHTS)
     params = _parameters(config, arrays)
@@ -81,7 +81,7 @@ def read_glass(
     return config, params, tokenizer
 
 
-def _weights_folder() -> Path:
+def weights_folder() -> Path:
     # Looking for the package runs none of its code, as importing it would.
     spec = find_spec("glassllm")
     if spec is None or not spec.submodule_search_locations:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 import causalsim as cs
-from causalsim.kernels import FIXED_LANES, STOCK, Kernels
+from causalsim.kernels import CERTIFIED, FIXED_LANES, STOCK
 from tests.engine.support import ids
 from tests.models_for_tests import SENTENCE, glass, wide
 
@@ -92,7 +94,7 @@ def test_recording_changes_no_bits(name):
 def test_launches_of_a_fixed_number_of_lanes_are_order_independent_too():
     """The fallback where nothing faster certifies: pad every launch to sixteen lanes."""
     model, tokens = subjects()["wide"]
-    fixed = Kernels("fixed", lanes=FIXED_LANES)
+    fixed = replace(CERTIFIED, name="fixed", lanes=FIXED_LANES)
     graph = cs.EventGraph(model.config, len(tokens))
     orders = [cs.layer_major(graph), cs.token_major(graph), cs.random_foliation(graph, 0)]
     assert len({cs.run(model, tokens, order, kernels=fixed).digest for order in orders}) == 1

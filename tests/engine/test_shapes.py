@@ -9,7 +9,7 @@ import pytest
 import causalsim as cs
 from causalsim.engine import Launch
 from causalsim.events import Slot
-from causalsim.kernels.elementwise import rms_norm, rotary_table, rotate
+from causalsim.kernels.elementwise import rms_norm, rotate
 from causalsim.kernels.paged import Pages, attend
 from causalsim.kernels.panels import linear, panelled
 from tests.models_for_tests import tiny
@@ -24,7 +24,7 @@ def _zeros(*shape, dtype=np.float32):
 
 
 PAGES = Pages(_zeros(2, 1, 4, 128), _zeros(2, 1, 128, 4), _zeros(1, dtype=np.int32), _zeros(dtype=np.int32))
-TABLE = rotary_table(8, 4, 1e4)
+TABLE = np.zeros((2, 8, 2), np.float32)
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import lru_cache
 
 import jax
@@ -19,6 +20,18 @@ NARROW = ModelConfig(
 WIDE = ModelConfig(
     n_layers=1, n_heads=12, n_kv_heads=4, d_model=768, d_ff=1536, vocab_size=512, max_length=64
 )
+# Switches that together take every branch of the kernels.
+GEMMA = replace(
+    WIDE, post_norms=True, qk_norms=True, activation="gelu_tanh", attention_cap=5.0, logit_cap=3.0,
+    embedding_scale=27.7, attention_scale=0.3, rope_factors=[1.0] * 16 + [8.0] * 16,
+)  # fmt: skip
+GPT = replace(
+    WIDE, norm="layer", positions="learned", d_rotary=None, activation="gelu", gated=False,
+    qkv_biases=True, out_biases=True, mlp_biases=True,
+)  # fmt: skip
+NEOX = replace(GPT, positions="rotary", d_rotary=16, parallel_residual=True, max_length=48)
+CONFIGS = {"narrow": NARROW, "wide": WIDE, "gemma": GEMMA, "gpt": GPT, "neox": NEOX}
+every_config = pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS)
 COUNTS = (1, 8, 16, 64)
 LANES = 64
 
@@ -58,7 +71,7 @@ def _table(config):
     return x
 
 
-@pytest.mark.parametrize("config", [NARROW, WIDE], ids=["narrow", "wide"])
+@every_config
 @pytest.mark.parametrize("kind", ["kv", "attn", "mlp", "unembed"])
 def test_kernels_keep_the_lane_rule(kind, config):
     assert offenders(_rows_of(kind, config, CERTIFIED), _table(config), COUNTS) == []
@@ -69,7 +82,7 @@ def test_stock_kernels_at_width_768_are_caught(kind):
     assert offenders(_rows_of(kind, WIDE, STOCK), _table(WIDE), COUNTS) != []
 
 
-@pytest.mark.parametrize("config", [NARROW, WIDE], ids=["narrow", "wide"])
+@every_config
 @pytest.mark.parametrize("kind", ["kv", "attn", "mlp", "unembed"])
 def test_certified_and_stock_kernels_compute_the_same_function(kind, config):
     table = _table(config)
@@ -80,7 +93,7 @@ def test_certified_and_stock_kernels_compute_the_same_function(kind, config):
 def test_embeddings_are_rows_and_ids_outside_the_table_are_poison():
     weights = _weights(NARROW, CERTIFIED)["embed"]
     ids = jnp.asarray([0, 63, 7, 64, 1000, -1, -64], jnp.int32)
-    rows = np.asarray(certified(lambda i: CERTIFIED.embed(NARROW, weights, i))(ids))
+    rows = np.asarray(certified(lambda i: CERTIFIED.embed(NARROW, weights, i, i))(ids))
     table = np.asarray(weights["table"])
     assert np.array_equal(bits(rows[:3]), bits(table[[0, 63, 7]]))
     assert np.isnan(rows[3:]).all()

@@ -1,0 +1,207 @@
+"""The kernel of each kind of event, over a choice of arithmetic.
+
+The first axis of every argument and result is the lane: one event each. What the switches of
+a configuration ask for is decided while a kernel is traced, and costs nothing when it runs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int
+
+from causalsim.kernels.elementwise import activate, capped, normalise, rotary_table, rotate
+from causalsim.kernels.paged import Pages
+from causalsim.models import ModelConfig
+
+Weights = dict[str, Any]
+Params = dict[str, np.ndarray]
+
+
+@dataclass(frozen=True)
+class Arithmetic:
+    """How products are made: ``pack`` lays a matrix out, ``product(x, packed, out)`` multiplies by it.
+
+    ``attend(queries, positions, pages, cap)`` is softmax attention; queries come scaled.
+    """
+
+    pack: Callable[[np.ndarray], Any]
+    product: Callable[[Array, Any, int], Array]
+    attend: Callable[[Array, Array, Pages, float | None], Array]
+
+
+def prepare(arithmetic: Arithmetic, config: ModelConfig, params: Params) -> Weights:
+    """Parameters in the layout in which the kernels use them."""
+    rope = jnp.asarray(rotary_table(config, config.max_length)) if config.d_rotary else None
+    unembed = params["embed"].T if config.tied_embeddings else params["unembed"]
+    return {
+        "embed": _only(table=params["embed"], positions=params.get("positions")),
+        "layers": [
+            _prepare_layer(arithmetic, _below(params, f"layers.{layer}."), rope)
+            for layer in range(config.n_layers)
+        ],
+        "unembed": {"norm": _norm(params, "final_norm"), "out": {"matrix": arithmetic.pack(unembed)}},
+    }
+
+
+def _prepare_layer(arithmetic: Arithmetic, params: Params, rope: Array | None) -> dict[str, Weights]:
+    def dense(*names: str) -> Weights:
+        """Matrices that share their input, side by side, with their biases."""
+        there = [name for name in names if name in params]
+        matrix = arithmetic.pack(np.concatenate([params[name] for name in there], axis=1))
+        biases = [params[f"{name}_bias"] for name in there if f"{name}_bias" in params]
+        return {"matrix": matrix, **_only(bias=np.concatenate(biases) if biases else None)}
+
+    def part(kind: str, head: str | None, **products: Weights) -> Weights:
+        norms = {"norm": f"{kind}.norm", "head_norm": head, "post_norm": f"{kind}.post_norm"}
+        found = {role: _norm(params, name) for role, name in norms.items() if name in params}
+        return {**found, **products}
+
+    attention = {
+        "kv": part("attn", "attn.k_norm", **{"in": dense("attn.k", "attn.v")}),
+        "attn": part("attn", "attn.q_norm", **{"in": dense("attn.q"), "out": dense("attn.o")}),
+    }
+    mlp = part("mlp", None, **{"in": dense("mlp.gate", "mlp.up"), "out": dense("mlp.down")})
+    turned = {} if rope is None else {"rope": rope}
+    return {**{kind: {**weights, **turned} for kind, weights in attention.items()}, "mlp": mlp}
+
+
+def _below(params: Params, start: str) -> Params:
+    return {name.removeprefix(start): array for name, array in params.items() if name.startswith(start)}
+
+
+def _norm(params: Params, name: str | None) -> Weights:
+    return _only(gain=params[str(name)], bias=params.get(f"{name}_bias"))
+
+
+def _only(**arrays: np.ndarray | None) -> Weights:
+    return {name: jnp.asarray(array) for name, array in arrays.items() if array is not None}
+
+
+def embed(
+    config: ModelConfig, weights: Weights, ids: Int[Array, " lanes"], positions: Int[Array, " lanes"]
+) -> Float[Array, "lanes d_model"]:
+    """Rows of the embedding table; an id outside it, such as one not sampled yet, gives NaN."""
+    rows = _rows(weights["table"], ids)
+    if config.embedding_scale != 1:
+        rows = rows * jnp.asarray(config.embedding_scale, rows.dtype)
+    return rows + _rows(weights["positions"], positions) if config.positions == "learned" else rows
+
+
+def _rows(
+    table: Float[Array, "rows d_model"], indices: Int[Array, " lanes"]
+) -> Float[Array, "lanes d_model"]:
+    return table.at[indices].get(mode="fill", fill_value=jnp.nan, wrap_negative_indices=False)
+
+
+def kv(
+    arithmetic: Arithmetic,
+    config: ModelConfig,
+    weights: Weights,
+    x: Float[Array, "lanes d_model"],
+    positions: Int[Array, " lanes"],
+) -> tuple[Float[Array, "lanes kv_heads d_head"], Float[Array, "lanes kv_heads d_head"]]:
+    """K after norm and rotary embedding, and V."""
+    hidden = normalise(config, x, weights["norm"])
+    both = _dense(arithmetic, hidden, weights["in"], 2 * config.n_kv_heads * config.d_head)
+    keys, values = jnp.split(both.reshape(len(x), -1, config.d_head), 2, axis=1)
+    return _placed(config, weights, keys, positions), values
+
+
+def attn(
+    arithmetic: Arithmetic,
+    config: ModelConfig,
+    weights: Weights,
+    x: Float[Array, "lanes d_model"],
+    positions: Int[Array, " lanes"],
+    pages: Pages,
+) -> Float[Array, "lanes d_model"]:
+    """The residual after attention is added."""
+    hidden = normalise(config, x, weights["norm"])
+    heads = _dense(arithmetic, hidden, weights["in"], config.n_heads * config.d_head)
+    heads = heads.reshape(len(x), config.n_heads, config.d_head)
+    queries = _placed(config, weights, heads, positions) * jnp.asarray(config.attention_scale, x.dtype)
+    grouped = queries.reshape(len(x), config.n_kv_heads, -1, config.d_head)
+    mixed = arithmetic.attend(grouped, positions, pages, config.attention_cap).reshape(len(x), -1)
+    return x + _increment(arithmetic, config, weights, mixed)
+
+
+def mlp(
+    arithmetic: Arithmetic, config: ModelConfig, weights: Weights, x: Float[Array, "lanes d_model"]
+) -> Float[Array, "lanes d_model"]:
+    """The residual after the MLP is added; its increment alone in a parallel residual."""
+    hidden = normalise(config, x, weights["norm"])
+    inner = _dense(arithmetic, hidden, weights["in"], config.d_ff * (2 if config.gated else 1))
+    if config.gated:
+        gate, up = jnp.split(inner, 2, axis=1)
+        active = activate(config.activation, gate) * up
+    else:
+        active = activate(config.activation, inner)
+    increment = _increment(arithmetic, config, weights, active)
+    return increment if config.parallel_residual else x + increment
+
+
+def unembed(
+    arithmetic: Arithmetic, config: ModelConfig, weights: Weights, x: Float[Array, "lanes d_model"]
+) -> Float[Array, "lanes vocab"]:
+    """The logits."""
+    hidden = normalise(config, x, weights["norm"])
+    return capped(_dense(arithmetic, hidden, weights["out"], config.vocab_size), config.logit_cap)
+
+
+def _dense(arithmetic: Arithmetic, x: Array, weights: Weights, out: int) -> Array:
+    product = arithmetic.product(x, weights["matrix"], out)
+    return product + weights["bias"] if "bias" in weights else product
+
+
+def _increment(arithmetic: Arithmetic, config: ModelConfig, weights: Weights, inner: Array) -> Array:
+    """What attention or MLP adds to the residual, from what it made inside."""
+    added = _dense(arithmetic, inner, weights["out"], config.d_model)
+    return normalise(config, added, weights["post_norm"]) if config.post_norms else added
+
+
+def _placed(
+    config: ModelConfig,
+    weights: Weights,
+    heads: Float[Array, "lanes heads d_head"],
+    positions: Int[Array, " lanes"],
+) -> Float[Array, "lanes heads d_head"]:
+    """Queries or keys as they are compared: normalised by head, turned by position."""
+    if config.qk_norms:
+        rows = heads.reshape(-1, config.d_head)
+        heads = normalise(config, rows, weights["head_norm"]).reshape(heads.shape)
+    return rotate(heads, positions, weights["rope"]) if config.d_rotary else heads
+
+
+def sample(
+    config: ModelConfig,
+    logits: Float[Array, "lanes vocab"],
+    positions: Int[Array, " lanes"],
+    given: Int[Array, " lanes"],
+    temperature: Float[Array, ""],
+    seed: Int[Array, ""],
+) -> Int[Array, " lanes"]:
+    """The next token: the one given where it is not negative, else drawn from the logits.
+
+    At temperature 0 the greatest logit, ties to the lowest id; above, a draw from
+    softmax(logits / temperature) by Gumbel maxima, keyed ``fold_in(key(seed), position)``
+    with the Threefry 2x32 generator. Logits that are NaN give the id ``vocab_size``.
+    """
+
+    def drawn() -> Array:
+        keys = jax.vmap(lambda p: jax.random.fold_in(jax.random.key(seed, impl="threefry2x32"), p))(positions)
+        # The flag is pinned because it changes which numbers a key gives.
+        with jax.threefry_partitionable(True):
+            noise = jax.vmap(lambda key: jax.random.gumbel(key, logits.shape[1:], logits.dtype))(keys)
+        # Below the greatest logit nothing can overflow, however low the temperature.
+        below = logits - logits.max(axis=1, keepdims=True)
+        return jnp.argmax(below / jnp.maximum(temperature, np.finfo(logits.dtype).tiny) + noise, axis=1)
+
+    chosen = jax.lax.cond(temperature > 0, drawn, lambda: jnp.argmax(logits, axis=1))
+    ids = jnp.where(given >= 0, given, chosen.astype(jnp.int32))
+    return jnp.where(jnp.isnan(logits).any(axis=1), config.vocab_size, ids).astype(jnp.int32)
