@@ -201,6 +201,11 @@ def test_keys_that_are_left_out_mean_what_transformers_takes(name: str, keys: li
     assert read_configuration(_without(name, *keys), ENOUGH) == _read(name).config
 
 
+def test_gpt_neox_turns_a_quarter_of_a_head_unless_told() -> None:
+    given = {**_without("gpt_neox", "rope_parameters"), "num_attention_heads": 2}
+    assert read_configuration(given, ENOUGH).d_rotary == 4
+
+
 def test_windows_from_a_layer_upwards() -> None:
     given = {**_without("qwen2_grouped", "layer_types"), "num_hidden_layers": 4, "max_window_layers": 3}
     assert read_configuration(given, ENOUGH).windows == (None, None, None, 4)
