@@ -12,6 +12,7 @@ from causalsim.models.config import ModelConfig
 from causalsim.models.fetching import located
 from causalsim.models.gguf_file import is_gguf, read_gguf
 from causalsim.models.glass import read_glass
+from causalsim.models.huggingface import CONFIG, read_folder
 from causalsim.models.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class Checkpoint(NamedTuple):
-    """What a checkpoint holds: the configuration, checked float32 parameters, and the tokenizer."""
+    """What a checkpoint holds: the configuration, checked float32 parameters, and the tokenizer, if any."""
 
     config: ModelConfig
     params: Mapping[str, NDArray[np.float32]]
@@ -44,7 +45,7 @@ def known_names() -> tuple[str, ...]:
 
 
 def read_checkpoint(path_or_name: str | os.PathLike[str]) -> Checkpoint:
-    """Read a model by its known name, or from a GGUF file.
+    """Read a model by its known name, from a GGUF file, or from a folder as transformers saves it.
 
     ``CheckpointError`` if the name is not known or its files are missing or damaged; it
     lists what can be read.
@@ -52,6 +53,8 @@ def read_checkpoint(path_or_name: str | os.PathLike[str]) -> Checkpoint:
     name = _as_text(path_or_name)
     if name in _NAMED:
         return Checkpoint(*_NAMED[name]())
+    if os.path.exists(os.path.join(name, CONFIG)):  # noqa: PTH110, PTH118
+        return Checkpoint(*read_folder(Path(name)))
     if is_gguf(name):
         return Checkpoint(*read_gguf(Path(name)))
     # os.path.exists, unlike Path.exists, has an answer for names that no file can have.
@@ -60,7 +63,7 @@ def read_checkpoint(path_or_name: str | os.PathLike[str]) -> Checkpoint:
         "a checkpoint is of a format that can be read" if there else "a checkpoint is a known name",
         got=f"{name!r}, "
         + ("a path of another format" if there else "neither a known name nor an existing path"),
-        expected=f"one of the names {', '.join(map(repr, _NAMED))}, or a .gguf file",
+        expected=f"one of the names {', '.join(map(repr, _NAMED))}, a .gguf file, or a folder with {CONFIG}",
         cure=f"Use {next(iter(_NAMED))!r}, or build the model from a configuration and parameters.",
     )
 

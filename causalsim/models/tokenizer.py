@@ -45,13 +45,13 @@ class BytePairTokenizer:
 
     def encode(self, text: str) -> list[int]:
         """Token ids of a text, none for an empty one; ``InputError`` if it is not Unicode text."""
-        return list(self.library.encode(self._normal(text)).ids)
+        return list(self.library.encode(self._normal(text), add_special_tokens=False).ids)
 
     def unread(self, text: str) -> tuple[str, ...]:
         """The different pieces of a text that no token stands for: they become the unknown token."""
         normal = self._normal(text)
         unknown = getattr(self.library.model, "unk_token", None)
-        found = self.library.encode(normal)
+        found = self.library.encode(normal, add_special_tokens=False)
         spans = (span for token, span in zip(found.tokens, found.offsets, strict=True) if token == unknown)
         return tuple(dict.fromkeys(normal[start:stop] for start, stop in spans))
 

@@ -1,0 +1,80 @@
+"""From the keys of a config.json to a configuration, by the table of families."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from causalsim.errors import CheckpointError, InputError
+from causalsim.models.config import ModelConfig
+from causalsim.models.families import FAMILIES, Family
+from causalsim.models.keys import MISSING, Fields, Given, refuse
+
+_BOUNDED = ("n_heads", "n_kv_heads", "d_model", "d_head", "d_ff", "vocab_size")
+
+
+class Limits(NamedTuple):
+    """What a file holds: no configuration of its model has more layers, or a larger size."""
+
+    tensors: int
+    numbers: int
+
+
+def family_of(given: Given) -> Family:
+    """The family that a config.json names; ``CheckpointError`` lists the known ones."""
+    kind = given.get("model_type", MISSING)
+    if not isinstance(kind, str) or kind not in FAMILIES:
+        refuse("model_type", "names a supported family", kind, ", ".join(FAMILIES))
+    return FAMILIES[kind]
+
+
+def read_configuration(given: Mapping[str, Any], limits: Limits) -> ModelConfig:
+    """The configuration that the keys describe.
+
+    ``CheckpointError`` names a key that is not understood, is missing, or has a value that is
+    not supported or that its weights cannot have.
+    """
+    family = family_of(given)
+    _check_keys(family, given)
+    fields = {**family.constants, **_fields(family, given)}
+    _check_sizes(fields, limits)
+    for group in family.groups:
+        fields |= group.read(given, fields)
+    if fields["d_ff"] is None:  # GPT-2's usual width.
+        fields["d_ff"] = 4 * fields["d_model"]
+    try:
+        return ModelConfig(**fields)
+    except InputError as error:
+        raise CheckpointError("the keys of config.json are consistent", got=error) from error
+
+
+def _check_keys(family: Family, given: Given) -> None:
+    for key, value in given.items():
+        if not family.is_understood(key):
+            refuse(key, "is not understood", value, "no such key", "What it changes is not supported.")
+    for key, values in family.all_fixed.items():
+        if key in given and given[key] not in values:
+            refuse(key, "has a supported value", given[key], " or ".join(map(repr, values)))
+
+
+def _fields(family: Family, given: Given) -> Fields:
+    fields: Fields = {}
+    for name, key in family.keys.items():
+        if name not in given and not key.default:
+            refuse(name, "is there", MISSING, "a value")
+        fields |= dict.fromkeys(key.fields, key.read(name, given.get(name, *key.default)))
+    return fields
+
+
+def _check_sizes(fields: Fields, limits: Limits) -> None:
+    """Sizes that the file is too small for, before anything is made of such a size."""
+    bounds = {"n_layers": limits.tensors, **dict.fromkeys(_BOUNDED, limits.numbers)}
+    for field, bound in bounds.items():
+        value = fields.get(field)
+        if value is not None and value > bound:
+            raise CheckpointError(
+                "the weights are as many as the configuration says",
+                got=f"{field}={value}",
+                expected=f"at most {bound}, by the size of the weights",
+                cure="Is the file whole, and the configuration its own?",
+            )

@@ -1,0 +1,65 @@
+"""How a file keeps a tensor, and how it becomes ours: transposed, fused with others, or less one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+Shape = tuple[int, ...]
+
+
+class Layout(NamedTuple):
+    """The shape in the file of a tensor of ours, and what makes ours of the file's.
+
+    ``take`` gets the file's tensor and the size of a head.
+    """
+
+    shape: Callable[[Shape], Shape]
+    take: Callable[[NDArray[np.float32], int], NDArray[np.float32]]
+
+
+def _same_shape(shape: Shape) -> Shape:
+    return shape
+
+
+def _reversed(shape: Shape) -> Shape:
+    return shape[::-1]
+
+
+AS_IS = Layout(_same_shape, lambda tensor, d_head: tensor)
+# torch.nn.Linear multiplies by the transpose of what it keeps.
+TRANSPOSED = Layout(_reversed, lambda tensor, d_head: tensor.T)
+# Gemma's norms keep what is added to one.
+LESS_ONE = Layout(_same_shape, lambda tensor, d_head: np.float32(1) + tensor)
+
+
+def third(index: int) -> Layout:
+    """One of three matrices (in, out), or of their biases, side by side as in GPT-2.
+
+    >>> third(1).shape((2, 4)), third(1).take(np.arange(6.0), 1)
+    ((2, 12), array([2., 3.]))
+    """
+
+    def take(tensor: NDArray[np.float32], d_head: int) -> NDArray[np.float32]:
+        return np.split(tensor, 3, axis=-1)[index]
+
+    return Layout(lambda shape: (*shape[:-1], 3 * shape[-1]), take)
+
+
+def third_of_each_head(index: int) -> Layout:
+    """One of three matrices (out, in), or of their biases, that take turns head by head as in GPT-NeoX.
+
+    >>> third_of_each_head(1).shape((2, 4)), third_of_each_head(1).take(np.arange(12.0), 2)
+    ((12, 2), array([2., 3., 8., 9.]))
+    """
+
+    def take(tensor: NDArray[np.float32], d_head: int) -> NDArray[np.float32]:
+        heads = tensor.reshape(-1, 3, d_head, *tensor.shape[1:])
+        return heads[:, index].reshape(-1, *tensor.shape[1:]).T
+
+    return Layout(lambda shape: (3 * shape[-1], *shape[:-1]), take)
