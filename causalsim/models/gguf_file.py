@@ -110,7 +110,7 @@ def _with_factors(path: Path, config: ModelConfig, factors: NDArray[np.float32])
 def _ours(config: ModelConfig, name: str, tensor: NDArray[np.float32], pairs: bool) -> NDArray[np.float32]:
     """A tensor in the layout of ``parameter_shapes``, read-only."""
     if pairs and name.endswith((".q", ".k", ".q_bias", ".k_bias")):
-        tensor = halves_from_pairs(tensor, config.d_head)
+        tensor = halves_from_pairs(tensor, config.d_head, config.d_rotary)
     if tensor.ndim == 2 and name != "embed":
         tensor = tensor.T
     tensor = np.ascontiguousarray(tensor)
@@ -118,14 +118,15 @@ def _ours(config: ModelConfig, name: str, tensor: NDArray[np.float32], pairs: bo
     return tensor
 
 
-def halves_from_pairs(tensor: NDArray[Any], d_head: int) -> NDArray[Any]:
-    """Reorder the rows of each head from rotary pairs (2i, 2i + 1) to pairs (i, i + d_head / 2).
+def halves_from_pairs(tensor: NDArray[Any], d_head: int, d_rotary: int) -> NDArray[Any]:
+    """Reorder the rows of each head from rotary pairs (2i, 2i + 1) to pairs (i, i + d_rotary / 2).
 
-    >>> halves_from_pairs(np.array([0, 1, 2, 3, 10, 11, 12, 13]), d_head=4)
-    array([ 0,  2,  1,  3, 10, 12, 11, 13])
+    >>> halves_from_pairs(np.array([0, 1, 2, 3, 4, 5, 10, 11, 12, 13, 14, 15]), d_head=6, d_rotary=4)
+    array([ 0,  2,  1,  3,  4,  5, 10, 12, 11, 13, 14, 15])
     """
-    pairs = tensor.reshape(-1, d_head // 2, 2, *tensor.shape[1:])
-    return pairs.swapaxes(1, 2).reshape(tensor.shape)
+    order = np.concatenate([np.arange(d_rotary).reshape(-1, 2).T.ravel(), np.arange(d_rotary, d_head)])
+    heads = tensor.reshape(-1, d_head, *tensor.shape[1:])
+    return heads[:, order].reshape(tensor.shape)
 
 
 class _Tensors(Mapping[str, "NDArray[np.float32]"]):
