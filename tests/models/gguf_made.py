@@ -74,24 +74,21 @@ def tensors(
     for name, tensor in params.items():
         turned = tensor.T if tensor.ndim == 2 and name != "embed" else tensor
         if architecture == "llama" and name.endswith((".q", ".k", ".q_bias", ".k_bias")):
-            turned = _permuted(turned, len(turned) // config.d_head)
+            heads = turned.reshape(-1, config.d_head, *turned.shape[1:])
+            parts = [_permuted(heads[:, : config.d_rotary]), heads[:, config.d_rotary :]]
+            turned = np.concatenate(parts, axis=1).reshape(turned.shape)
         _, layer, part = name.split(".", 2) if name.startswith("layers.") else ("", "", "")
         made[names.get(name) or f"blk.{layer}.{_LAYER_NAMES[part]}"] = np.ascontiguousarray(turned)
     return made
 
 
-def _permuted(weights: Array, n_heads: int) -> Array:
+def _permuted(heads: Array) -> Array:
     """As in llama.cpp's convert_hf_to_gguf.py, ``LlamaModel.permute``."""
-    halves = weights.reshape(n_heads, 2, weights.shape[0] // n_heads // 2, *weights.shape[1:])
-    return halves.swapaxes(1, 2).reshape(weights.shape)
+    halves = heads.reshape(len(heads), 2, heads.shape[1] // 2, *heads.shape[2:])
+    return halves.swapaxes(1, 2).reshape(heads.shape)
 
 
-def write(
-    path: Path,
-    said: Mapping[str, Any],
-    made: Mapping[str, Array | tuple[Array, str]],
-    architecture: str = "llama",
-) -> Path:
+def write(path: Path, said: Mapping[str, Any], made: Mapping[str, Any], architecture: str = "llama") -> Path:
     """A file with this metadata and these tensors: float32, or (bytes of blocks, name of their type)."""
     writer = GGUFWriter(path, architecture)
     for key, value in said.items():
