@@ -179,6 +179,9 @@ class _Tensors(Mapping[str, "NDArray[np.float32]"]):
         numbers.flags.writeable = False
         return numbers
 
+    def __contains__(self, name: object) -> bool:
+        return name in self._entries  # A mapping's own would read the tensor.
+
     def __iter__(self) -> Iterator[str]:
         return iter(self._entries)
 

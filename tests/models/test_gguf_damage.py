@@ -282,6 +282,7 @@ def _at_entry(name: bytes, field: str, value: int) -> bytes:
         ("count", 5, "has dimensions: got output_norm.weight with 5"),
         ("rows", 2**63, "a tensor lies in its file"),
         ("rows", 31, "shapes follow"),
+        ("rows", 0, "a tensor has numbers: got output_norm.weight of shape"),
         ("type", 14, "rows are whole blocks of Q6_K"),
         ("type", 4, "type 4, expected F32"),
         ("type", 99, "type 99, expected F32"),
@@ -293,7 +294,7 @@ def _at_entry(name: bytes, field: str, value: int) -> bytes:
     ],
 )
 def test_a_lie_about_a_tensor_is_named(field: str, value: int, words: str, path: Path) -> None:
-    path.write_bytes(_at_entry(bNORM, field, value))
+    path.write_bytes(_at_entry(b"output_norm.weight", field, value))
     with pytest.raises(CheckpointError, match=words) as caught:
         read_gguf(path)
     assert "output_norm.weight" in str(caught.value) or caught.value.tensor
