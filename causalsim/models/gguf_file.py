@@ -74,9 +74,9 @@ def read_gguf(path: Path) -> tuple[ModelConfig, dict[str, NDArray[np.float32]], 
 
 
 def _check_file(path: Path) -> None:
-    # Opening a pipe would wait for whoever writes to it.
-    if not path.is_file():
-        got = "something else" if path.exists() else "nothing there"
+    # Opening a pipe would wait for whoever writes to it. See is_gguf for os.path.
+    if not os.path.isfile(path):  # noqa: PTH113
+        got = "something else" if os.path.exists(path) else "nothing there"  # noqa: PTH110
         raise CheckpointError(f"{path}: a GGUF file is a file", got=got, cure="Was the name misspelt?")
 
 

@@ -153,6 +153,16 @@ def test_a_pip_that_downloads_nothing(cache: Path, monkeypatch: pytest.MonkeyPat
     _fails("got exit code 0 and 0 wheels", cache)
 
 
+def test_a_pip_that_fails_after_downloading(
+    cache: Path, wheel: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def download(folder: Path) -> None:
+        (folder / wheel.name).write_bytes(wheel.read_bytes())
+
+    _play(monkeypatch, download, said="ERROR: after all", code=1)
+    _fails("got after all", cache)
+
+
 def test_another_wheel(cache: Path, wheel: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     changed = wheel.read_bytes()[:-1] + b"x"
     _play(monkeypatch, lambda folder: (folder / wheel.name).write_bytes(changed))

@@ -19,7 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from causalsim.errors import CheckpointError
-from causalsim.models import parameter_shapes, random_parameters
+from causalsim.models import parameter_shapes, random_parameters, read_checkpoint
 from causalsim.models.gguf_file import read_gguf
 from causalsim.models.gguf_header import read_header
 from tests.models.gguf_made import LLAMA, TOKENS, llama, metadata, tensors, tokenizer, write
@@ -138,6 +138,22 @@ def test_no_count_or_length_is_believed(path: Path, what: str, at: int, lie: int
     content = bytearray(_content())
     content[at : at + 8] = struct.pack("<Q", lie)
     assert not _survives(path, bytes(content)), what
+
+
+@pytest.mark.parametrize(
+    ("what", "least"),
+    [
+        ("tensors", "24,000,000,000"),
+        ("metadata", "13,000,000,000"),
+        ("in tokenizer.ggml.tokens", "8,000,000,000"),
+    ],
+)
+def test_a_count_that_cannot_be_is_refused_before_anything_is_read(path: Path, what: str, least: str) -> None:
+    content, at = bytearray(_content()), dict(_lengths())[what]
+    content[at : at + 8] = struct.pack("<Q", 10**9)
+    path.write_bytes(content)
+    name = what.removeprefix("in ")
+    _refused(path, f"what a file announces is in it: got {name} of at least {least} bytes")
 
 
 @pytest.mark.parametrize(
@@ -298,6 +314,12 @@ def test_a_lie_about_a_tensor_is_named(field: str, value: int, words: str, path:
     with pytest.raises(CheckpointError, match=words) as caught:
         read_gguf(path)
     assert "output_norm.weight" in str(caught.value) or caught.value.tensor
+
+
+@pytest.mark.parametrize("name", ["a\0b.gguf", "x" * 5000 + ".gguf", ".gguf"])
+def test_a_name_that_no_file_can_have(name: str) -> None:
+    with pytest.raises(CheckpointError, match="nothing there"):
+        read_checkpoint(name)
 
 
 def test_a_file_that_is_shortened_while_it_is_read(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
