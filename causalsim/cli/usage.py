@@ -24,7 +24,7 @@ def as_input_error(error: CycloptsError) -> InputError:
     words = " ".join(str(error).split())
     called = " ".join(("causalsim", *(error.command_chain or ())))
     if isinstance(error, UnusedCliTokensError):
-        cure = "A text of several words stands in quotation marks."
+        cure = f"A text of several words stands in quotation marks; {called} --help says the rest."
         return InputError(f"{called} takes no more words", got=_after("Unused Tokens:", words), cure=cure)
     rule = re.split(r"\. |\.$", words)[0]
     expected = _after("Must be", words) or _after("Available commands:", words)

@@ -87,7 +87,10 @@ class Model:
 
 
 def load(path_or_name: str | os.PathLike[str]) -> Model:
-    """Read a model by a known name (``"glass"``); ``CheckpointError`` says what can be read."""
+    """Read a model by a known name (``"glass"``) or from a GGUF file.
+
+    ``CheckpointError`` says what can be read, or what is wrong with what was named.
+    """
     return Model(*read_checkpoint(path_or_name))
 
 

@@ -74,9 +74,9 @@ def read_gguf(path: Path) -> tuple[ModelConfig, dict[str, NDArray[np.float32]], 
 
 
 def _check_file(path: Path) -> None:
-    # Opening a pipe would wait for whoever writes to it.
-    if not path.is_file():
-        got = "something else" if path.exists() else "nothing there"
+    # Opening a pipe would wait for whoever writes to it. See is_gguf for os.path.
+    if not os.path.isfile(path):  # noqa: PTH113
+        got = "something else" if os.path.exists(path) else "nothing there"  # noqa: PTH110
         raise CheckpointError(f"{path}: a GGUF file is a file", got=got, cure="Was the name misspelt?")
 
 
@@ -110,7 +110,7 @@ def _with_factors(path: Path, config: ModelConfig, factors: NDArray[np.float32])
 def _ours(config: ModelConfig, name: str, tensor: NDArray[np.float32], pairs: bool) -> NDArray[np.float32]:
     """A tensor in the layout of ``parameter_shapes``, read-only."""
     if pairs and name.endswith((".q", ".k", ".q_bias", ".k_bias")):
-        tensor = halves_from_pairs(tensor, config.d_head)
+        tensor = halves_from_pairs(tensor, config.d_head, config.d_rotary)
     if tensor.ndim == 2 and name != "embed":
         tensor = tensor.T
     tensor = np.ascontiguousarray(tensor)
@@ -118,14 +118,15 @@ def _ours(config: ModelConfig, name: str, tensor: NDArray[np.float32], pairs: bo
     return tensor
 
 
-def halves_from_pairs(tensor: NDArray[Any], d_head: int) -> NDArray[Any]:
-    """Reorder the rows of each head from rotary pairs (2i, 2i + 1) to pairs (i, i + d_head / 2).
+def halves_from_pairs(tensor: NDArray[Any], d_head: int, d_rotary: int) -> NDArray[Any]:
+    """Reorder the rows of each head from rotary pairs (2i, 2i + 1) to pairs (i, i + d_rotary / 2).
 
-    >>> halves_from_pairs(np.array([0, 1, 2, 3, 10, 11, 12, 13]), d_head=4)
-    array([ 0,  2,  1,  3, 10, 12, 11, 13])
+    >>> halves_from_pairs(np.array([0, 1, 2, 3, 4, 5, 10, 11, 12, 13, 14, 15]), d_head=6, d_rotary=4)
+    array([ 0,  2,  1,  3,  4,  5, 10, 12, 11, 13, 14, 15])
     """
-    pairs = tensor.reshape(-1, d_head // 2, 2, *tensor.shape[1:])
-    return pairs.swapaxes(1, 2).reshape(tensor.shape)
+    order = np.concatenate([np.arange(d_rotary).reshape(-1, 2).T.ravel(), np.arange(d_rotary, d_head)])
+    heads = tensor.reshape(-1, d_head, *tensor.shape[1:])
+    return heads[:, order].reshape(tensor.shape)
 
 
 class _Tensors(Mapping[str, "NDArray[np.float32]"]):
@@ -177,6 +178,9 @@ class _Tensors(Mapping[str, "NDArray[np.float32]"]):
         numbers = _dequantized(blocks, kind)
         numbers.flags.writeable = False
         return numbers
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._entries  # A mapping's own would read the tensor.
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._entries)

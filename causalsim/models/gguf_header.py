@@ -158,6 +158,8 @@ def _tensor_entry(cursor: _Cursor, name: str) -> TensorEntry:
     if not 1 <= count <= _MOST_DIMENSIONS:
         raise cursor.refusal("a tensor has dimensions", f"{name} with {count}", f"1 to {_MOST_DIMENSIONS}")
     sizes = tuple(cursor.number("Q", f"the shape of {name}") for _ in range(count))
+    if 0 in sizes:
+        raise cursor.refusal("a tensor has numbers", f"{name} of shape {sizes[::-1]}", "sizes of at least 1")
     kind, offset = cursor.number("I", f"the type of {name}"), cursor.number("Q", f"the offset of {name}")
     # The file counts from the innermost dimension, and from where the numbers begin.
     return TensorEntry(sizes[::-1], kind, offset)
