@@ -17,6 +17,8 @@ from jaxtyping import Array, Float
 
 LONGEST_PANEL = 192
 COLUMNS = 16
+# Above so many columns a matrix is cut into blocks of columns; from so many rows on, one after another.
+WIDEST, BLOCK, MANY_ROWS = 8192, 2048, 64
 
 
 def panel_shape(length: int) -> tuple[int, int]:
@@ -34,20 +36,51 @@ def panel_shape(length: int) -> tuple[int, int]:
     return number, -(-length // number)
 
 
-def panelled(w: np.ndarray) -> Float[Array, "panels size out"]:
-    """A weight matrix cut into panels, the last padded with zeros, as are the columns."""
+def panelled(w: np.ndarray) -> Float[Array, "*blocks panels size columns"]:
+    """A weight matrix cut into panels, the last padded with zeros, as are the columns.
+
+    A matrix of very many columns, such as that of a vocabulary, is also cut into blocks of them.
+    """
     number, size = panel_shape(w.shape[0])
-    padded = np.pad(w, ((0, number * size - w.shape[0]), (0, -w.shape[1] % COLUMNS)))
-    return jnp.asarray(padded.reshape(number, size, -1))
+    wide = w.shape[1] > WIDEST
+    padded = np.pad(w, ((0, number * size - w.shape[0]), (0, -w.shape[1] % (BLOCK if wide else COLUMNS))))
+    panels = padded.reshape(number, size, -1)
+    if not wide:
+        return jnp.asarray(panels)
+    blocks = panels.reshape(number, size, -1, BLOCK).transpose(2, 0, 1, 3)
+    return jnp.asarray(np.ascontiguousarray(blocks))
 
 
 def linear(
-    x: Float[Array, "lanes in"], w: Float[Array, "panels size padded"], out: int
+    x: Float[Array, "lanes in"], w: Float[Array, "*blocks panels size columns"], out: int
 ) -> Float[Array, "lanes {out}"]:
     """``x @ w`` for a panelled ``w`` that has ``out`` columns without its padding."""
-    number, size, _ = w.shape
+    number, size = w.shape[-3:-1]
     padded = jnp.pad(x, ((0, 0), (0, number * size - x.shape[1])))
-    return _added(_product(padded.reshape(x.shape[0], number, size).swapaxes(0, 1), w), axis=0)[:, :out]
+    panels = padded.reshape(x.shape[0], number, size).swapaxes(0, 1)
+    if w.ndim == 3:
+        return _added(_product(panels, w), axis=0)[:, :out]
+    return (_all_blocks if len(x) < MANY_ROWS else _block_by_block)(panels, w)[:, :out]
+
+
+def _all_blocks(x: Float[Array, "panels rows size"], w: Float[Array, "blocks panels size columns"]) -> Array:
+    blocks, number, size, columns = w.shape
+    each = jnp.broadcast_to(x, (blocks, *x.shape)).reshape(blocks * number, -1, size)
+    products = _product(each, w.reshape(blocks * number, size, columns)).reshape(blocks, number, -1, columns)
+    return _added(products, axis=1).swapaxes(0, 1).reshape(x.shape[1], -1)
+
+
+def _block_by_block(
+    x: Float[Array, "panels rows size"], w: Float[Array, "blocks panels size columns"]
+) -> Array:
+    """In this order the products of all panels never lie in memory at once, which takes longer."""
+    blocks, _, _, columns = w.shape
+
+    def body(block: Array, out: Array) -> Array:
+        product = _added(_product(x, w[block]), axis=0)
+        return jax.lax.dynamic_update_slice(out, product, (0, block * columns))
+
+    return jax.lax.fori_loop(0, blocks, body, jnp.zeros((x.shape[1], blocks * columns), x.dtype))
 
 
 def contract(
