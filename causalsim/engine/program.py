@@ -150,8 +150,10 @@ def _apart(
     if graph.granularity == "block":
         return requests + 1
     attends = np.array([slot.kind == "attn" for slot in graph.slots])[ranks]
-    keys = np.stack([times, ranks, requests])
-    _, group, sizes = np.unique(keys, axis=1, return_inverse=True, return_counts=True)
+    if len(graph.lengths) == 1:
+        return np.zeros_like(requests)
+    keys = (times.astype(np.int64) * len(graph.slots) + ranks) * len(graph.lengths) + requests
+    _, group, sizes = np.unique(keys, return_inverse=True, return_counts=True)
     return np.where(attends & (sizes[group] >= MANY_LANES), requests + 1, 0)
 
 

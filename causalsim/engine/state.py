@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import jax
@@ -91,18 +92,14 @@ class State:
     ) -> State:
         """Poisoned memory: NaN everywhere, and ids beyond the vocabulary, but for the prompts' ids."""
         config, layout = model.config, Layout(graph.lengths)
-        rows, pages = layout.rows + 1, layout.pages + 1
-        heads = config.n_kv_heads
+        rows = layout.rows + 1
         return cls(
             model,
             graph,
             layout,
             sampling or Sampling(np.full(rows, -1, np.int32)),
             jnp.asarray(_prompt_ids(config, graph, layout, tokens)),
-            _poison(4 if config.parallel_residual else 1, rows, config.d_model),
-            [_poison(pages, heads, config.d_head, PAGE) for _ in range(config.n_layers)],
-            [_poison(pages, heads, PAGE, config.d_head) for _ in range(config.n_layers)],
-            _poison(rows, config.vocab_size),
+            *_poison(config, rows, layout.pages + 1),
         )
 
     def copy(self) -> State:
@@ -128,8 +125,20 @@ def _prompt_ids(
     return ids
 
 
-def _poison(*shape: int) -> Array:
-    return jnp.full(shape, jnp.nan, jnp.float32)
+@partial(jax.jit, static_argnums=(0, 1, 2))
+def _poison(config: ModelConfig, rows: int, pages: int) -> tuple[Array, list[Array], list[Array], Array]:
+    """Residual, keys, values and logits of which nothing is written yet."""
+
+    def nan(*shape: int) -> Array:
+        return jnp.full(shape, jnp.nan, jnp.float32)
+
+    heads, layers = config.n_kv_heads, range(config.n_layers)
+    return (
+        nan(4 if config.parallel_residual else 1, rows, config.d_model),
+        [nan(pages, heads, config.d_head, PAGE) for _ in layers],
+        [nan(pages, heads, PAGE, config.d_head) for _ in layers],
+        nan(rows, config.vocab_size),
+    )
 
 
 def _pages(length: int) -> int:
