@@ -68,31 +68,31 @@ def _form(
 
 
 class _Forms:
-    """Reads, kernel, writes of each kind; ``residual`` comes in planes as ``State`` has it."""
+    """Reads, kernel, writes of each kind; ``residual`` comes in planes as ``State`` has it.
+
+    What is read and what is computed are settled by a barrier. Without it XLA would compute
+    them once for the cell and once for the result, fused with what stands around, and copy
+    whole arrays of cells because it still reads them after they were written.
+    """
 
     def __init__(self, config: ModelConfig, kernel: Any) -> None:
         self.config, self.kernel = config, kernel
 
     def embed(self, weights: Any, residual: Array, tokens: Array, packed: Packed) -> tuple[Array, Array]:
         lane = Lane(*packed)
-        value = self.kernel(
-            self.config, weights, _take(tokens, lane.row, self.config.vocab_size), lane.position
-        )
+        ids = _take(tokens, lane.row, self.config.vocab_size)
+        value = _settled(self.kernel(self.config, weights, ids, lane.position))
         if self.config.parallel_residual:
             residual = _put(residual, self._plane("mlp", -1), lane, jnp.zeros_like(value))
         return _put(residual, self._plane("attn", -1), lane, value), value
 
     def kv(
         self, weights: Any, keys: Array, values: Array, residual: Array, packed: Packed, layer: Array
-    ) -> Any:
+    ) -> tuple[Array, Array, tuple[Array, Array]]:
         lane = Lane(*packed)
-        k, v = self.kernel(self.config, weights, self._stream_in(residual, lane, layer), lane.position)
-        column = lane.position % PAGE
-        return (
-            keys.at[lane.page, :, :, column].set(k, mode="drop", wrap_negative_indices=False),
-            values.at[lane.page, :, column, :].set(v, mode="drop", wrap_negative_indices=False),
-            (k, v),
-        )
+        x = self._stream_in(residual, lane, layer)
+        made = _settled(self.kernel(self.config, weights, x, lane.position))
+        return *_put_kv(keys, values, lane, *made), made
 
     def attn(
         self,
@@ -106,16 +106,17 @@ class _Forms:
         window: Array,
     ) -> tuple[Array, Array]:
         lane = Lane(*packed)
-        pages = Pages(keys, values, table, window)
         x = self._stream_in(residual, lane, layer)
-        value = self.kernel(self.config, weights, x, lane.position, pages)
+        value = _settled(
+            self.kernel(self.config, weights, x, lane.position, Pages(keys, values, table, window))
+        )
         return _put(residual, self._plane("attn", layer), lane, value), value
 
     def mlp(self, weights: Any, residual: Array, packed: Packed, layer: Array) -> tuple[Array, Array]:
         lane = Lane(*packed)
         parallel = self.config.parallel_residual
-        x = self._stream_in(residual, lane, layer) if parallel else _take(residual[0], lane.row)
-        value = self.kernel(self.config, weights, x)
+        x = self._stream_in(residual, lane, layer) if parallel else _settled(_take(residual[0], lane.row))
+        value = _settled(self.kernel(self.config, weights, x))
         return _put(residual, self._plane("mlp", layer), lane, value), value
 
     def layer(
@@ -128,14 +129,18 @@ class _Forms:
         layer: Array,
         table: Array,
         window: Array,
-    ) -> Any:
-        kv, attn, mlp = (_Forms(self.config, kernel) for kernel in self.kernel)
-        keys, values, made = kv.kv(weights["kv"], keys, values, residual, packed, layer)
-        # Between kinds nothing may be fused: each has to compute what it computes alone.
-        residual, keys, values = jax.lax.optimization_barrier((residual, keys, values))
-        residual, attended = attn.attn(weights["attn"], residual, keys, values, packed, layer, table, window)
-        residual = jax.lax.optimization_barrier(residual)
-        residual, left = mlp.mlp(weights["mlp"], residual, packed, layer)
+    ) -> tuple[Array, Array, Array, tuple[Any, Array, Array]]:
+        lane, (kv, attn, mlp) = Lane(*packed), self.kernel
+        x = self._stream_in(residual, lane, layer)
+        made = _settled(kv(self.config, weights["kv"], x, lane.position))
+        keys, values = _settled(_put_kv(keys, values, lane, *made))
+        pages = Pages(keys, values, table, window)
+        attended = _settled(attn(self.config, weights["attn"], x, lane.position, pages))
+        parallel = self.config.parallel_residual
+        left = _settled(mlp(self.config, weights["mlp"], x if parallel else attended))
+        if parallel:
+            residual = _put(residual, self._plane("attn", layer), lane, attended)
+        residual = _put(residual, self._plane("mlp", layer), lane, left)
         return residual, keys, values, (made, attended, left)
 
     def unembed(self, weights: Any, logits: Array, residual: Array, packed: Packed) -> Array:
@@ -162,20 +167,23 @@ class _Forms:
         return tokens.at[target].set(value, mode="drop", wrap_negative_indices=False), value
 
     def stream(self, residual: Array, packed: Packed, layer: Array) -> Array:
-        lane = Lane(*packed)
-        return self._stream_in(residual, lane, layer)
+        return self._stream_in(residual, Lane(*packed), layer)
 
     def _stream_in(self, residual: Array, lane: Lane, layer: Array | int) -> Array:
         """The residual that a layer reads: one plane, or the sum of what attention and MLP left below."""
         if not self.config.parallel_residual:
-            return _take(residual[0], lane.row)
+            return _settled(_take(residual[0], lane.row))
         from_attn, from_mlp = (residual[self._plane(kind, layer - 1)] for kind in ("attn", "mlp"))
-        return _take(from_attn, lane.row) + _take(from_mlp, lane.row)
+        return _settled(_take(from_attn, lane.row) + _take(from_mlp, lane.row))
 
     def _plane(self, kind: str, layer: Array | int) -> Array | int:
         if not self.config.parallel_residual:
             return 0
         return layer % 2 + (2 if kind == "mlp" else 0)
+
+
+def _settled(value: Any) -> Any:
+    return jax.lax.optimization_barrier(value)
 
 
 def _take(cells: Array, rows: Int[Array | np.ndarray, " lanes"], fill: float = jnp.nan) -> Array:
@@ -185,3 +193,11 @@ def _take(cells: Array, rows: Int[Array | np.ndarray, " lanes"], fill: float = j
 
 def _put(residual: Array, plane: Array | int, lane: Lane, value: Array) -> Array:
     return residual.at[plane, lane.row].set(value, mode="drop", wrap_negative_indices=False)
+
+
+def _put_kv(keys: Array, values: Array, lane: Lane, k: Array, v: Array) -> tuple[Array, Array]:
+    column = lane.position % PAGE
+    return (
+        keys.at[lane.page, :, :, column].set(k, mode="drop", wrap_negative_indices=False),
+        values.at[lane.page, :, column, :].set(v, mode="drop", wrap_negative_indices=False),
+    )
