@@ -105,6 +105,9 @@ class _Machine:
         layout = state.layout
         self.rows, self.pages, self.tables = layout.first_rows(), layout.first_pages(), layout.tables()
         self.table_of = [jnp.asarray(table) for table in self.tables]
+        self.forms: dict[str, Callable[..., Any]] = {}
+        reaches = self.config.wiring.reaches
+        self.reaches = [_scalar(UNBOUNDED if reach is None else reach) for reach in reaches]
 
     def run_all(self, launches: Sequence[Launch]) -> Iterator[Output]:
         """Every launch in turn; a layer's three of the same lanes in one call."""
@@ -119,9 +122,9 @@ class _Machine:
 
     def _run(self, launch: Launch) -> Iterator[Output]:
         """A launch in as many calls as its lanes need."""
-        start = 0
-        for lanes in self.kernels.lanes.split(len(launch)):
-            part = launch.restricted(slice(start, start + lanes))
+        start, counts = 0, self.kernels.lanes.split(len(launch))
+        for lanes in counts:
+            part = launch if len(counts) == 1 else launch.restricted(slice(start, start + lanes))
             start += lanes
             value = self._call(part.slot, self._packed(part, lanes), self._table(part, lanes))
             yield Output(part, value if self.keep else None)
@@ -132,8 +135,8 @@ class _Machine:
         slot = Slot("layer", first.slot.layer)
         values = self._call(slot, self._packed(first, lanes), self._table(three[1], lanes))
         for launch, value in zip(three, values, strict=True):
-            ran = launch if launch is first else replace(launch, joined=True)
-            yield Output(ran, value if self.keep else None)
+            parts = launch.slot, launch.requests, launch.positions, launch.events
+            yield Output(Launch(*parts, joined=launch is not first), value if self.keep else None)
 
     def run_scratch(self, slot: Slot, lanes: int, several: bool = False) -> None:
         nothing = np.empty(0, np.int32)
@@ -174,11 +177,10 @@ class _Machine:
         return getattr(self, f"_{slot.kind}")(slot.layer, packed, table)
 
     def _form(self, kind: str) -> Callable[..., Any]:
-        return form(self.config, self.kernels, kind)
-
-    def _reach(self, layer: int) -> Any:
-        reach = self.config.wiring.reaches[layer]
-        return _scalar(UNBOUNDED if reach is None else reach)
+        # Looked up once: comparing configurations takes longer than a small launch.
+        if kind not in self.forms:
+            self.forms[kind] = form(self.config, self.kernels, kind)
+        return self.forms[kind]
 
     def _stream(self, layer: int, packed: Any) -> Any:
         """The residual that a layer reads, where no single event leaves it."""
@@ -213,7 +215,7 @@ class _Machine:
             packed,
             _scalar(layer),
             table,
-            self._reach(layer),
+            self.reaches[layer],
         )
         return value
 
@@ -234,7 +236,7 @@ class _Machine:
             packed,
             _scalar(layer),
             table,
-            self._reach(layer),
+            self.reaches[layer],
         )
         return values
 
@@ -267,8 +269,9 @@ def _is_layer(launches: Sequence[Launch]) -> bool:
     first, *others = launches
     return all(
         other.slot.layer == first.slot.layer
-        and np.array_equal(other.positions, first.positions)
-        and np.array_equal(other.requests, first.requests)
+        and len(other) == len(first)
+        and (other.positions == first.positions).all()
+        and (other.requests == first.requests).all()
         for other in others
     )
 

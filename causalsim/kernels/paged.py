@@ -18,6 +18,7 @@ from causalsim.kernels.elementwise import capped
 from causalsim.kernels.panels import contract
 
 PAGE = 128
+TILE = 128
 
 
 class Pages(NamedTuple):
@@ -49,8 +50,21 @@ def attend(
 ) -> Float[Array, "lanes kv_heads group d_head"]:
     """Softmax attention of every lane over the positions that it sees; queries come scaled.
 
+    Many lanes go in tiles, each of which leaves out the pages that none of its lanes can see.
     A lane that sees a position whose K/V is not finite (not written yet) comes out NaN.
     """
+    if len(queries) <= TILE or len(queries) % TILE:
+        return _attend_tile(queries, positions, pages, cap)
+    tiles = queries.reshape(-1, TILE, *queries.shape[1:]), positions.reshape(-1, TILE)
+    return jax.lax.map(lambda tile: _attend_tile(tile[0], tile[1], pages, cap), tiles).reshape(queries.shape)
+
+
+def _attend_tile(
+    queries: Float[Array, "lanes kv_heads group d_head"],
+    positions: Int[Array, " lanes"],
+    pages: Pages,
+    cap: float | None,
+) -> Float[Array, "lanes kv_heads group d_head"]:
     lanes, kv_heads, group, d_head = queries.shape
     rows = queries.transpose(1, 0, 2, 3).reshape(kv_heads, lanes * group, d_head)
     row_positions = jnp.repeat(positions, group)
