@@ -12,6 +12,9 @@ from hypothesis import HealthCheck, settings
 
 import tests.shapes  # noqa: F401  the import hook looks its checker up by name
 
+# Made and run with torch, which the suite does without.
+collect_ignore = ["golden/make.py"]
+
 # Packages whose arguments and results carry shapes.
 SHAPE_CHECKED = ("causalsim.kernels", "causalsim.engine", "causalsim.foliations")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -14,7 +15,7 @@ from jaxtyping import Int
 
 from causalsim.engine.forms import form
 from causalsim.engine.program import MANY_LANES, Launch, Program, compile_together
-from causalsim.engine.state import State
+from causalsim.engine.state import State, fresh_kv, poisoned_again
 from causalsim.engine.tokens import check_length
 from causalsim.errors import InputError
 from causalsim.events import Event, EventGraph, Slot
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 UNBOUNDED = 2**30
 # The kinds of launches that one call can carry, where their lanes are the same.
 LAYER = ("kv", "attn", "mlp")
+TOUCHING = ("kv", "attn", "block")
 
 
 @dataclass(frozen=True)
@@ -38,15 +40,23 @@ class Output:
 
 
 def execute(
-    program: Program, state: State, kernels: Kernels = CERTIFIED, *, keep: bool = True
+    program: Program,
+    state: State,
+    kernels: Kernels = CERTIFIED,
+    *,
+    keep: bool = True,
+    release: bool = False,
 ) -> tuple[State, list[Output]]:
     """Run a program on a state, which it consumes; the state after it and what was launched.
 
     Runs anything: programs that break causality read poison, kernels may be any substitutes.
-    Without ``keep`` the values are dropped at once.
+    Without ``keep`` the values are dropped at once. With ``release`` a layer's K/V is given
+    up after the last launch that touches it, and its memory, poisoned again, serves the next.
     """
     _check_graph(program.graph, state)
     machine = _Machine(replace(state, keys=list(state.keys), values=list(state.values)), kernels, keep)
+    if release:
+        machine.release_behind(program.launches)
     outputs = list(machine.run_all(program.launches))
     return machine.state, outputs
 
@@ -72,6 +82,7 @@ def warm(model: Model, length: int | Sequence[int], kernels: Kernels) -> None:
     for number, positions in enumerate(graph.lengths):
         check_length(model, number, positions)
     machine = _Machine(State.fresh(model, graph, _unknown(graph)), kernels, keep=True)
+    poisoned_again(*fresh_kv(machine.config, machine.state.layout))
     *inner, unembed, sample = graph.slots
     layer, together = inner[1].layer, sum(graph.lengths)
     for slot in (*inner[:4], unembed, Slot("layer", layer), Slot("block", layer)):
@@ -106,8 +117,29 @@ class _Machine:
         self.rows, self.pages, self.tables = layout.first_rows(), layout.first_pages(), layout.tables()
         self.table_of = [jnp.asarray(table) for table in self.tables]
         self.forms: dict[str, Callable[..., Any]] = {}
+        self.left: Counter[int] = Counter()
+        self.spare: list[tuple[Any, Any]] = []
         reaches = self.config.wiring.reaches
         self.reaches = [_scalar(UNBOUNDED if reach is None else reach) for reach in reaches]
+
+    def release_behind(self, launches: Sequence[Launch]) -> None:
+        """Count the launches that touch each layer's K/V, so that the last of them is known."""
+        self.left.update(launch.slot.layer for launch in launches if launch.slot.kind in TOUCHING)
+
+    def _reserve(self, layer: int) -> None:
+        state = self.state
+        if state.keys[layer] is None:
+            state.reserved += not self.spare
+            pair = poisoned_again(*self.spare.pop()) if self.spare else fresh_kv(self.config, state.layout)
+            state.keys[layer], state.values[layer] = pair
+
+    def _release(self, launch: Launch) -> None:
+        layer = launch.slot.layer
+        if launch.slot.kind in TOUCHING and layer in self.left:
+            self.left[layer] -= 1
+            if not self.left[layer]:
+                self.spare.append((self.state.keys[layer], self.state.values[layer]))
+                self.state.keys[layer] = self.state.values[layer] = None
 
     def run_all(self, launches: Sequence[Launch]) -> Iterator[Output]:
         """Every launch in turn; a layer's three of the same lanes in one call."""
@@ -118,7 +150,10 @@ class _Machine:
                 del waiting[-len(LAYER) :]
                 yield from self._run_layer(three)
             else:
+                del three[1:]
                 yield from self._run(waiting.pop())
+            for launch in three:
+                self._release(launch)
 
     def _run(self, launch: Launch) -> Iterator[Output]:
         """A launch in as many calls as its lanes need."""
@@ -195,6 +230,7 @@ class _Machine:
 
     def _kv(self, layer: int, packed: Any, table: Any) -> Any:
         state = self.state
+        self._reserve(layer)
         state.keys[layer], state.values[layer], value = self._form("kv")(
             self.weights["layers"][layer]["kv"],
             state.keys[layer],
@@ -207,6 +243,7 @@ class _Machine:
 
     def _attn(self, layer: int, packed: Any, table: Any) -> Any:
         state = self.state
+        self._reserve(layer)
         state.residual, value = self._form("attn")(
             self.weights["layers"][layer]["attn"],
             state.residual,
@@ -228,6 +265,7 @@ class _Machine:
 
     def _layer(self, layer: int, packed: Any, table: Any) -> Any:
         state = self.state
+        self._reserve(layer)
         state.residual, state.keys[layer], state.values[layer], values = self._form("layer")(
             self.weights["layers"][layer],
             state.residual,

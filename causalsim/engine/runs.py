@@ -30,7 +30,8 @@ Logits = Float[np.ndarray, "_position vocabulary"]
 class Run:
     """What the engine made of a model, tokens and a foliation.
 
-    ``program`` lists the launches as they were executed. ``by_request`` holds (tokens, logits)
+    ``program`` lists the launches as they were executed. ``state_bytes`` is the memory that its
+    cells took: K/V is given up layer by layer, unless recorded. ``by_request`` holds (tokens, logits)
     of every request. ``logits`` and ``tokens`` are those
     of the only request, or tuples, one entry a request, where several were given.
     """
@@ -40,6 +41,7 @@ class Run:
     program: Program
     by_request: tuple[tuple[Ids, Logits], ...]
     several: bool
+    state_bytes: int = 0
     recorded: Values | None = field(default=None, repr=False)
 
     @property
@@ -153,10 +155,11 @@ def _run(
     kernels: Kernels,
 ) -> Run:
     graph = foliation.graph
-    state = State.fresh(model, graph, ids, sampling)
-    state, outputs = execute(compile(foliation), state, kernels, keep=record)
+    state = State.fresh(model, graph, ids, sampling, reserve=record)
+    state, outputs = execute(compile(foliation), state, kernels, keep=record, release=not record)
     values = Values.from_outputs(model.config, graph, outputs) if record else None
-    return Run(model, foliation, as_run(graph, outputs), read_requests(state), several, values)
+    ran = as_run(graph, outputs)
+    return Run(model, foliation, ran, read_requests(state), several, state.peak_bytes, values)
 
 
 def read_requests(state: State) -> tuple[tuple[Ids, Logits], ...]:

@@ -71,7 +71,9 @@ class Sampling:
 class State:
     """All mutable cells of a run of one model over one graph, with the layout that places them.
 
-    Running on a state consumes its arrays: copy it first to keep it. ``residual`` has one
+    Running on a state consumes its arrays: copy it first to keep it. A layer's ``keys`` and
+    ``values`` are ``None`` before they are reserved and after they are released; ``reserved`` counts the
+    layers whose K/V there was memory for, at most and at once. ``residual`` has one
     plane, or, for a parallel residual, two each for what attention and MLP leave behind, by
     the parity of the layer: the planes of a layer are read until the next but one is written.
     """
@@ -82,25 +84,48 @@ class State:
     sampling: Sampling
     tokens: Int[Array, " rows"]
     residual: Float[Array, "planes rows d_model"]
-    keys: list[Float[Array, "pages kv_heads d_head page"]]
-    values: list[Float[Array, "pages kv_heads page d_head"]]
+    keys: list[Float[Array, "pages kv_heads d_head page"] | None]
+    values: list[Float[Array, "pages kv_heads page d_head"] | None]
     logits: Float[Array, "rows vocabulary"]
+    reserved: int = 0
 
     @classmethod
     def fresh(
-        cls, model: Model, graph: EventGraph, tokens: Iterable[np.ndarray], sampling: Sampling | None = None
+        cls,
+        model: Model,
+        graph: EventGraph,
+        tokens: Iterable[np.ndarray],
+        sampling: Sampling | None = None,
+        *,
+        reserve: bool = True,
     ) -> State:
-        """Poisoned memory: NaN everywhere, and ids beyond the vocabulary, but for the prompts' ids."""
+        """Poisoned memory: NaN everywhere, and ids beyond the vocabulary, but for the prompts' ids.
+
+        Without ``reserve`` there is no K/V yet, for runs that reserve a layer's when it is written.
+        """
         config, layout = model.config, Layout(graph.lengths)
         rows = layout.rows + 1
+        residual, logits = _poison(config, rows)
+        kv = [fresh_kv(config, layout) if reserve else (None, None) for _ in range(config.n_layers)]
         return cls(
             model,
             graph,
             layout,
             sampling or Sampling(np.full(rows, -1, np.int32)),
             jnp.asarray(_prompt_ids(config, graph, layout, tokens)),
-            *_poison(config, rows, layout.pages + 1),
+            residual,
+            [keys for keys, _ in kv],
+            [values for _, values in kv],
+            logits,
+            config.n_layers if reserve else 0,
         )
+
+    @property
+    def peak_bytes(self) -> int:
+        """Bytes of all cells, with the K/V of as many layers as there was memory for."""
+        config, pages = self.model.config, self.layout.pages + 1
+        kv = 2 * pages * config.n_kv_heads * config.d_head * PAGE * self.residual.dtype.itemsize
+        return self.tokens.nbytes + self.residual.nbytes + self.logits.nbytes + self.reserved * kv
 
     def copy(self) -> State:
         """A state of its own arrays."""
@@ -125,20 +150,31 @@ def _prompt_ids(
     return ids
 
 
+@partial(jax.jit, static_argnums=(0, 1))
+def _poison(config: ModelConfig, rows: int) -> tuple[Array, Array]:
+    """Residual and logits of which nothing is written yet."""
+    planes = 4 if config.parallel_residual else 1
+    return _nan(planes, rows, config.d_model), _nan(rows, config.vocab_size)
+
+
+def fresh_kv(config: ModelConfig, layout: Layout) -> tuple[Array, Array]:
+    """Keys and values of one layer of which nothing is written yet."""
+    return _poison_kv(layout.pages + 1, config.n_kv_heads, config.d_head)
+
+
 @partial(jax.jit, static_argnums=(0, 1, 2))
-def _poison(config: ModelConfig, rows: int, pages: int) -> tuple[Array, list[Array], list[Array], Array]:
-    """Residual, keys, values and logits of which nothing is written yet."""
+def _poison_kv(pages: int, heads: int, d_head: int) -> tuple[Array, Array]:
+    return _nan(pages, heads, d_head, PAGE), _nan(pages, heads, PAGE, d_head)
 
-    def nan(*shape: int) -> Array:
-        return jnp.full(shape, jnp.nan, jnp.float32)
 
-    heads, layers = config.n_kv_heads, range(config.n_layers)
-    return (
-        nan(4 if config.parallel_residual else 1, rows, config.d_model),
-        [nan(pages, heads, config.d_head, PAGE) for _ in layers],
-        [nan(pages, heads, PAGE, config.d_head) for _ in layers],
-        nan(rows, config.vocab_size),
-    )
+def _nan(*shape: int) -> Array:
+    return jnp.full(shape, jnp.nan, jnp.float32)
+
+
+@partial(jax.jit, donate_argnums=(0, 1))
+def poisoned_again(keys: Array, values: Array) -> tuple[Array, Array]:
+    """The same memory as if never written."""
+    return jnp.full_like(keys, jnp.nan), jnp.full_like(values, jnp.nan)
 
 
 def _pages(length: int) -> int:

@@ -272,7 +272,6 @@ NARROW = np.zeros((16, 32), np.float32)
         (_put("rope_freqs.weight", np.ones(3, np.float32)), "rope_freqs.weight", "shapes follow"),
         (_put("rope_freqs.weight", np.zeros(4, np.float32)), "rope_freqs.weight", "factors are positive"),
     ],
-    ids=str,
 )  # fmt: skip
 def test_a_tensor_that_is_wrong_is_named(
     change: Callable[[Made], object], name: str, words: str, tmp_path: Path
