@@ -13,7 +13,7 @@ from causalsim.foliations.families import (
     wavefront,
 )
 from causalsim.foliations.foliation import Foliation, describe, from_slices, from_time
-from causalsim.foliations.sampling import random_foliation, random_linear_extension
+from causalsim.foliations.sampling import random_foliation, random_linear_extension, random_orders
 
 __all__ = [
     "Foliation",
@@ -30,6 +30,7 @@ __all__ = [
     "peak_during",
     "random_foliation",
     "random_linear_extension",
+    "random_orders",
     "tilt_bound",
     "tilted",
     "token_major",

@@ -143,7 +143,9 @@ def _attended(
         own = pages._replace(table=table)
         return arithmetic.attend(query[None], position[None], own, config.attention_cap)[0]
 
-    return jax.lax.map(alone, (queries, positions, pages.table))
+    lanes = queries, positions, pages.table
+    # Short texts fill one page each: then all lanes fit side by side.
+    return jax.vmap(alone)(lanes) if pages.table.shape[1] == 1 else jax.lax.map(alone, lanes)
 
 
 def mlp(

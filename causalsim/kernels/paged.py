@@ -25,8 +25,8 @@ class Pages(NamedTuple):
     """K/V of one layer, and which pages of it hold the request at hand.
 
     ``table[i]`` is the page of positions ``i * PAGE`` and up; one table a lane where the lanes
-    are of different requests. ``window`` is the number of positions that an attention sees,
-    its own counted.
+    are of different requests. A text's only page may be narrower. ``window`` is the number of
+    positions that an attention sees, its own counted.
     """
 
     keys: Float[Array, "pages kv_heads d_head page"]
@@ -91,7 +91,7 @@ def _page(
     number: Int[Array, ""],
     so_far: _Running,
 ) -> _Running:
-    sees = _visible(positions, number, pages.window)
+    sees = _visible(positions, number, pages)
     keys, values, written = _read(pages, number)
     scores = jnp.where(sees, capped(contract(rows, keys), cap), -jnp.inf)
     greatest = jnp.maximum(so_far.greatest, scores.max(axis=2))
@@ -108,11 +108,11 @@ def _page(
 
 
 def _visible(
-    positions: Int[Array, " rows"], number: Int[Array, ""], window: Int[Array, ""]
+    positions: Int[Array, " rows"], number: Int[Array, ""], pages: Pages
 ) -> Bool[Array, "rows page"]:
-    there = number * PAGE + jnp.arange(PAGE)
+    there = number * PAGE + jnp.arange(pages.keys.shape[3])
     distance = positions[:, None] - there[None, :]
-    return (distance >= 0) & (distance < window)
+    return (distance >= 0) & (distance < pages.window)
 
 
 def _read(pages: Pages, number: Int[Array, ""]) -> tuple[Array, Array, Bool[Array, "kv_heads page"]]:

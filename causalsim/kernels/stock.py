@@ -23,7 +23,7 @@ def attend(
 ) -> Float[Array, "lanes kv_heads group d_head"]:
     """Attention over the whole buffer at once, masked."""
     keys, values = pages.keys[pages.table], pages.values[pages.table]
-    there = (jnp.arange(len(pages.table)) * PAGE)[:, None] + jnp.arange(PAGE)
+    there = (jnp.arange(len(pages.table)) * PAGE)[:, None] + jnp.arange(keys.shape[3])
     distance = positions[:, None, None] - there
     sees = (distance >= 0) & (distance < pages.window)
     scores = capped(jnp.einsum("lhgd,nhdp->lhgnp", queries, keys), cap)

@@ -13,7 +13,7 @@ from causalsim.posets.counting import (
     lattice_counts,
 )
 from causalsim.posets.downsets import down_sets
-from causalsim.posets.extensions import kahn_order, linear_extensions
+from causalsim.posets.extensions import kahn_order, kahn_orders, linear_extensions
 from causalsim.posets.growth import DEFAULT_LIMIT
 from causalsim.posets.relations import Predecessors, closure, covers
 from causalsim.posets.sampling import UniformSampler
@@ -30,6 +30,7 @@ __all__ = [
     "covers",
     "down_sets",
     "kahn_order",
+    "kahn_orders",
     "lattice_counts",
     "levels",
     "linear_extensions",

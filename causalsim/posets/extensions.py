@@ -47,6 +47,42 @@ def kahn_order(predecessors: Predecessors, rng: np.random.Generator) -> list[int
     return order
 
 
+def kahn_orders(predecessors: Predecessors, rng: np.random.Generator, count: int) -> np.ndarray:
+    """Return many orders by the law of `kahn_order`, ``Int[count, elements]``, drawn side by side.
+
+    >>> kahn_orders([(), (0,), (1,)], np.random.default_rng(0), 2).tolist()
+    [[0, 1, 2], [0, 1, 2]]
+    """
+    lower = checked(predecessors)
+    size = len(lower)
+    above = _padded(successors(lower), size)
+    # The last column stands for nothing: it is waited for more often than it can be counted down.
+    waiting = np.tile(np.array([*map(len, lower), 2 * size + 1], np.int32), (count, 1))
+    ready = np.zeros((count, size), np.int32)
+    minimal = np.flatnonzero(waiting[0] == 0)
+    ready[:, : len(minimal)], left = minimal, np.full(count, len(minimal))
+    rows, orders = np.arange(count), np.empty((count, size), np.int32)
+    for step in range(size):
+        pick = rng.integers(left)
+        orders[:, step] = chosen = ready[rows, pick]
+        left -= 1
+        ready[rows, pick] = ready[rows, left]
+        waiting[rows[:, None], above[chosen]] -= 1
+        freed = waiting[rows[:, None], above[chosen]] == 0
+        row, column = np.nonzero(freed)
+        places = left[:, None] + np.cumsum(freed, axis=1) - 1
+        ready[row, places[row, column]] = above[chosen][row, column]
+        left += freed.sum(axis=1)
+    return orders
+
+
+def _padded(lists: list[list[int]], filling: int) -> np.ndarray:
+    table = np.full((len(lists), max(map(len, lists), default=0)), filling, np.int32)
+    for row, items in zip(table, lists, strict=True):
+        row[: len(items)] = items
+    return table
+
+
 def _backtrack(size: int, growth: Growth) -> Iterator[list[int]]:
     # At each depth: what is enabled, and which part of it has not been tried there yet.
     order: list[int] = []

@@ -1,0 +1,231 @@
+"""Many orders of one small graph in one compiled call.
+
+The orders advance in step, each on cells of its own: at every step every order runs its next
+event, and events of one slot stand together as the lanes of a launch. Nothing passes from
+one order to another, as nothing passes between requests that are batched.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int
+
+from causalsim.engine.digests import digest_of
+from causalsim.engine.execution import UNBOUNDED
+from causalsim.engine.forms import _Forms
+from causalsim.engine.model import Model
+from causalsim.engine.tokens import Texts, encode_texts
+from causalsim.errors import CausalityError, InputError
+from causalsim.events import Edge, EventGraph
+from causalsim.foliations import describe
+from causalsim.kernels import CERTIFIED, PAGE, Kernels
+from causalsim.models import ModelConfig
+
+KINDS = ("embed", "kv", "attn", "mlp", "unembed")
+# Lanes of a launch, and orders that run in step; more are taken in turn.
+LANES, TOGETHER = 64, 1024
+NARROWEST_PAGE = 32
+
+Orders = Int[np.ndarray, "orders events"]
+
+
+@dataclass(frozen=True, eq=False)
+class ManyRuns:
+    """What each of many orders gave: ``logits[order]`` is what ``run`` gives for it, bit by bit."""
+
+    logits: Float[np.ndarray, "orders position vocabulary"]
+
+    @cached_property
+    def digests(self) -> tuple[str, ...]:
+        """One a order, as ``Run.digest``."""
+        return tuple(digest_of([logits]) for logits in self.logits)
+
+
+def run_orders(model: Model, tokens: Texts, orders: Orders, *, kernels: Kernels = CERTIFIED) -> ManyRuns:
+    """Evaluate a model over one text in many linear extensions, each event by event.
+
+    ``orders`` lists canonical indices in the order of running, as ``random_orders`` gives them.
+    Raises ``CausalityError`` with the edge for one that breaks causality, and ``InputError``
+    for a text longer than a page of K/V or orders of another graph.
+    """
+    ids = encode_texts(model, tokens)
+    graph = EventGraph(model.config, len(ids[0]))
+    if len(ids) != 1 or len(ids[0]) > PAGE:
+        raise InputError("many orders run over one short text", got=graph.lengths, expected=f"up to {PAGE}")
+    checked = _checked(graph, np.asarray(orders))
+    parts = [checked[start : start + TOGETHER] for start in range(0, len(checked), TOGETHER)]
+    return ManyRuns(np.concatenate([_run(model, graph, ids[0], part, kernels) for part in parts]))
+
+
+def _checked(graph: EventGraph, orders: np.ndarray) -> Orders:
+    size = len(graph)
+    whole = orders.ndim == 2 and len(orders) > 0 and orders.shape[1] == size
+    if not whole or not (np.sort(orders, axis=1) == np.arange(size)).all():
+        raise InputError(
+            "an order lists every event of the graph once",
+            got=f"an array of shape {orders.shape}",
+            expected=f"rows that are permutations of 0..{size - 1} ({describe(graph)})",
+        )
+    times = np.argsort(orders, axis=1)
+    for edge in graph.edges():
+        ends = graph.index(edge.source), graph.index(edge.target)
+        if (backwards := times[:, ends[0]] >= times[:, ends[1]]).any():
+            raise _runs_backwards(edge, int(backwards.argmax()))
+    return orders
+
+
+def _runs_backwards(edge: Edge, order: int) -> CausalityError:
+    return CausalityError(
+        "every event runs after the events that it reads",
+        edge=edge,
+        got=f"{edge} backwards in order {order}",
+        cure=f"Let {edge.target} run after {edge.source}.",
+    )
+
+
+class _Plan(NamedTuple):
+    """Launches in the order of running, and which of them belong to each step and kind."""
+
+    packed: Int[np.ndarray, "launches 3 lanes"]
+    layers: Int[np.ndarray, " launches"]
+    starts: Int[np.ndarray, "steps kinds"]
+    stops: Int[np.ndarray, "steps kinds"]
+
+
+def _run(model: Model, graph: EventGraph, ids: np.ndarray, orders: Orders, kernels: Kernels) -> np.ndarray:
+    count, length = len(orders), len(ids)
+    # Always as many: another number of orders would be compiled anew.
+    padded = np.concatenate([orders, np.repeat(orders[:1], TOGETHER - count, axis=0)])
+    execute = _executor(model.config, kernels, length)
+    logits = execute(_stacked(model, kernels), jnp.asarray(ids), _plan(graph, padded))
+    return np.asarray(logits[: count * length]).reshape(count, length, -1)
+
+
+def _plan(graph: EventGraph, orders: Orders) -> _Plan:
+    """Every step's events by kind and layer, in launches of ``LANES``; the rest of a launch is scratch."""
+    seats = _seated(graph, orders)
+    # Room for as many launches as a power of two, lest every set of orders were compiled anew.
+    room = 1 << int(seats.launch[-1]).bit_length()
+    packed, layers = _scratch(graph, len(orders), room), np.zeros(room, np.int32)
+    packed[seats.launch, 0, seats.lane] = seats.order * graph.lengths[0] + seats.position
+    packed[seats.launch, 1, seats.lane] = seats.position
+    inner = seats.layer.clip(0, graph.wiring.n_layers - 1)
+    packed[seats.launch, 2, seats.lane] = inner * len(orders) + seats.order
+    layers[seats.launch] = inner
+    bounds = np.arange(len(graph) * len(KINDS) + 1)
+    stops = np.append(seats.launch + 1, 0)[np.searchsorted(seats.turn, bounds, side="left") - 1]
+    stops = np.maximum.accumulate(stops).astype(np.int32)
+    return _Plan(packed, layers, stops[:-1].reshape(-1, len(KINDS)), stops[1:].reshape(-1, len(KINDS)))
+
+
+class _Seats(NamedTuple):
+    """Every event of every order: when and as what kind it runs (``turn``), and in which lane."""
+
+    turn: Int[np.ndarray, " all"]
+    order: Int[np.ndarray, " all"]
+    layer: Int[np.ndarray, " all"]
+    position: Int[np.ndarray, " all"]
+    launch: Int[np.ndarray, " all"]
+    lane: Int[np.ndarray, " all"]
+
+
+def _seated(graph: EventGraph, orders: Orders) -> _Seats:
+    kinds = np.array([KINDS.index(slot.kind) for slot in graph.slots if slot.kind in KINDS])
+    layers = np.array([slot.layer for slot in graph.slots])
+    ranks, positions, _ = graph.codes()
+    events = orders.T.ravel()
+    step, order = np.divmod(np.arange(events.size), len(orders))
+    turn, layer = step * len(KINDS) + kinds[ranks[events]], layers[ranks[events]]
+    by_turn = np.lexsort((layer, turn))
+    group = turn * (graph.wiring.n_layers + 2) + layer + 1
+    _, first, sizes = np.unique(group[by_turn], return_index=True, return_counts=True)
+    launches = -(-sizes // LANES)
+    within = np.arange(events.size) - np.repeat(first, sizes)
+    launch = np.repeat(np.cumsum(launches) - launches, sizes) + within // LANES
+    turn, order, layer, position = (part[by_turn] for part in (turn, order, layer, positions[events]))
+    return _Seats(turn, order, layer, position, launch, within % LANES)
+
+
+def _scratch(graph: EventGraph, count: int, launches: int) -> Int[np.ndarray, "launches 3 lanes"]:
+    packed = np.zeros((launches, 3, LANES), np.int32)
+    packed[:, 0], packed[:, 2] = count * graph.lengths[0], count * graph.wiring.n_layers
+    return packed
+
+
+@lru_cache(maxsize=8)
+def _stacked(model: Model, kernels: Kernels) -> Any:
+    """The weights with one axis for the layers, so that a layer is data."""
+    weights = model.weights(kernels)
+    layers = jax.tree.map(lambda *leaves: jnp.stack(leaves), *weights["layers"])
+    return {"embed": weights["embed"], "layers": layers, "unembed": weights["unembed"]}
+
+
+@lru_cache(maxsize=8)
+def _executor(config: ModelConfig, kernels: Kernels, length: int) -> Callable[..., Array]:
+    forms = {kind: _Forms(config, getattr(kernels, kind)) for kind in KINDS}
+    reaches = [UNBOUNDED if reach is None else reach for reach in config.wiring.reaches]
+    # Half a page at most is filled: then sums over it have the bits of sums over a whole one.
+    page = max(NARROWEST_PAGE, min(PAGE, 1 << (2 * length - 1).bit_length()))
+
+    def execute(weights: Any, ids: Int[Array, " position"], plan: _Plan) -> Array:
+        tokens = jnp.append(jnp.tile(ids, TOGETHER), config.vocab_size)
+        cells = _fresh(config, length, page)
+
+        def launch(kind: str, number: Array, cells: dict[str, Array]) -> dict[str, Array]:
+            packed, layer = plan.packed[number], plan.layers[number]
+            own = weights.get(kind) or jax.tree.map(lambda leaf: leaf[layer], weights["layers"][kind])
+            return _launch(forms[kind], kind, own, cells, tokens, packed, layer, jnp.asarray(reaches)[layer])
+
+        def step(number: Array, cells: dict[str, Array]) -> dict[str, Array]:
+            for place, kind in enumerate(KINDS):
+                span = plan.starts[number, place], plan.stops[number, place]
+                cells = jax.lax.fori_loop(*span, lambda n, c, kind=kind: launch(kind, n, c), cells)
+            return cells
+
+        return jax.lax.fori_loop(0, len(plan.starts), step, cells)["logits"]
+
+    return jax.jit(execute, compiler_options=dict(kernels.compiler_options))
+
+
+def _fresh(config: ModelConfig, length: int, page: int) -> dict[str, Array]:
+    """Poison for all orders; the last row and page are scratch."""
+    rows, pages = TOGETHER * length + 1, TOGETHER * config.n_layers + 1
+    heads, d_head = config.n_kv_heads, config.d_head
+    shapes = {
+        "residual": (4 if config.parallel_residual else 1, rows, config.d_model),
+        "keys": (pages, heads, d_head, page),
+        "values": (pages, heads, page, d_head),
+        "logits": (rows, config.vocab_size),
+    }
+    return {name: jnp.full(shape, jnp.nan, jnp.float32) for name, shape in shapes.items()}
+
+
+def _launch(
+    form: _Forms,
+    kind: str,
+    weights: Any,
+    cells: dict[str, Array],
+    tokens: Array,
+    packed: Array,
+    layer: Array,
+    reach: Array,
+) -> dict[str, Array]:
+    residual, keys, values, logits = (cells[name] for name in ("residual", "keys", "values", "logits"))
+    if kind == "embed":
+        residual, _ = form.embed(weights, residual, tokens, packed)
+    elif kind == "kv":
+        keys, values, _ = form.kv(weights, keys, values, residual, packed, layer)
+    elif kind == "attn":
+        residual, _ = form.attn(weights, residual, keys, values, packed, layer, packed[2][:, None], reach)
+    elif kind == "mlp":
+        residual, _ = form.mlp(weights, residual, packed, layer)
+    else:
+        logits = form.unembed(weights, logits, residual, packed)
+    return {"residual": residual, "keys": keys, "values": values, "logits": logits}
