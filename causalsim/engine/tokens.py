@@ -11,6 +11,7 @@ from jaxtyping import Int, Integer
 from causalsim.arguments import check_type
 from causalsim.engine.model import Model
 from causalsim.errors import InputError
+from causalsim.kernels import longest_text
 
 # The underscore: requests that stand together have lengths of their own.
 Ids = Int[np.ndarray, " _position"]
@@ -67,10 +68,11 @@ def _array(ids: Any) -> np.ndarray:
 
 def check_length(model: Model, number: int, length: int) -> None:
     """Refuse what is longer than the context that the model was made for."""
-    if length > model.config.max_length:
+    most = longest_text(model.config)
+    if length > most:
         raise InputError(
             "a text fits into the model's context",
             got=f"{length} tokens (request {number})",
-            expected=f"at most {model.config.max_length}",
+            expected=f"at most {most:,}",
             cure="Shorten the text, or ask for fewer tokens.",
         )

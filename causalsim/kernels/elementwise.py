@@ -14,6 +14,8 @@ from causalsim.kernels.panels import contract
 from causalsim.models import ModelConfig
 
 LONGEST_UNROLLED = 64
+# A configuration may claim any length; tables are made for texts that a machine can hold.
+LONGEST_TEXT = 2**18
 
 _ACTIVATIONS: Mapping[str, Callable[[Array], Array]] = MappingProxyType(
     {
@@ -51,6 +53,11 @@ def _mean(x: Float[Array, "lanes d"]) -> Float[Array, "lanes 1"]:
     if x.shape[1] > LONGEST_UNROLLED:
         return jnp.mean(x, axis=1, keepdims=True)
     return contract(x[None], jnp.ones((1, x.shape[1], 1), x.dtype))[0] / x.shape[1]
+
+
+def longest_text(config: ModelConfig) -> int:
+    """How many positions a text can have: what the model was made for, within reason."""
+    return min(config.max_length, LONGEST_TEXT)
 
 
 def rotary_table(config: ModelConfig, length: int) -> Float[np.ndarray, "two position half"]:

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from causalsim.kernels.elementwise import activate, capped, normalise, rotary_table, rotate
+from causalsim.kernels.elementwise import activate, capped, longest_text, normalise, rotary_table, rotate
 from causalsim.kernels.paged import Pages
 from causalsim.models import ModelConfig
 
@@ -37,7 +37,7 @@ class Arithmetic:
 
 def prepare(arithmetic: Arithmetic, config: ModelConfig, params: Params) -> Weights:
     """Parameters in the layout in which the kernels use them."""
-    rope = jnp.asarray(rotary_table(config, config.max_length)) if config.d_rotary else None
+    rope = jnp.asarray(rotary_table(config, longest_text(config))) if config.d_rotary else None
     unembed = params["embed"].T if config.tied_embeddings else params["unembed"]
     return {
         "embed": _only(table=params["embed"], positions=params.get("positions")),
