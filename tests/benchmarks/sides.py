@@ -15,6 +15,9 @@ import causalsim as cs
 from causalsim.engine import Program, State, compile, execute
 from tests.benchmarks import plain
 
+# Of the greatest logit: how far two orders of adding may come apart in float32.
+BOUND = 1e-4
+
 
 def _nothing() -> None:
     return None
@@ -150,6 +153,13 @@ class Sides:
         program = compile(cs.chunked(graph, max(counts)))
         state = State.fresh(self.model, graph, prompts)
         return self._continued(program, positions < np.array(counts)[requests], state, name)
+
+
+def _apart(ours: np.ndarray, theirs: np.ndarray) -> float:
+    """The greatest difference, as a part of the greatest logit; infinite for other shapes, NaN for poison."""
+    if ours.shape != theirs.shape:
+        return np.inf
+    return float(np.abs(ours - theirs).max() / max(1.0, np.abs(theirs).max()))
 
 
 def _awaited(state: State) -> State:
