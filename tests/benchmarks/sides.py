@@ -45,11 +45,10 @@ class Pair:
     def check(self) -> None:
         """Raise where the sides did not compute the same thing: no row is fast by being wrong."""
         ours, theirs = (side.logits(side.run(side.fresh())) for side in (self.measured, self.beside))
-        error = np.abs(ours - theirs).max() if ours.shape == theirs.shape else np.inf
-        if not error <= (0 if self.same_bits else 1e-3):
-            raise ValueError(
-                f"{self.title}: the sides differ by {error}, shapes {ours.shape}, {theirs.shape}"
-            )
+        error, bound = _apart(ours, theirs), 0 if self.same_bits else BOUND
+        if not error <= bound:
+            names = f"{self.measured.name} and {self.beside.name}"
+            raise ValueError(f"{self.title}: the sides differ, {names}: got {error}, expected {bound}")
 
 
 @dataclass(frozen=True)
