@@ -22,6 +22,9 @@ if early := sorted(name for name in SHAPE_CHECKED if name in sys.modules):
     raise RuntimeError(f"imported before their shapes could be checked: {', '.join(early)}")
 jaxtyping.install_import_hook(list(SHAPE_CHECKED), "tests.shapes.checked")
 
+# Collected for doctests like every module, but importing them takes the extra ``oracle``.
+collect_ignore = ["golden/make.py", "benchmarks/transformers_sides.py"]
+
 settings.register_profile("causalsim", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("ci", settings.get_profile("causalsim"), derandomize=True, print_blob=True)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "causalsim"))

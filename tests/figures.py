@@ -6,20 +6,16 @@ bits) on the trained model and on one of width 768, and replaces what stands bet
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterator
-from pathlib import Path
 from time import perf_counter
 
 import numpy as np
 
 import causalsim as cs
-from causalsim.verification import environment
+from tests import markers
 from tests.models_for_tests import SENTENCE, glass, wide
 
-README = Path(__file__).parent.parent / "README.md"
-MARKERS = re.compile(r"(<!-- figures: .*? -->\n).*?(<!-- end of figures -->)", re.DOTALL)
 ORDERS = 200
 
 
@@ -51,9 +47,7 @@ def table() -> str:
         "|---|---|---|---|---|---|",
         *(row(*campaign) for campaign in campaigns()),
     ]
-    facts = environment()
-    where = f"JAX {facts['jax']}, {facts['backend']} ({facts['machine']}), {os.cpu_count()} cores"
-    return "\n".join([*lines, "", f"Measured with {where}; seed 0.", ""])
+    return "\n".join([*lines, "", f"Measured with {markers.measured_with()}; seed 0.", ""])
 
 
 def draw() -> None:
@@ -65,11 +59,11 @@ def draw() -> None:
         "random": (cs.random_foliation(graph, 4), "random, and as good"),
     }
     for name, (foliation, title) in pictures.items():
-        cs.render(cs.to_graphviz(foliation, title=title), README.parent / ".readme" / f"{name}.svg")
+        cs.render(cs.to_graphviz(foliation, title=title), markers.README.parent / ".readme" / f"{name}.svg")
 
 
 if __name__ == "__main__":
     draw()
     measured = table()
-    README.write_text(MARKERS.sub(lambda found: found[1] + measured + found[2], README.read_text()))
+    markers.write("figures", measured)
     print(measured)

@@ -87,7 +87,7 @@ class Model:
 
 
 def load(path_or_name: str | os.PathLike[str]) -> Model:
-    """Read a model by a known name (``"glass"``) or from a GGUF file.
+    """Read a model by a known name (``"glass"``, ``"smollm2"``), from a Hugging Face folder or a GGUF file.
 
     ``CheckpointError`` says what can be read, or what is wrong with what was named.
     """

@@ -1,0 +1,112 @@
+"""Writes the measured ratios of time into the README: ``python -m tests.benchmarks.speed [repetitions]``.
+
+Both sides of a row run in this process by turns, after they were seen to compute the same
+logits. Needs ``causalsim models fetch smollm2``; the rows beside transformers need the extra
+``oracle``. A busy machine shows in medians far from the minima.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib.util import find_spec
+from time import perf_counter
+
+import numpy as np
+
+import causalsim as cs
+from tests import markers
+from tests.benchmarks.sides import Pair, Side, Sides, Sizes, pairs
+
+LEAST = 5
+HEAD = "| what | this | beside that | least, s | median, s | ratio of least | median ratio |"
+
+
+@dataclass(frozen=True)
+class Times:
+    """Seconds of each turn: what was measured, and what stood beside it."""
+
+    measured: np.ndarray
+    beside: np.ndarray
+
+    def cells(self) -> list[str]:
+        """Least and median of both sides, the ratio of the least, the median of the turns' ratios."""
+        both = self.measured, self.beside
+        seconds = [" / ".join(f"{of(side):.3f}" for side in both) for of in (np.min, np.median)]
+        ratios = self.measured.min() / self.beside.min(), np.median(self.measured / self.beside)
+        return [*seconds, *(f"{ratio:.2f}" for ratio in ratios)]
+
+
+def timed(side: Side) -> float:
+    """Seconds of one run; what it consumes is made before."""
+    given = side.fresh()
+    start = perf_counter()
+    side.run(given)
+    return perf_counter() - start
+
+
+def measure(pair: Pair, repetitions: int) -> Times:
+    """Both sides by turns, after a check that also compiles what they need."""
+    pair.check()
+    turns = [(timed(pair.measured), timed(pair.beside)) for _ in range(repetitions)]
+    return Times(*np.array(turns).T)
+
+
+def row(pair: Pair, repetitions: int) -> str:
+    """One line of the table."""
+    cells = [pair.title, pair.measured.name, pair.beside.name, *measure(pair, repetitions).cells()]
+    return f"| {' | '.join(cells)} |"
+
+
+def all_pairs(sides: Sides) -> Iterator[Pair]:
+    """Every row that this Python can measure."""
+    yield from pairs(sides)
+    if has_transformers():
+        from tests.benchmarks import transformers_sides
+
+        yield from transformers_sides.pairs(sides, threads())
+
+
+def has_transformers() -> bool:
+    return all(find_spec(name) for name in ("torch", "transformers"))
+
+
+def threads() -> int:
+    """As many as this process may use; XLA takes so many by itself, torch is told to."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def more_rows() -> Iterator[str]:
+    """Lines that are no ratio, such as random orders a second of a small model."""
+    yield from ()
+
+
+def table(sides: Sides, repetitions: int) -> str:
+    """The table, with what it was measured on; each row is shown as soon as it is known."""
+    lines = [HEAD, "|---" * (HEAD.count("|") - 1) + "|"]
+    for pair in all_pairs(sides):
+        lines.append(row(pair, repetitions))
+        print(lines[-1], flush=True)
+    if not has_transformers():
+        lines.append(f"| beside transformers | not measured here{' |' * (HEAD.count('|') - 2)}")
+        print("beside transformers: not measured here; pip install '.[oracle]' adds it")
+    facts = f"{markers.measured_with()}, {threads()} threads on both sides, {repetitions} turns"
+    return "\n".join([*lines, *more_rows(), "", f"Measured with {facts}{_torch()}.", ""])
+
+
+def _torch() -> str:
+    if not has_transformers():
+        return ""
+    import torch
+    import transformers
+
+    return f"; torch {torch.__version__}, transformers {transformers.__version__}"
+
+
+if __name__ == "__main__":
+    count = int(sys.argv[1]) if len(sys.argv) > 1 else LEAST
+    if count < LEAST:
+        raise SystemExit(f"a row has at least {LEAST} repetitions: got {count}")
+    markers.write("speed", table(Sides(cs.load("smollm2"), Sizes()), count))

@@ -1,0 +1,105 @@
+"""The speed table on a tiny model: both sides of a row run and agree, and are told if not."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from tests import markers
+from tests.benchmarks import speed
+from tests.benchmarks.sides import Pair, Side, Sides, Sizes, pairs
+from tests.models_for_tests import tiny
+
+SMALL = Sizes(text=12, before=8, chunk=4, extension=5, prompts=(2, 5, 3), continued=3)
+TITLES = [
+    "prefill of 12 positions",
+    "decode of 4 positions after 8",
+    "prefill of 12 positions",
+    "5 positions, event by event",
+    "3 requests, 3 tokens each",
+]
+
+
+@pytest.fixture(scope="module")
+def sides() -> Sides:
+    return Sides(tiny(), SMALL)
+
+
+def test_both_sides_of_every_row_agree(sides):
+    found = list(pairs(sides))
+    assert [pair.title for pair in found] == TITLES
+    for pair in found:
+        pair.check()
+        pair.check()  # what a run consumes is made anew
+
+
+def test_every_side_gives_the_rows_that_it_says(sides):
+    rows = [12, 4, 12, 5, 9]
+    for pair, count in zip(pairs(sides), rows, strict=True):
+        for side in (pair.measured, pair.beside):
+            assert side.logits(side.run(side.fresh())).shape == (count, 40)
+
+
+@pytest.mark.filterwarnings("default")
+def test_transformers_agree(sides):
+    pytest.importorskip("torch")
+    pytest.importorskip("transformers")
+    from tests.benchmarks import transformers_sides
+
+    found = list(transformers_sides.pairs(sides, 1))
+    assert len(found) == 4
+    for pair in found:
+        pair.check()
+
+
+@pytest.mark.parametrize(
+    ("spoil", "same_bits"),
+    [
+        (lambda logits: logits + np.float32(0.01), False),
+        (lambda logits: np.nextafter(logits, np.float32(9)), True),
+        (lambda logits: logits[:-1], False),
+        (lambda logits: np.full_like(logits, np.nan), False),
+    ],
+    ids=["far", "near", "fewer", "poison"],
+)
+def test_a_side_that_computes_something_else_is_told(sides, spoil, same_bits):
+    right = sides.prefill()
+    wrong = replace(right, logits=lambda run: spoil(run.logits))
+    with pytest.raises(ValueError, match="the sides differ"):
+        Pair("spoilt", wrong, right, same_bits).check()
+
+
+def test_a_row_says_least_median_and_ratios():
+    times = speed.Times(np.array([2.0, 3.0, 9.0]), np.array([1.0, 2.0, 3.0]))
+    assert times.cells() == ["2.000 / 1.000", "3.000 / 2.000", "2.00", "2.00"]
+
+
+def test_only_the_run_is_on_the_clock_and_gets_what_was_made_for_it():
+    seen = []
+    made = iter("abcdef")
+    side = Side("a side", seen.append, lambda _: np.zeros(1), lambda: next(made))
+    times = speed.measure(Pair("twice the same", side, side), 2)
+    assert seen == list("abcdef") and times.measured.shape == times.beside.shape == (2,)
+
+
+def test_the_table_says_what_is_missing(sides, monkeypatch, capsys):
+    monkeypatch.setattr(speed, "has_transformers", lambda: False)
+    text = speed.table(sides, 1)
+    assert text.count("\n| ") == len(TITLES) + 1 and "not measured here" in text
+    assert "oracle" in capsys.readouterr().out
+    assert len({line.count("|") for line in text.splitlines() if line.startswith("|")}) == 1
+
+
+def test_markers_are_a_pair():
+    page = "a\n<!-- speed: how -->\nold\n<!-- end of speed -->\nb"
+    assert markers.replaced(page, "speed", "new\n") == page.replace("old", "new")
+    with pytest.raises(ValueError, match="one pair"):
+        markers.replaced(page, "figures", "new")
+
+
+@pytest.mark.parametrize("name", ["figures", "speed"])
+def test_the_readme_has_the_markers(name):
+    page = markers.README.read_text(encoding="utf-8")
+    assert markers.replaced(page, name, "") != page

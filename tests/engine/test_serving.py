@@ -1,0 +1,101 @@
+"""Many requests in random batches, chunks and orders of arrival: each has the bits that it has alone."""
+
+from __future__ import annotations
+
+from itertools import combinations
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import causalsim as cs
+from causalsim.engine import compile
+from causalsim.kernels import STOCK, Kernels
+from tests.engine.faulty import summing_the_whole_buffer, unmasked
+from tests.engine.serving import Served, alone, mixes, prefill_then_decode, serve
+from tests.engine.support import ids, texts
+from tests.models_for_tests import tiny, wide
+
+LENGTHS = (5, 9, 12, 3, 7, 16, 2, 10)
+PAIRS = {frozenset(pair) for pair in combinations(range(8), 2)}
+GOLDEN = Path(__file__).parents[1] / "golden"
+FAMILIES = sorted(path.parent.name for path in GOLDEN.glob("*/config.json"))
+
+
+def prompts_of(waiting: bool) -> tuple[int, ...]:
+    """The whole texts, or a first part of each, as ragged."""
+    return tuple(max(1, length // 2) for length in LENGTHS) if waiting else LENGTHS
+
+
+def campaign(model: cs.Model, waiting: bool, schedules: int) -> Served:
+    """Eight ragged requests on random schedules, each with one digest: the one that it has alone."""
+    prompts, crowd = prompts_of(waiting), texts(model, LENGTHS)
+    graph = cs.EventGraph(model.config, LENGTHS, prompt=prompts)
+    found = serve(model, graph, crowd, range(schedules))
+    expected = [alone(model, tokens, prompt) for tokens, prompt in zip(crowd, prompts, strict=True)]
+    assert found.digests == [{digest} for digest in expected]
+    return found
+
+
+@pytest.mark.parametrize("waiting", [False, True], ids=["reading", "fed back"])
+def test_a_request_has_one_digest_in_every_batch(waiting):
+    found = campaign(tiny(), waiting, 10)
+    assert found.met == PAIRS
+    assert len(found.mixes) > 40 and len(found.splits) > 8 and len(found.arrivals) > 5
+
+
+# Compiling a family takes seconds: one with every switch here, all the others in the long campaigns.
+@pytest.mark.parametrize(
+    "name",
+    [name if name == "gemma2_grouped" else pytest.param(name, marks=pytest.mark.slow) for name in FAMILIES],
+)
+def test_every_family_in_random_batches(name):
+    found = campaign(cs.load(GOLDEN / name), True, 6)
+    assert found.met == PAIRS and len(found.mixes) > 20 and len(found.splits) > 4
+
+
+# -- the counts count --------------------------------------------------------------------------
+
+
+def test_requests_in_turn_share_no_launch():
+    graph = cs.EventGraph(tiny().config, (2, 3))
+    in_turn = cs.Foliation(graph, np.arange(len(graph)))
+    assert mixes(compile(in_turn)) == {frozenset([0]), frozenset([1])}
+    assert mixes(compile(cs.layer_major(graph))) == {frozenset([0, 1])}
+
+
+def test_prefill_then_decode_is_what_it_says():
+    graph = cs.EventGraph(cs.Wiring(1), 4)
+    sizes = prefill_then_decode(graph, 2).slice_sizes
+    assert sizes.tolist() == [2] * 5 + [1] * 10
+
+
+# -- and faults show ---------------------------------------------------------------------------
+
+
+def _caught(model: cs.Model, kernels: Kernels, lengths: tuple[int, ...], schedules: int) -> bool:
+    crowd = texts(model, lengths)
+    found = serve(model, cs.EventGraph(model.config, lengths), crowd, range(schedules), kernels)
+    expected = [{alone(model, tokens, len(tokens), kernels)} for tokens in crowd]
+    return found.digests != expected
+
+
+def test_stock_kernels_at_a_width_of_768_are_caught():
+    assert _caught(wide(), STOCK, (3, 9), 1)
+
+
+@pytest.mark.parametrize("fault", [summing_the_whole_buffer, unmasked])
+def test_a_wrong_attention_is_caught(fault):
+    assert _caught(tiny(), fault(), (9, 5, 14), 3)
+
+
+def test_the_sum_over_the_buffer_departs_by_the_buffer_alone():
+    """One order, one set of lanes, all masks in place: only how much room there is differs."""
+    model, kernels = tiny(), summing_the_whole_buffer()
+    mine = ids(model, 20)
+    short = cs.run(model, mine, kernels=kernels)
+    again = cs.run(model, mine, cs.token_major(short.graph), kernels=kernels)
+    assert again.digest == short.digest
+    longer = cs.run(model, mine + ids(model, 280), kernels=kernels)
+    np.testing.assert_allclose(longer.logits[:20], short.logits, atol=1e-5)
+    assert longer.logits[:20].tobytes() != short.logits.tobytes()
