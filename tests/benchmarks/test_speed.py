@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from causalsim.engine import many
 from tests import markers
 from tests.benchmarks import speed
 from tests.benchmarks.sides import Pair, Side, Sides, Sizes, pairs
@@ -40,6 +41,13 @@ def test_every_side_gives_the_rows_that_it_says(sides):
     for pair, count in zip(pairs(sides), rows, strict=True):
         for side in (pair.measured, pair.beside):
             assert side.logits(side.run(side.fresh())).shape == (count, 40)
+
+
+def test_random_orders_are_counted(monkeypatch):
+    monkeypatch.setattr(many, "TOGETHER", 8)
+    many._executor.cache_clear()
+    assert "random orders a second" in speed.orders_a_second(1, count=8)
+    many._executor.cache_clear()
 
 
 @pytest.mark.filterwarnings("default")
