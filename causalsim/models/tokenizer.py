@@ -44,14 +44,17 @@ class BytePairTokenizer:
         return self.library.get_vocab_size()
 
     def encode(self, text: str) -> list[int]:
-        """Token ids of a text, none for an empty one; ``InputError`` if it is not Unicode text."""
-        return list(self.library.encode(self._normal(text), add_special_tokens=False).ids)
+        """Token ids of a text, with the ends that the tokenizer's file asks for, if any.
+
+        ``InputError`` if it is not Unicode text.
+        """
+        return list(self.library.encode(self._normal(text)).ids)
 
     def unread(self, text: str) -> tuple[str, ...]:
         """The different pieces of a text that no token stands for: they become the unknown token."""
         normal = self._normal(text)
         unknown = getattr(self.library.model, "unk_token", None)
-        found = self.library.encode(normal, add_special_tokens=False)
+        found = self.library.encode(normal)
         spans = (span for token, span in zip(found.tokens, found.offsets, strict=True) if token == unknown)
         return tuple(dict.fromkeys(normal[start:stop] for start, stop in spans))
 

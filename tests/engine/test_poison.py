@@ -143,7 +143,7 @@ def test_an_index_off_the_end_writes_nowhere(model, kind, off):
     assert cells_of(state) == before
 
 
-@settings(max_examples=20)
+@settings(max_examples=10)
 @given(st.data(), st.sampled_from(architectures()), st.integers(0, 99))
 def test_the_state_after_any_order_is_the_same(data, model, seed):
     """Not only the values: every cell that anybody could still read."""

@@ -26,7 +26,7 @@ def _values(run: cs.Run) -> dict:
     return {event: bits(run.values[event]) for event in run.graph if event.kind != "sample"}
 
 
-@settings(max_examples=40)
+@settings(max_examples=20)
 @given(st.data(), st.sampled_from(MODELS), st.integers(0, 2**32))
 def test_every_foliation_of_every_graph_gives_the_same_bits(data, model, seed):
     """Against the plainest run: each text alone, layer by layer, no feedback."""

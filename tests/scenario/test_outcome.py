@@ -68,6 +68,7 @@ def test_verification_joins_the_checks(monkeypatch):
     assert failing(text) == ["order independence"]
 
 
+@pytest.mark.slow
 def test_verification_of_a_small_model():
     text = SMALL.replace(", [5, 6]", "") + ORDERS + "[expect.verify]\norders = 1\nseed = 5"
     result = scenario.run(scenario.parse(text))

@@ -51,7 +51,7 @@ def test_glass_holds():
     ("model", "tokens", "options"),
     [
         (lambda: tiny(parallel_residual=True, windows=(3, None)), IDS, {}),
-        (tiny, [7], {}),
+        pytest.param(tiny, [7], {}, marks=pytest.mark.slow),
         (tiny, [IDS, IDS[:3]], {"prompt": [2, 1]}),
         pytest.param(tiny, IDS, {"prompt": 3}, marks=pytest.mark.slow),
         pytest.param(tiny, IDS, {"prompt": 1}, marks=pytest.mark.slow),
