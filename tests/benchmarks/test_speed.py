@@ -50,10 +50,10 @@ def test_random_orders_are_counted(monkeypatch):
     many._executor.cache_clear()
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("default")
 def test_transformers_agree(sides):
-    pytest.importorskip("torch")
-    pytest.importorskip("transformers")
+    """Needs the extra ``oracle``, as the rows do that it checks."""
     from tests.benchmarks import transformers_sides
 
     found = list(transformers_sides.pairs(sides, 1))
