@@ -12,6 +12,8 @@ from hypothesis import HealthCheck, settings
 
 import tests.shapes  # noqa: F401  the import hook looks its checker up by name
 
+LONGEST = ("verification/test_verify", "engine/", "kernels/", "scenario/", "cli/")
+
 # Made and run with torch, which the suite does without.
 collect_ignore = ["golden/make.py"]
 
@@ -40,9 +42,15 @@ def unchecked() -> Iterator[None]:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Long campaigns run when asked for, by ``-m slow`` or by name."""
+    """Long campaigns run when asked for, by ``-m slow`` or by name; what takes longest runs first."""
     asked = config.option.markexpr or any("::" in argument for argument in config.args)
     if not asked:
         slow = [item for item in items if item.get_closest_marker("slow")]
         config.hook.pytest_deselected(items=slow)
         items[:] = [item for item in items if item not in slow]
+    # A file that one worker begins last would leave the other waiting for it.
+    items.sort(key=_rank)
+
+
+def _rank(item: pytest.Item) -> int:
+    return next((n for n, part in enumerate(LONGEST) if part in item.nodeid), len(LONGEST))
