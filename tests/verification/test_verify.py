@@ -50,7 +50,9 @@ def test_glass_holds():
 @pytest.mark.parametrize(
     ("model", "tokens", "options"),
     [
-        (lambda: tiny(parallel_residual=True, windows=(3, None)), IDS, {}),
+        pytest.param(
+            lambda: tiny(parallel_residual=True, windows=(3, None)), IDS, {}, marks=pytest.mark.slow
+        ),
         pytest.param(tiny, [7], {}, marks=pytest.mark.slow),
         (tiny, [IDS, IDS[:3]], {"prompt": [2, 1]}),
         pytest.param(tiny, IDS, {"prompt": 3}, marks=pytest.mark.slow),
