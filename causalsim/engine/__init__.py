@@ -1,6 +1,7 @@
 """Programs, state, execution, runs."""
 
-from causalsim.engine.execution import Output, as_run, event_values, execute, step
+from causalsim.engine.execution import as_run, event_values, execute, step
+from causalsim.engine.machine import Output
 from causalsim.engine.many import ManyRuns, run_orders
 from causalsim.engine.model import Model, load, random_model
 from causalsim.engine.program import Launch, Program, compile, compile_unchecked

@@ -19,19 +19,33 @@ from jaxtyping import Array, Int
 from causalsim.kernels import PAGE, Kernels, Pages
 from causalsim.models import ModelConfig
 
+Numbers = Array | np.ndarray
 
-class Lane(NamedTuple):
-    """Where each lane's cells are: its row, its position in the text and the page of its K/V.
 
-    Forms take the three as one array, which is one transfer.
+class Where(NamedTuple):
+    """What a form gets of an order.
+
+    ``lanes`` holds each lane's row, its position in the text and the page of its K/V, in one
+    array because each array is a transfer. Attention also gets the ``table`` of its pages, or
+    one a lane, and the ``window``.
     """
 
-    row: Int[Array, " lanes"]
-    position: Int[Array, " lanes"]
-    page: Int[Array, " lanes"]
+    lanes: Int[Numbers, "3 lanes"]
+    layer: Int[Numbers, ""] | int
+    table: Any = None
+    window: Any = None
 
+    @property
+    def row(self) -> Int[Numbers, " lanes"]:
+        return self.lanes[0]
 
-Packed = Int[Array | np.ndarray, "3 lanes"]
+    @property
+    def position(self) -> Int[Numbers, " lanes"]:
+        return self.lanes[1]
+
+    @property
+    def page(self) -> Int[Numbers, " lanes"]:
+        return self.lanes[2]
 
 
 # The cells that each form takes by donation, as places in its arguments.
@@ -63,11 +77,11 @@ def form(config: ModelConfig, kernels: Kernels, kind: str) -> Callable[..., Any]
 def _form(
     config: ModelConfig, kind: str, kernel: Any, options: tuple[tuple[str, str], ...]
 ) -> Callable[..., Any]:
-    body = getattr(_Forms(config, kernel), kind)
+    body = getattr(Forms(config, kernel), kind)
     return jax.jit(body, donate_argnums=_CONSUMED[kind], compiler_options=dict(options))
 
 
-class _Forms:
+class Forms:
     """Reads, kernel, writes of each kind; ``residual`` comes in planes as ``State`` has it.
 
     What is read and what is computed are settled by a barrier. Without it XLA would compute
@@ -78,105 +92,81 @@ class _Forms:
     def __init__(self, config: ModelConfig, kernel: Any) -> None:
         self.config, self.kernel = config, kernel
 
-    def embed(self, weights: Any, residual: Array, tokens: Array, packed: Packed) -> tuple[Array, Array]:
-        lane = Lane(*packed)
-        ids = _take(tokens, lane.row, self.config.vocab_size)
-        value = _settled(self.kernel(self.config, weights, ids, lane.position))
+    def embed(self, weights: Any, residual: Array, tokens: Array, where: Where) -> tuple[Array, Array]:
+        ids = _take(tokens, where.row, self.config.vocab_size)
+        value = _settled(self.kernel(self.config, weights, ids, where.position))
         if self.config.parallel_residual:
-            residual = _put(residual, self._plane("mlp", -1), lane, jnp.zeros_like(value))
-        return _put(residual, self._plane("attn", -1), lane, value), value
+            residual = _put(residual, self._plane("mlp", -1), where, jnp.zeros_like(value))
+        return _put(residual, self._plane("attn", -1), where, value), value
 
     def kv(
-        self, weights: Any, keys: Array, values: Array, residual: Array, packed: Packed, layer: Array
+        self, weights: Any, keys: Array, values: Array, residual: Array, where: Where
     ) -> tuple[Array, Array, tuple[Array, Array]]:
-        lane = Lane(*packed)
-        x = self._stream_in(residual, lane, layer)
-        made = _settled(self.kernel(self.config, weights, x, lane.position))
-        return *_put_kv(keys, values, lane, *made), made
+        x = self._stream_in(residual, where)
+        made = _settled(self.kernel(self.config, weights, x, where.position))
+        return *_put_kv(keys, values, where, *made), made
 
     def attn(
-        self,
-        weights: Any,
-        residual: Array,
-        keys: Array,
-        values: Array,
-        packed: Packed,
-        layer: Array,
-        table: Array,
-        window: Array,
+        self, weights: Any, residual: Array, keys: Array, values: Array, where: Where
     ) -> tuple[Array, Array]:
-        lane = Lane(*packed)
-        x = self._stream_in(residual, lane, layer)
-        value = _settled(
-            self.kernel(self.config, weights, x, lane.position, Pages(keys, values, table, window))
-        )
-        return _put(residual, self._plane("attn", layer), lane, value), value
+        x = self._stream_in(residual, where)
+        pages = Pages(keys, values, where.table, where.window)
+        value = _settled(self.kernel(self.config, weights, x, where.position, pages))
+        return _put(residual, self._plane("attn", where.layer), where, value), value
 
-    def mlp(self, weights: Any, residual: Array, packed: Packed, layer: Array) -> tuple[Array, Array]:
-        lane = Lane(*packed)
+    def mlp(self, weights: Any, residual: Array, where: Where) -> tuple[Array, Array]:
         parallel = self.config.parallel_residual
-        x = self._stream_in(residual, lane, layer) if parallel else _settled(_take(residual[0], lane.row))
+        x = self._stream_in(residual, where) if parallel else _settled(_take(residual[0], where.row))
         value = _settled(self.kernel(self.config, weights, x))
-        return _put(residual, self._plane("mlp", layer), lane, value), value
+        return _put(residual, self._plane("mlp", where.layer), where, value), value
 
     def layer(
-        self,
-        weights: Any,
-        residual: Array,
-        keys: Array,
-        values: Array,
-        packed: Packed,
-        layer: Array,
-        table: Array,
-        window: Array,
+        self, weights: Any, residual: Array, keys: Array, values: Array, where: Where
     ) -> tuple[Array, Array, Array, tuple[Any, Array, Array]]:
-        lane, (kv, attn, mlp) = Lane(*packed), self.kernel
-        x = self._stream_in(residual, lane, layer)
-        made = _settled(kv(self.config, weights["kv"], x, lane.position))
-        keys, values = _settled(_put_kv(keys, values, lane, *made))
-        pages = Pages(keys, values, table, window)
-        attended = _settled(attn(self.config, weights["attn"], x, lane.position, pages))
+        kv, attn, mlp = self.kernel
+        x = self._stream_in(residual, where)
+        made = _settled(kv(self.config, weights["kv"], x, where.position))
+        keys, values = _settled(_put_kv(keys, values, where, *made))
+        pages = Pages(keys, values, where.table, where.window)
+        attended = _settled(attn(self.config, weights["attn"], x, where.position, pages))
         parallel = self.config.parallel_residual
         left = _settled(mlp(self.config, weights["mlp"], x if parallel else attended))
         if parallel:
-            residual = _put(residual, self._plane("attn", layer), lane, attended)
-        residual = _put(residual, self._plane("mlp", layer), lane, left)
+            residual = _put(residual, self._plane("attn", where.layer), where, attended)
+        residual = _put(residual, self._plane("mlp", where.layer), where, left)
         return residual, keys, values, (made, attended, left)
 
-    def unembed(self, weights: Any, logits: Array, residual: Array, packed: Packed) -> Array:
-        lane = Lane(*packed)
-        x = self._stream_in(residual, lane, self.config.n_layers)
-        value = self.kernel(self.config, weights, x)
-        return logits.at[lane.row].set(value, mode="drop", wrap_negative_indices=False)
+    def unembed(self, weights: Any, logits: Array, residual: Array, where: Where) -> Array:
+        value = self.kernel(self.config, weights, self._stream_in(residual, where))
+        return logits.at[where.row].set(value, mode="drop", wrap_negative_indices=False)
 
-    def logits(self, logits: Array, packed: Packed) -> Array:
-        return _take(logits, Lane(*packed).row)
+    def logits(self, logits: Array, where: Where) -> Array:
+        return _take(logits, where.row)
 
     def sample(
         self,
         tokens: Array,
         logits: Array,
-        packed: Packed,
+        where: Where,
         target: Array,
         given: Array,
         temperature: Array,
         seed: Array,
     ) -> tuple[Array, Array]:
-        lane = Lane(*packed)
-        value = self.kernel(self.config, _take(logits, lane.row), lane.position, given, temperature, seed)
+        value = self.kernel(self.config, _take(logits, where.row), where.position, given, temperature, seed)
         return tokens.at[target].set(value, mode="drop", wrap_negative_indices=False), value
 
-    def stream(self, residual: Array, packed: Packed, layer: Array) -> Array:
-        return self._stream_in(residual, Lane(*packed), layer)
+    def stream(self, residual: Array, where: Where) -> Array:
+        return self._stream_in(residual, where)
 
-    def _stream_in(self, residual: Array, lane: Lane, layer: Array | int) -> Array:
+    def _stream_in(self, residual: Array, where: Where) -> Array:
         """The residual that a layer reads: one plane, or the sum of what attention and MLP left below."""
         if not self.config.parallel_residual:
-            return _settled(_take(residual[0], lane.row))
-        from_attn, from_mlp = (residual[self._plane(kind, layer - 1)] for kind in ("attn", "mlp"))
-        return _settled(_take(from_attn, lane.row) + _take(from_mlp, lane.row))
+            return _settled(_take(residual[0], where.row))
+        from_attn, from_mlp = (residual[self._plane(kind, where.layer - 1)] for kind in ("attn", "mlp"))
+        return _settled(_take(from_attn, where.row) + _take(from_mlp, where.row))
 
-    def _plane(self, kind: str, layer: Array | int) -> Array | int:
+    def _plane(self, kind: str, layer: Numbers | int) -> Numbers | int:
         if not self.config.parallel_residual:
             return 0
         return layer % 2 + (2 if kind == "mlp" else 0)
@@ -186,18 +176,18 @@ def _settled(value: Any) -> Any:
     return jax.lax.optimization_barrier(value)
 
 
-def _take(cells: Array, rows: Int[Array | np.ndarray, " lanes"], fill: float = jnp.nan) -> Array:
+def _take(cells: Array, rows: Int[Numbers, " lanes"], fill: float = jnp.nan) -> Array:
     # Neither reads nor writes clamp an index that is off: a clamped one would hit a neighbour's cell.
     return cells.at[rows].get(mode="fill", fill_value=fill, wrap_negative_indices=False)
 
 
-def _put(residual: Array, plane: Array | int, lane: Lane, value: Array) -> Array:
-    return residual.at[plane, lane.row].set(value, mode="drop", wrap_negative_indices=False)
+def _put(residual: Array, plane: Numbers | int, where: Where, value: Array) -> Array:
+    return residual.at[plane, where.row].set(value, mode="drop", wrap_negative_indices=False)
 
 
-def _put_kv(keys: Array, values: Array, lane: Lane, k: Array, v: Array) -> tuple[Array, Array]:
-    column = lane.position % PAGE
+def _put_kv(keys: Array, values: Array, where: Where, k: Array, v: Array) -> tuple[Array, Array]:
+    column = where.position % PAGE
     return (
-        keys.at[lane.page, :, :, column].set(k, mode="drop", wrap_negative_indices=False),
-        values.at[lane.page, :, column, :].set(v, mode="drop", wrap_negative_indices=False),
+        keys.at[where.page, :, :, column].set(k, mode="drop", wrap_negative_indices=False),
+        values.at[where.page, :, column, :].set(v, mode="drop", wrap_negative_indices=False),
     )

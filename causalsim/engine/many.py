@@ -18,8 +18,8 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from causalsim.engine.digests import digest_of
-from causalsim.engine.execution import UNBOUNDED
-from causalsim.engine.forms import _Forms
+from causalsim.engine.forms import Forms, Where
+from causalsim.engine.machine import UNBOUNDED
 from causalsim.engine.model import Model
 from causalsim.engine.tokens import Texts, encode_texts
 from causalsim.errors import CausalityError, InputError
@@ -169,7 +169,7 @@ def _stacked(model: Model, kernels: Kernels) -> Any:
 
 @lru_cache(maxsize=8)
 def _executor(config: ModelConfig, kernels: Kernels, length: int) -> Callable[..., Array]:
-    forms = {kind: _Forms(config, getattr(kernels, kind)) for kind in KINDS}
+    forms = {kind: Forms(config, getattr(kernels, kind)) for kind in KINDS}
     reaches = [UNBOUNDED if reach is None else reach for reach in config.wiring.reaches]
     # Half a page at most is filled: then sums over it have the bits of sums over a whole one.
     page = max(NARROWEST_PAGE, min(PAGE, 1 << (2 * length - 1).bit_length()))
@@ -179,9 +179,11 @@ def _executor(config: ModelConfig, kernels: Kernels, length: int) -> Callable[..
         cells = _fresh(config, length, page)
 
         def launch(kind: str, number: Array, cells: dict[str, Array]) -> dict[str, Array]:
-            packed, layer = plan.packed[number], plan.layers[number]
+            lanes, layer = plan.packed[number], plan.layers[number]
             own = weights.get(kind) or jax.tree.map(lambda leaf: leaf[layer], weights["layers"][kind])
-            return _launch(forms[kind], kind, own, cells, tokens, packed, layer, jnp.asarray(reaches)[layer])
+            # The only page of each lane's text is the one that its K/V goes to.
+            where = Where(lanes, layer, lanes[2][:, None], jnp.asarray(reaches)[layer])
+            return _launch(forms[kind], kind, own, cells, tokens, where)
 
         def step(number: Array, cells: dict[str, Array]) -> dict[str, Array]:
             for place, kind in enumerate(KINDS):
@@ -208,24 +210,18 @@ def _fresh(config: ModelConfig, length: int, page: int) -> dict[str, Array]:
 
 
 def _launch(
-    form: _Forms,
-    kind: str,
-    weights: Any,
-    cells: dict[str, Array],
-    tokens: Array,
-    packed: Array,
-    layer: Array,
-    reach: Array,
+    form: Forms, kind: str, weights: Any, cells: dict[str, Array], tokens: Array, where: Where
 ) -> dict[str, Array]:
     residual, keys, values, logits = (cells[name] for name in ("residual", "keys", "values", "logits"))
     if kind == "embed":
-        residual, _ = form.embed(weights, residual, tokens, packed)
+        residual, _ = form.embed(weights, residual, tokens, where)
     elif kind == "kv":
-        keys, values, _ = form.kv(weights, keys, values, residual, packed, layer)
+        keys, values, _ = form.kv(weights, keys, values, residual, where)
     elif kind == "attn":
-        residual, _ = form.attn(weights, residual, keys, values, packed, layer, packed[2][:, None], reach)
+        residual, _ = form.attn(weights, residual, keys, values, where)
     elif kind == "mlp":
-        residual, _ = form.mlp(weights, residual, packed, layer)
+        residual, _ = form.mlp(weights, residual, where)
     else:
-        logits = form.unembed(weights, logits, residual, packed)
+        above = where._replace(layer=form.config.n_layers)
+        logits = form.unembed(weights, logits, residual, above)
     return {"residual": residual, "keys": keys, "values": values, "logits": logits}

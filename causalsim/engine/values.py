@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from causalsim.engine.digests import digest_of
-from causalsim.engine.execution import Output, event_values
+from causalsim.engine.execution import event_values
+from causalsim.engine.machine import Output
 from causalsim.errors import InputError
 from causalsim.events import Event, EventGraph, Slot
 from causalsim.kernels.elementwise import rotary_table

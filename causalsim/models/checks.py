@@ -13,6 +13,7 @@ from causalsim.errors import InputError
 
 
 def check_divides(part: str, divisor: int, whole: str, number: int, cure: str) -> None:
+    """``InputError`` unless one size divides another."""
     if number % divisor:
         raise InputError(
             f"{part} divides {whole}",
@@ -23,6 +24,7 @@ def check_divides(part: str, divisor: int, whole: str, number: int, cure: str) -
 
 
 def positive_int(name: str, value: object) -> int:
+    """A whole number of at least 1; ``InputError`` for anything else."""
     number = as_int(value)
     if number is None or number < 1:
         raise InputError(
@@ -35,6 +37,7 @@ def positive_int(name: str, value: object) -> int:
 
 
 def positive_float(name: str, value: object) -> float:
+    """A finite number above 0; ``InputError`` for anything else."""
     number = math.nan
     if isinstance(value, SupportsFloat) and not isinstance(value, bool | np.bool_ | np.ndarray):
         number = float(value)
@@ -49,6 +52,7 @@ def positive_float(name: str, value: object) -> float:
 
 
 def switch(name: str, value: object) -> bool:
+    """True or False; ``InputError`` for anything else, 0 and 1 included."""
     if not isinstance(value, bool | np.bool_):
         raise InputError(
             f"{name} is a switch",
@@ -76,6 +80,7 @@ def plain_windows(windows: object) -> int | tuple[int | None, ...] | None:
 
 
 def one_of(name: str, value: object, known: tuple[str, ...]) -> str:
+    """One of the known names; ``InputError`` lists them."""
     if value not in known:
         raise InputError(
             f"{name} is a known one", got=f"{name}={value!r}", expected=" or ".join(map(repr, known))
@@ -84,7 +89,7 @@ def one_of(name: str, value: object, known: tuple[str, ...]) -> str:
 
 
 def plain_factors(name: str, value: object, count: int) -> tuple[float, ...] | None:
-    """So many positive numbers, or ``None``."""
+    """So many positive numbers, or ``None``; ``InputError`` for anything else."""
     if value is None:
         return None
     listed = tuple(value) if isinstance(value, Iterable) and not isinstance(value, str | Mapping) else ()

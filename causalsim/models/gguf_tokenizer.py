@@ -62,7 +62,7 @@ class ByteLevelTokenizer(BytePairTokenizer):
 
     def unread(self, text: str) -> tuple[str, ...]:
         """The different characters of a text that lose a byte, since no token stands for it."""
-        known = self.library.get_vocab()
+        known = self.backend.get_vocab()
         lost = {byte for byte, symbol in enumerate(byte_symbols()) if symbol not in known}
         return tuple(dict.fromkeys(each for each in self._normal(text) if lost & set(each.encode())))
 

@@ -82,6 +82,7 @@ def read_glass(
 
 
 def weights_folder() -> Path:
+    """Where the installed package keeps its files; ``CheckpointError`` if there is none."""
     # Looking for the package runs none of its code, as importing it would.
     spec = find_spec("glassllm")
     if spec is None or not spec.submodule_search_locations:

@@ -61,6 +61,7 @@ def refuse(key: str, rule: str, got: object, expected: object, cure: str | None 
 
 
 def size(key: str, value: object) -> int:
+    """A key that counts something: a whole number of at least 1."""
     number = as_int(value)
     # No tensor is longer, and a lie costs no memory.
     if number is None or not 1 <= number < 2**31:
@@ -69,6 +70,7 @@ def size(key: str, value: object) -> int:
 
 
 def number(key: str, value: object) -> float:
+    """A key that measures something: a finite number above 0."""
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
     # Compared before it is converted: a whole number of JSON can be too large for a float.
     if not (is_number and 1e-300 < value < 1e300):  # type: ignore[operator]

@@ -35,26 +35,26 @@ class BytePairTokenizer:
     text: the library's own are of an older Unicode, and reorder newer combining marks differently.
     """
 
-    library: tokenizers.Tokenizer
+    backend: tokenizers.Tokenizer
     normal_form: Literal["NFC", "NFD", "NFKC", "NFKD"] | None = None
 
     @property
     def vocab_size(self) -> int:
         """Number of token ids; they are 0 to ``vocab_size - 1``."""
-        return self.library.get_vocab_size()
+        return self.backend.get_vocab_size()
 
     def encode(self, text: str) -> list[int]:
         """Token ids of a text, with the ends that the tokenizer's file asks for, if any.
 
         ``InputError`` if it is not Unicode text.
         """
-        return list(self.library.encode(self._normal(text)).ids)
+        return list(self.backend.encode(self._normal(text)).ids)
 
     def unread(self, text: str) -> tuple[str, ...]:
         """The different pieces of a text that no token stands for: they become the unknown token."""
         normal = self._normal(text)
-        unknown = getattr(self.library.model, "unk_token", None)
-        found = self.library.encode(normal)
+        unknown = getattr(self.backend.model, "unk_token", None)
+        found = self.backend.encode(normal)
         spans = (span for token, span in zip(found.tokens, found.offsets, strict=True) if token == unknown)
         return tuple(dict.fromkeys(normal[start:stop] for start, stop in spans))
 
@@ -64,7 +64,7 @@ class BytePairTokenizer:
 
     def decode(self, ids: Iterable[int]) -> str:
         """Text of token ids; ``InputError`` for one that is not in the vocabulary."""
-        return self.library.decode([self._checked(token) for token in ids])
+        return self.backend.decode([self._checked(token) for token in ids])
 
     def _checked(self, token: int) -> int:
         whole = as_int(token)

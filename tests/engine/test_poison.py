@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 import causalsim as cs
 from causalsim.engine import Values, compile, compile_unchecked, execute, step
-from causalsim.engine.forms import form
+from causalsim.engine.forms import Where, form
 from causalsim.kernels import CERTIFIED
 from tests.engine.support import architectures, bits, cells_of, fresh, graphs_of, ids, texts
 from tests.models_for_tests import tiny
@@ -113,33 +113,29 @@ def test_an_index_off_the_end_writes_nowhere(model, kind, off):
     state = fresh(model, graph, [ids(model, 5)])
     state, _ = execute(compile(cs.layer_major(graph)), state)
     before = cells_of(state)
-    lane = np.array([[off], [2], [off]], np.int32)
+    where = Where(np.array([[off], [2], [off]], np.int32), np.int32(1))
+    reading = where._replace(table=state.layout.tables()[0], window=np.int32(2**30))
     weights = model.weights()
     layer, run = weights["layers"][1], form(model.config, CERTIFIED, kind)
-    number, zero = np.int32(1), np.float32(0)
-    table, window = state.layout.tables()[0], np.int32(2**30)
     if kind == "embed":
-        state.residual, _ = run(weights["embed"], state.residual, state.tokens, lane)
+        state.residual, _ = run(weights["embed"], state.residual, state.tokens, where)
     elif kind == "kv":
         state.keys[1], state.values[1], _ = run(
-            layer["kv"], state.keys[1], state.values[1], state.residual, lane, number
+            layer["kv"], state.keys[1], state.values[1], state.residual, where
         )
     elif kind == "layer":
         state.residual, state.keys[1], state.values[1], _ = run(
-            layer, state.residual, state.keys[1], state.values[1], lane, number, table, window
+            layer, state.residual, state.keys[1], state.values[1], reading
         )
     elif kind == "attn":
-        state.residual, _ = run(
-            layer["attn"], state.residual, state.keys[1], state.values[1], lane, number, table, window
-        )
+        state.residual, _ = run(layer["attn"], state.residual, state.keys[1], state.values[1], reading)
     elif kind == "mlp":
-        state.residual, _ = run(layer["mlp"], state.residual, lane, number)
+        state.residual, _ = run(layer["mlp"], state.residual, where)
     elif kind == "unembed":
-        state.logits = run(weights["unembed"], state.logits, state.residual, lane)
+        state.logits = run(weights["unembed"], state.logits, state.residual, where)
     else:
-        target = np.array([off], np.int32)
-        given_id = np.array([3], np.int32)
-        state.tokens, _ = run(state.tokens, state.logits, lane, target, given_id, zero, np.int32(0))
+        target, given_id = np.array([off], np.int32), np.array([3], np.int32)
+        state.tokens, _ = run(state.tokens, state.logits, where, target, given_id, np.float32(0), np.int32(0))
     assert cells_of(state) == before
 
 

@@ -43,7 +43,7 @@ def _tokens(made: Any, text: str) -> list[str]:
 @given(text=st.text() | st.lists(st.sampled_from([*TOKENS, " the", "12", "é"])).map("".join))
 def test_text_comes_back(pre: str, text: str) -> None:
     made = MADE[pre]
-    expected = text if made.library.normalizer is None else made.library.normalizer.normalize_str(text)
+    expected = text if made.backend.normalizer is None else made.backend.normalizer.normalize_str(text)
     assert made.decode(made.encode(text)) == expected
     assert made.unread(text) == ()
 
@@ -81,7 +81,7 @@ def test_merges(pre: str) -> None:
     ],
 )
 def test_text_is_cut_as_the_rule_says(pre: str, text: str, expected: list[str]) -> None:
-    cut = [piece for piece, _ in MADE[pre].library.pre_tokenizer.pre_tokenize_str(text)]
+    cut = [piece for piece, _ in MADE[pre].backend.pre_tokenizer.pre_tokenize_str(text)]
     assert cut == expected
 
 
