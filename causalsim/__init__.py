@@ -9,6 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from causalsim import verification as verification
     from causalsim.engine import Model, Run, generate, load, random_model, run
     from causalsim.errors import (
         CausalityError,
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from causalsim.models import ModelConfig
     from causalsim.rendering import render, to_graphviz
     from causalsim.verification import Report, verify
+    from causalsim.verification import strategies as strategies
 
 __version__ = "0.1.0"
 
@@ -59,6 +61,9 @@ _HOMES = {
 }  # fmt: skip
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
 
+# Not in __all__: strategies need hypothesis, which a star import must not ask for.
+_MODULES = {"strategies": "verification.strategies", "verification": "verification"}
+
 __all__ = [
     "CausalityError", "CausalsimError", "CheckpointError", "Event", "EventGraph", "Foliation", "Footprint",
     "InputError", "LimitError", "Model", "ModelConfig", "Report", "Run", "ScenarioError", "Wiring", "chunked",
@@ -69,12 +74,15 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOME:
+    if name in _MODULES:
+        value = import_module(f"{__name__}.{_MODULES[name]}")
+    elif name in _HOME:
+        value = getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
+    else:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
     globals()[name] = value
     return value
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return sorted({*globals(), *__all__, *_MODULES})

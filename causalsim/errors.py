@@ -59,6 +59,10 @@ class ScenarioError(CausalsimError):
         self.key = key
 
 
+class MissingPackageError(CausalsimError, ImportError):
+    """A package that only some of causalsim needs, and that is not installed."""
+
+
 class LimitError(CausalsimError):
     """An exact computation that would pass a stated bound: ``reached`` against ``bound``."""
 

@@ -222,12 +222,15 @@ class EventGraph:
         >>> [str(edge) for edge in EventGraph(Wiring(1), 1).covers()][:2]
         ['embed(0) -> kv(0,0) [residual]', 'kv(0,0) -> attn(0,0) [kv]']
         """
-        for event in self:
-            edges = {edge.source: edge for edge in reversed(list(self.edges_into(event)))}
-            pasts = [(source, self.past(source)) for source in edges]
-            for source, edge in reversed(edges.items()):
-                if not any(source in past for other, past in pasts if other != source):
-                    yield edge
+        return (edge for event in self for edge in self.covers_into(event))
+
+    def covers_into(self, event: Event) -> Iterator[Edge]:
+        """Edges of the Hasse diagram that end at an event, by source slot and rising position."""
+        edges = {edge.source: edge for edge in reversed(list(self.edges_into(event)))}
+        pasts = [(source, self.past(source)) for source in edges]
+        for source, edge in reversed(edges.items()):
+            if not any(source in past for other, past in pasts if other != source):
+                yield edge
 
     # -- order ----------------------------------------------------------------------------
 

@@ -32,7 +32,7 @@ def layer_major(graph: EventGraph) -> Foliation:
     >>> layer_major(EventGraph(Wiring(1), 2)).slice_sizes.tolist()
     [2, 2, 2, 2, 2]
     """
-    return Foliation(graph, _coordinates(graph)[0])
+    return Foliation(graph, coordinates(graph)[0])
 
 
 def token_major(graph: EventGraph) -> Foliation:
@@ -42,7 +42,7 @@ def token_major(graph: EventGraph) -> Foliation:
     >>> token_major(EventGraph(Wiring(1), 2)).depth
     10
     """
-    heights, positions = _coordinates(graph)
+    heights, positions = coordinates(graph)
     return Foliation(graph, positions * (int(heights.max()) + 1) + heights)
 
 
@@ -58,7 +58,7 @@ def chunked(graph: EventGraph, size: int) -> Foliation:
     """
     if isinstance(size, bool) or not isinstance(size, int | np.integer) or size < 1:
         raise InputError("a chunk has a whole number of at least 1 positions", got=repr(size))
-    heights, positions = _coordinates(graph)
+    heights, positions = coordinates(graph)
     size = min(size, int(positions.max()) + 1)
     prompts = np.asarray(graph.prompts)[graph.codes()[2]]
     whole = -(-prompts // size)
@@ -83,7 +83,7 @@ def tilted(graph: EventGraph, velocity: Velocity) -> Foliation:
     (162, 45, 14)
     """
     exact = as_velocity(velocity)
-    heights, positions = _coordinates(graph)
+    heights, positions = coordinates(graph)
     try:
         return Foliation(graph, _ranked(heights, positions, exact))
     except CausalityError as error:
@@ -152,7 +152,8 @@ def _heights(graph: EventGraph) -> dict[Slot, int]:
     return {slot: 2 * slot.layer + above[slot.kind] for slot in graph.slots}
 
 
-def _coordinates(graph: EventGraph) -> tuple[Int[np.ndarray, " events"], Int[np.ndarray, " events"]]:
+def coordinates(graph: EventGraph) -> tuple[Int[np.ndarray, " events"], Int[np.ndarray, " events"]]:
+    """The height of every event, from 0, and its position, in canonical order."""
     check_type("a graph", graph, EventGraph, "EventGraph(wiring, length) makes one.")
     ranks, positions, _ = graph.codes()
     heights = np.array([_heights(graph)[slot] for slot in graph.slots], np.int64)

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 import causalsim as cs
 from causalsim.engine import State
 from causalsim.models import ModelConfig
+from causalsim.verification.strategies import graphs
 from tests.models_for_tests import tiny
 
 
@@ -32,15 +33,9 @@ def texts(model: cs.Model, lengths, seed: int = 0) -> list[list[int]]:
     return [ids(model, length, seed + number) for number, length in enumerate(lengths)]
 
 
-@st.composite
-def graphs_of(draw: st.DrawFn, model: cs.Model) -> cs.EventGraph:
+def graphs_of(model: cs.Model) -> st.SearchStrategy[cs.EventGraph]:
     """Any graph of a model: both granularities, feedback, one request or two; launches of 1 or 8 lanes."""
-    lengths = draw(st.tuples(st.integers(1, 8)) | st.tuples(st.integers(1, 4), st.integers(1, 4)))
-    shape = draw(st.sampled_from(["block", "sublayer", "feedback"]))
-    if shape == "feedback":
-        prompts = [draw(st.integers(1, length)) for length in lengths]
-        return cs.EventGraph(model.config, lengths, prompt=prompts)
-    return cs.EventGraph(model.config, lengths, granularity=shape)
+    return graphs(model.config, max_length=8, max_positions=8)
 
 
 def bits(value: Any) -> Any:

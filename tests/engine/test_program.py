@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 import causalsim as cs
 from causalsim.engine import Launch, Program, compile, compile_unchecked
 from causalsim.engine.program import MANY_LANES
-from tests.foliations.orders import foliations, graphs_with_foliation
-from tests.graphs import graphs, wirings
+from causalsim.verification.strategies import foliations, graphs, wirings
+from tests.foliations.orders import graphs_with_foliation
 
 GRAPH = cs.EventGraph(cs.Wiring(2), (3, 2))
 

@@ -15,7 +15,8 @@ from causalsim import posets
 from causalsim.errors import InputError, LimitError
 from causalsim.events import Event, EventGraph, Wiring
 from causalsim.events.lines import colevels, first_violation, levels
-from tests.graphs import events_with, graphs
+from causalsim.verification.strategies import graphs
+from tests.graphs import events_with
 
 
 def written_out(graph: EventGraph) -> set[tuple[Event, Event, str]]:

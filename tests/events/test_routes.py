@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from causalsim.errors import InputError
 from causalsim.events import Event, EventGraph, Wiring
-from tests.graphs import events_with, graphs, wirings
+from causalsim.verification.strategies import graphs, wirings
+from tests.graphs import events_with
 
 
 def written_out(wiring, start, goal, low, high):

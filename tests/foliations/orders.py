@@ -1,4 +1,4 @@
-"""Foliations and broken times of any small graph, drawn without help from the package's own samplers."""
+"""Orders of any small graph as tests ask for them, and the plainest second opinion about them."""
 
 from __future__ import annotations
 
@@ -9,31 +9,21 @@ from hypothesis import strategies as st
 
 from causalsim.events import Event, EventGraph
 from causalsim.foliations import Foliation
-from tests.graphs import graphs
+from causalsim.verification.strategies import foliations, graphs, traces
 
 
-@st.composite
-def times_of(draw: st.DrawFn, graph: EventGraph) -> list[int]:
-    """Any valid times: each event some steps after the latest that it reads."""
-    gaps = draw(st.lists(st.integers(0, 3), min_size=len(graph), max_size=len(graph)))
-    return list(_stretched(graph, gaps).values())
+def times_of(graph: EventGraph) -> st.SearchStrategy[list[int]]:
+    """Any valid times from 0 on, with gaps, in canonical order."""
+
+    def listed(trace: list[tuple[Event, int]]) -> list[int]:
+        times = dict(trace)
+        return [times[event] - trace[0][1] for event in graph]
+
+    return traces(graph).map(listed)
 
 
-def _stretched(graph: EventGraph, gaps: list[int]) -> dict[Event, int]:
-    times: dict[Event, int] = {}
-    for event, gap in zip(graph, gaps, strict=True):
-        times[event] = gap + max((times[source] + 1 for source in graph.predecessors(event)), default=0)
-    return times
-
-
-@st.composite
-def foliations(draw: st.DrawFn, graph: EventGraph) -> Foliation:
-    return Foliation(graph, draw(times_of(graph)))
-
-
-@st.composite
-def graphs_with_foliation(draw: st.DrawFn, **sizes: int) -> Foliation:
-    return draw(foliations(draw(graphs(**sizes))))
+def graphs_with_foliation(**sizes: int) -> st.SearchStrategy[Foliation]:
+    return graphs(**sizes).flatmap(foliations)
 
 
 @st.composite

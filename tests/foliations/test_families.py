@@ -18,8 +18,8 @@ from causalsim.foliations import (
     token_major,
     wavefront,
 )  # fmt: skip
-from tests.foliations.orders import backwards, dense, foliations, height
-from tests.graphs import graphs
+from causalsim.verification.strategies import foliations, graphs
+from tests.foliations.orders import backwards, dense, height
 
 ALWAYS = [token_major, earliest, latest, lambda graph: chunked(graph, 1), lambda graph: chunked(graph, 3)]
 

@@ -22,8 +22,8 @@ from causalsim.foliations import (
     peak_at_cuts,
     peak_during,
 )
+from causalsim.verification.strategies import graphs
 from tests.foliations.orders import graphs_with_foliation
-from tests.graphs import graphs
 
 GRAPH = EventGraph(Wiring(1), 2)
 EVENTS = tuple(GRAPH)

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from causalsim.errors import InputError
 from causalsim.events import EventGraph, Wiring
 from causalsim.foliations import Foliation, earliest, layer_major, token_major
-from tests.foliations.orders import backwards, dense, foliations, graphs_with_foliation
-from tests.graphs import graphs
+from causalsim.verification.strategies import foliations, graphs
+from tests.foliations.orders import backwards, dense, graphs_with_foliation
 
 
 @given(graphs_with_foliation())

@@ -34,12 +34,12 @@ def _layer(config: ModelConfig, w: Mapping[str, Array], x: Array, reach: int | N
     attended, k, v = _attention(config, w, _norm(config, x, w["attn.norm"], w.get("attn.norm_bias")), reach)
     seen = {"hook_resid_pre": x, "attn.hook_rot_k": k, "attn.hook_v": v}
     if config.post_norms:
-        attended = _norm(config, attended, w["attn.post_norm"])
+        attended = _norm(config, attended, w["attn.post_norm"], w.get("attn.post_norm_bias"))
     middle = x + attended
     read = x if config.parallel_residual else middle
     added = _mlp(config, w, _norm(config, read, w["mlp.norm"], w.get("mlp.norm_bias")))
     if config.post_norms:
-        added = _norm(config, added, w["mlp.post_norm"])
+        added = _norm(config, added, w["mlp.post_norm"], w.get("mlp.post_norm_bias"))
     if not config.parallel_residual:
         seen["hook_resid_mid"] = middle
     return {**seen, "hook_resid_post": middle + added}
@@ -59,7 +59,10 @@ def _attention(config: ModelConfig, w: Mapping[str, Array], h: Array, reach: int
     }
     q, k, v = heads.values()
     if config.qk_norms:
-        q, k = _norm(config, q, w["attn.q_norm"]), _norm(config, k, w["attn.k_norm"])
+        q, k = (
+            _norm(config, x, w[f"attn.{n}_norm"], w.get(f"attn.{n}_norm_bias"))
+            for n, x in (("q", q), ("k", k))
+        )
     q, k = _rotated(config, q), _rotated(config, k)
     made = np.zeros_like(q)
     for position in range(len(h)):

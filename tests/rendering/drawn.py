@@ -11,8 +11,9 @@ import graphviz
 from hypothesis import strategies as st
 
 from causalsim.events import EventGraph
-from causalsim.foliations import Foliation, random_foliation, random_linear_extension, token_major
+from causalsim.foliations import Foliation
 from causalsim.rendering import render
+from causalsim.verification.strategies import foliations, linear_extensions
 
 SVG = "{http://www.w3.org/2000/svg}"
 TITLE = "{http://www.w3.org/1999/xlink}title"
@@ -74,14 +75,6 @@ def line_heights(picture: graphviz.Digraph) -> dict[str, list[float]]:
     return found
 
 
-@st.composite
-def foliations_of(draw: st.DrawFn, graph: EventGraph) -> Foliation:
-    """Foliations of every shape: one event a slice, wide slices, and random ones."""
-    seed = draw(st.integers(0, 2**16))
-    makers = [
-        lambda: token_major(graph),
-        lambda: random_foliation(graph, seed),
-        lambda: random_linear_extension(graph, seed, method="kahn"),
-        lambda: random_foliation(graph, seed).coarsen(),
-    ]
-    return draw(st.sampled_from(makers))()
+def foliations_of(graph: EventGraph) -> st.SearchStrategy[Foliation]:
+    """Foliations of every shape: one event a slice, and wide slices."""
+    return foliations(graph) | linear_extensions(graph)

@@ -15,8 +15,8 @@ from causalsim.verification import first_departure, same_bits, ulps_apart
 from causalsim.verification.comparison import departure
 from causalsim.verification.faults import covers_to_invert, one_edge_inverted
 from causalsim.verification.reads import Recorder, choose_events
+from causalsim.verification.strategies import graphs
 from causalsim.verification.subject import Subject
-from tests.graphs import graphs
 from tests.models_for_tests import tiny
 
 floats = npst.arrays(np.float32, st.integers(1, 5), elements=st.floats(-(2.0**100), 2.0**100, width=32))
