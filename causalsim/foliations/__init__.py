@@ -13,6 +13,7 @@ from causalsim.foliations.families import (
     wavefront,
 )
 from causalsim.foliations.foliation import Foliation, describe, from_slices, from_time
+from causalsim.foliations.naming import chunks_of, family_of
 from causalsim.foliations.sampling import random_foliation, random_linear_extension, random_orders
 
 __all__ = [
@@ -20,8 +21,10 @@ __all__ = [
     "Footprint",
     "Velocity",
     "chunked",
+    "chunks_of",
     "describe",
     "earliest",
+    "family_of",
     "from_slices",
     "from_time",
     "latest",
