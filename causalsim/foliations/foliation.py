@@ -260,17 +260,22 @@ def _dense(times: Times) -> Times:
     return np.unique(times, return_inverse=True)[1].astype(np.int32)
 
 
-def _check_causality(graph: EventGraph, ranks: Times, given: Times) -> None:
+def backward_edge(graph: EventGraph, ranks: Times) -> Edge | None:
+    """The first edge that ranks run against; events of rank -1 have none, and no edge of theirs counts."""
     for request, columns in enumerate(graph.requests):
         if (found := first_violation(columns, graph.rules, ranks)) is not None:
             rule, p, q = found
-            source, target = Event(*rule.source, p, request), Event(*rule.target, q, request)
-            raise _runs_backwards(
-                Edge(source, target, rule.stream), *(int(given[graph.index(e)]) for e in (source, target))
-            )
+            return Edge(Event(*rule.source, p, request), Event(*rule.target, q, request), rule.stream)
+    return None
 
 
-def _runs_backwards(edge: Edge, source_time: int, target_time: int) -> CausalityError:
+def _check_causality(graph: EventGraph, ranks: Times, given: Times) -> None:
+    if (edge := backward_edge(graph, ranks)) is not None:
+        raise runs_backwards(edge, *(int(given[graph.index(event)]) for event in edge[:2]))
+
+
+def runs_backwards(edge: Edge, source_time: object, target_time: object) -> CausalityError:
+    """What is said of an edge that times run against."""
     return CausalityError(
         "every event is later than the events that it reads",
         edge=edge,

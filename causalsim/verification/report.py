@@ -93,15 +93,16 @@ class Report:
             table.add_column(heading, vertical="top")
         for verdict in self.verdicts:
             controls = "\n".join(map(_control, verdict.controls))
-            table.add_row(_headline(verdict), Text(_coverage(verdict)), Text(controls))
+            table.add_row(headline(verdict.name, verdict.holds), Text(_coverage(verdict)), Text(controls))
         return table
 
 
-def _headline(verdict: Verdict) -> Any:
+def headline(name: str, holds: bool) -> Any:
+    """What is claimed, and whether it holds."""
     from rich.text import Text
 
-    style, word = ("bold green", "holds") if verdict.holds else ("bold red", "FAILS")
-    return Text.assemble(verdict.name, "\n", (word, style))
+    style, word = ("bold green", "holds") if holds else ("bold red", "FAILS")
+    return Text.assemble(name, "\n", (word, style))
 
 
 def _coverage(verdict: Verdict) -> str:

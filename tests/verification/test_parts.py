@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ml_dtypes
 import numpy as np
 import pytest
 from hypothesis import given
@@ -11,7 +12,7 @@ from hypothesis.extra import numpy as npst
 import causalsim as cs
 from causalsim.engine import compile_unchecked
 from causalsim.kernels import CERTIFIED
-from causalsim.verification import first_departure, same_bits, ulps_apart
+from causalsim.verification import first_departure, relative_error, same_bits, ulps_apart
 from causalsim.verification.comparison import departure
 from causalsim.verification.faults import covers_to_invert, one_edge_inverted
 from causalsim.verification.reads import Recorder, choose_events
@@ -28,6 +29,37 @@ def test_ulps_count_representable_numbers(x, steps):
     for _ in range(steps):
         y = np.nextafter(y, np.float32(np.inf))
     assert ulps_apart(x, y) == steps
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64, ml_dtypes.bfloat16])
+def test_ulps_of_every_floating_type(dtype):
+    x = np.array([-2, -1e-7, 0, 0.5, 3], dtype)
+    y = np.nextafter(np.nextafter(x, dtype(9)), dtype(9))
+    assert ulps_apart(x, y) == 2 and ulps_apart(y, x) == 2
+    assert ulps_apart(x, -x) == ulps_apart(-x, x) > 2**10
+    assert ulps_apart(x, x.astype(np.float32 if dtype != np.float32 else np.float64)) is None
+
+
+def test_ulps_of_tokens_and_of_the_greatest_doubles():
+    assert ulps_apart(np.int32(2**31 - 1), np.int32(-(2**31))) == 2**32 - 1
+    most = np.float64(np.finfo(np.float64).max)
+    assert ulps_apart(most, -most) > 2**63
+
+
+@given(floats, st.floats(0, 2.0**99, width=32))
+def test_errors_are_relative_to_what_is_large(x, apart):
+    y = x.astype(np.float64)
+    y[0] += apart
+    expected = abs(y[0] - np.float64(x[0])) / max(1, np.abs(x).max())
+    assert relative_error(x, y) == pytest.approx(expected)
+
+
+def test_errors_of_what_is_not_finite():
+    number, nan, infinite = (np.float32([1, value]) for value in (2, np.nan, np.inf))
+    assert relative_error(nan, nan) == relative_error(infinite, infinite) == 0
+    assert np.isnan(relative_error(number, nan)) and np.isnan(relative_error(nan, number))
+    assert relative_error(number, infinite) == relative_error(infinite, number) == np.inf
+    assert relative_error((number, nan), (number, nan)) == 0 and relative_error(number[:0], number[:0]) == 0
 
 
 def test_bits_are_told_apart():

@@ -1,0 +1,142 @@
+"""Values that an engine recorded, against a reference: where they first depart, and whose fault it is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from numbers import Real
+from typing import Any
+
+import numpy as np
+
+from causalsim.arguments import check_type
+from causalsim.engine import Run
+from causalsim.errors import InputError
+from causalsim.events import Event, EventGraph
+from causalsim.verification.comparison import Departure, parts_of, relative_error, same_bits, ulps_apart
+
+Recorded = Run | Mapping[Event, Any]
+
+
+@dataclass(frozen=True)
+class ValuesCheck:
+    """How many events' values were compared, and the causally first that departs.
+
+    ``unrecorded`` are direct predecessors of that event without a value on one of the sides: the
+    fault may be theirs. ``origins`` are all events that depart although none of their direct
+    predecessors does: one fault has one, a wrong kernel has many.
+    """
+
+    compared: int
+    events: int
+    tolerance: float | None
+    departure: Departure | None
+    unrecorded: tuple[Event, ...] = ()
+    origins: tuple[Event, ...] = ()
+
+    @property
+    def inputs_agree(self) -> bool | None:
+        """Whether all that the departing event reads agreed; ``None`` if some of it was not recorded."""
+        return None if self.departure is None or self.unrecorded else True
+
+    def __str__(self) -> str:
+        covered = f"{self.compared:,} of {self.events:,} events compared"
+        how = "bit for bit" if self.tolerance is None else f"within {self.tolerance:g}"
+        if self.departure is None:
+            return f"{covered}: all agree {how}."
+        return f"{covered}: departs first at {self.departure}. {self._blame()}"
+
+    def _blame(self) -> str:
+        inputs = "All that it reads agreed."
+        if self.unrecorded:
+            others = f" and {len(self.unrecorded) - 1} more" * (len(self.unrecorded) > 1)
+            inputs = f"Of what it reads, {self.unrecorded[0]}{others} may be at fault: not recorded."
+        alike = f" So it is with {len(self.origins) - 1:,} more that depart." * (len(self.origins) > 1)
+        return inputs + alike
+
+
+def compare_values(
+    graph: EventGraph, reference: Recorded, values: Recorded, tolerance: float | None = None
+) -> ValuesCheck:
+    """Compare values of events, where both sides have one, in bits or by ``relative_error``.
+
+    K/V is a pair (K after norm and rotary embedding, V), heads first; see ``Run.values``. Raises
+    ``InputError`` for events of another graph, values of another shape and, without a tolerance,
+    of another type.
+    """
+    _check_tolerance(tolerance)
+    ours, theirs = _mapping(graph, "reference", reference), _mapping(graph, "values", values)
+    both = [event for event in graph if event in ours and event in theirs]
+    if not both:
+        raise InputError("values of the same events are compared", got="no event with a value on both sides")
+    pairs = {event: _alike(event, ours[event], theirs[event], tolerance is None) for event in both}
+    departed = {event: pair for event, pair in pairs.items() if not _agree(*pair, tolerance)}
+    if not departed:
+        return ValuesCheck(len(pairs), len(graph), tolerance, None)
+    first = next(iter(departed))
+    return ValuesCheck(
+        len(pairs),
+        len(graph),
+        tolerance,
+        _departure(first, *departed[first], len(departed), tolerance),
+        tuple(source for source in graph.predecessors(first) if source not in pairs),
+        tuple(event for event in departed if departed.keys().isdisjoint(graph.predecessors(event))),
+    )
+
+
+def _agree(expected: Any, found: Any, tolerance: float | None) -> bool:
+    # A token is another token, however near its number.
+    if tolerance is None or _whole(expected):
+        return same_bits(expected, found)
+    return relative_error(expected, found) <= tolerance
+
+
+def _departure(event: Event, expected: Any, found: Any, events: int, tolerance: float | None) -> Departure:
+    error = None if tolerance is None or _whole(expected) else relative_error(expected, found)
+    return Departure(event, ulps_apart(expected, found), events, error)
+
+
+def _whole(value: Any) -> bool:
+    return all(np.issubdtype(part.dtype, np.integer) for part in parts_of(value))
+
+
+def _check_tolerance(tolerance: object) -> None:
+    if tolerance is not None and not (isinstance(tolerance, Real) and 0 <= float(tolerance) < np.inf):
+        raise InputError("a tolerance is a finite number of at least 0", got=repr(tolerance))
+
+
+def _mapping(graph: EventGraph, name: str, recorded: Recorded) -> Mapping[Event, Any]:
+    check_type(name, recorded, (Run, Mapping), "Give a recorded run, or {event: array}.")
+    if not isinstance(recorded, Run):
+        for event in recorded:
+            graph.check(event)
+        return recorded
+    if recorded.graph != graph:
+        raise InputError("recorded values are of the trace's graph", got=recorded.graph, expected=graph)
+    return recorded.values
+
+
+def _alike(event: Event, expected: Any, given: Any, exact: bool) -> tuple[Any, Any]:
+    """Both values as arrays of one shape and, where bits count, of one type."""
+    model, found = parts_of(expected), _arrays(event, given, pair=isinstance(expected, tuple))
+    shapes = [[part.shape for part in parts] for parts in (found, model)]
+    if shapes[0] != shapes[1]:
+        got, wanted = (" and ".join(map(str, each)) for each in shapes)
+        raise InputError(f"the value of {event} has the reference's shape", got=got, expected=wanted)
+    if _whole(model) and _whole(found):
+        return model[0].astype(np.int64), found[0].astype(np.int64)
+    if exact and [part.dtype for part in found] != [part.dtype for part in model]:
+        raise InputError(
+            f"bits of {event} are compared between values of one type",
+            got=found[0].dtype,
+            expected=model[0].dtype,
+            cure="Give a tolerance to compare numbers, for example tolerance=1e-5.",
+        )
+    return (model, found) if isinstance(expected, tuple) else (model[0], found[0])
+
+
+def _arrays(event: Event, given: Any, *, pair: bool) -> tuple[np.ndarray, ...]:
+    try:
+        return tuple(map(np.asarray, given)) if pair else (np.asarray(given),)
+    except (TypeError, ValueError, RuntimeError):
+        raise InputError(f"the value of {event} is an array", got=f"type {type(given).__name__}") from None

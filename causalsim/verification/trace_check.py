@@ -1,0 +1,188 @@
+"""Checking a trace of any engine against the graph that its model implies."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from itertools import groupby
+from math import isfinite
+from typing import TYPE_CHECKING
+
+from causalsim.engine import compile
+from causalsim.errors import InputError
+from causalsim.events import Event, EventGraph
+from causalsim.foliations import (
+    Foliation,
+    Footprint,
+    chunks_of,
+    describe,
+    family_of,
+    peak_at_cuts,
+    peak_during,
+)
+from causalsim.verification.comparison import Departure
+from causalsim.verification.recorded import Recorded, ValuesCheck, compare_values
+from causalsim.verification.report import headline
+from causalsim.verification.traces import Fault, Trace, ranked, read_trace
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+SHOWN = 6
+
+
+@dataclass(frozen=True)
+class Costs:
+    """What a foliation costs: slices, events in the widest, launches, and bytes live at most."""
+
+    depth: int
+    width: int
+    launches: int
+    peak_during: int | None = None
+    peak_at_cuts: int | None = None
+
+    def __str__(self) -> str:
+        shape = f"{self.depth:,} slices, {self.width:,} events in the widest, {self.launches:,} launches"
+        if self.peak_during is None:
+            return f"{shape}."
+        return f"{shape}; at most {self.peak_during:,} bytes live, {self.peak_at_cuts:,} at cuts."
+
+
+@dataclass(frozen=True, eq=False)
+class TraceCheck:
+    """Whether a trace is a foliation of a graph, which, at what cost, and whether its values agree.
+
+    ``faults`` are what keeps it from being one; then there is no ``foliation``, ``family``,
+    ``chunks`` (positions of each request that start together) or ``costs``. ``values`` are only
+    there if some were given.
+    """
+
+    graph: EventGraph
+    faults: tuple[Fault, ...]
+    foliation: Foliation | None = None
+    family: str | None = None
+    chunks: tuple[tuple[int, ...], ...] | None = None
+    costs: Costs | None = None
+    values: ValuesCheck | None = None
+
+    @property
+    def holds(self) -> bool:
+        """Whether it is a foliation, and no value departs."""
+        return not self.faults and self.departure is None
+
+    @property
+    def departure(self) -> Departure | None:
+        """The causally first event whose value departs."""
+        return None if self.values is None else self.values.departure
+
+    def to_json(self) -> str:
+        """The whole check as a JSON object: times in canonical order, events as they are printed."""
+        return json.dumps(
+            {
+                "holds": self.holds,
+                "graph": describe(self.graph),
+                "faults": self.faults,
+                "times": self.foliation and self.foliation.times.tolist(),
+                "family": self.family,
+                "chunks": self.chunks,
+                "costs": self.costs,
+                "values": self.values,
+            },
+            indent=2,
+            default=_plain,
+        )
+
+    def __rich__(self) -> RenderableType:
+        from rich.table import Table
+        from rich.text import Text
+
+        table = Table(show_lines=True)
+        for heading in ("question", "what was found"):
+            table.add_column(heading, vertical="top")
+        table.add_row(headline("foliation", not self.faults), Text(self._kind()))
+        if self.costs is not None:
+            table.add_row("costs", Text(str(self.costs)))
+        if self.values is not None:
+            table.add_row(headline("values", self.departure is None), Text(str(self.values)))
+        return table
+
+    def _kind(self) -> str:
+        if self.foliation is None:
+            return "\n".join(f"{fault}." for fault in self.faults)
+        size = f"{len(self.graph):,} events in {self.foliation.depth:,} slices"
+        family = "of no named family" if self.family is None else f"it is {self.family}"
+        return f"{size}; {family}.\nPositions that start together: {_sizes(self.chunks or ())}."
+
+
+def check_trace(
+    graph: EventGraph,
+    trace: Trace,
+    *,
+    values: Recorded | None = None,
+    reference: Recorded | None = None,
+    tolerance: float | None = None,
+    footprint: Footprint | None = None,
+) -> TraceCheck:
+    """Whether what an engine did, and what it computed, is what the graph of its model asks for.
+
+    ``trace`` lists (event, time) in order of time, or maps events to times, of whatever real
+    numbers: events at the same time did not wait for each other. ``trace_of_steps`` makes one of
+    a serving engine's step records. Missing, repeated and unknown events, and the first edge that
+    runs backwards, are told in ``faults``.
+
+    With ``values``, ``{event: array}`` as ``Run.values`` has them, and a ``reference`` (a recorded
+    run, or another mapping), those that both have are compared: in bits, or, for another
+    implementation, by ``relative_error`` within a ``tolerance``. With a ``footprint``
+    (``config.footprint(dtype)``) the costs tell bytes, too. Raises ``InputError`` for what is no
+    trace, or no value of its event.
+
+    >>> from causalsim.events import Event, Wiring
+    >>> graph = EventGraph(Wiring(1), 2, granularity="block")
+    >>> check = check_trace(graph, [(Event("block", 0, 0), 0.5), (Event("block", 0, 1), 2.25)])
+    >>> check.holds, check.family, check.chunks
+    (True, 'token_major', ((1, 1),))
+    """
+    reading = read_trace(graph, trace)
+    compared = _compared(graph, values, reference, tolerance)
+    if reading.faults:
+        return TraceCheck(graph, reading.faults, values=compared)
+    foliation = Foliation(graph, ranked(graph, reading.times))
+    family, chunks = family_of(foliation), chunks_of(foliation)
+    return TraceCheck(graph, (), foliation, family, chunks, _costs(foliation, footprint), compared)
+
+
+def _compared(
+    graph: EventGraph, values: Recorded | None, reference: Recorded | None, tolerance: float | None
+) -> ValuesCheck | None:
+    if values is not None and reference is not None:
+        return compare_values(graph, reference, values, tolerance)
+    for name, other, given in (("values", "reference", values), ("reference", "values", reference)):
+        if given is not None:
+            raise InputError(
+                "values are compared with a reference",
+                got=f"{name} without {other}",
+                cure="For example reference=cs.run(model, tokens, record=True).",
+            )
+    return None
+
+
+def _costs(foliation: Foliation, footprint: Footprint | None) -> Costs:
+    shape = foliation.depth, foliation.width, len(compile(foliation))
+    if footprint is None:
+        return Costs(*shape)
+    return Costs(*shape, peak_during(foliation, footprint), peak_at_cuts(foliation, footprint))
+
+
+def _sizes(chunks: tuple[tuple[int, ...], ...]) -> str:
+    """The sizes of each request's chunks, the same ones in a row told once."""
+    runs = [[(size, len([*same])) for size, same in groupby(sizes)] for sizes in chunks[:SHOWN]]
+    told = [", ".join(f"{size}" + f" ({n} times)" * (n > 1) for size, n in sizes) for sizes in runs]
+    return "; ".join([*told, *[f"and {len(chunks) - SHOWN:,} more requests"] * (len(chunks) > SHOWN)])
+
+
+def _plain(value: object) -> object:
+    """What JSON has for an event, or for a dataclass; it has no NaN and no infinity."""
+    if isinstance(value, Event):
+        return str(value)
+    fields = vars(value)
+    return {name: None if isinstance(v, float) and not isfinite(v) else v for name, v in fields.items()}
