@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fractions import Fraction
+from itertools import pairwise
 from math import inf
 
 import numpy as np
@@ -89,6 +90,21 @@ MEMBERS = {
         EventGraph(Wiring(1, parallel_residual=True), 3, prompt=2),
     )
 }
+
+
+@pytest.mark.parametrize("parallel", [False, True])
+def test_every_velocity_at_which_slices_merge_is_found_and_one_between_any_two(parallel):
+    graph = EventGraph(Wiring(1, parallel_residual=parallel), 4)
+    merging = sorted({Fraction(up, right) for right in range(1, 4) for up in range(4)})
+    between = [(a + b) / 2 for a, b in pairwise(merging)]
+    slices = {}
+    for velocity in sorted(merging + between):
+        slices[velocity] = tilted(graph, velocity)
+        name = family_of(slices[velocity])
+        assert name is not None and called(graph, name) == slices[velocity]
+        if velocity in merging and velocity not in (0, 1):
+            assert name == f"tilted({velocity})"
+    assert len(set(slices.values())) == len(slices)
 
 
 @given(velocities, velocities)

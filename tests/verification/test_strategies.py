@@ -81,6 +81,9 @@ def test_every_foliation_is_drawn():
 def test_every_cover_is_broken():
     found = drawn(strategies.broken_times(SMALL), 200)
     assert {broken.edge for broken in found} == set(SMALL.covers())
+    # In one slice, or in slices the wrong way round.
+    late = {times[SMALL.index(edge.source)] > times[SMALL.index(edge.target)] for times, edge in found}
+    assert late == {False, True}
 
 
 @given(strategies.graphs(), st.data())
