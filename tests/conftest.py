@@ -14,9 +14,6 @@ import tests.shapes  # noqa: F401  the import hook looks its checker up by name
 
 LONGEST = ("verification/test_verify", "engine/", "kernels/", "scenario/", "cli/")
 
-# Made and run with torch, which the suite does without.
-collect_ignore = ["golden/make.py"]
-
 # Packages whose arguments and results carry shapes.
 SHAPE_CHECKED = ("causalsim.kernels", "causalsim.engine", "causalsim.foliations")
 
@@ -25,7 +22,7 @@ if early := sorted(name for name in SHAPE_CHECKED if name in sys.modules):
 jaxtyping.install_import_hook(list(SHAPE_CHECKED), "tests.shapes.checked")
 
 # Collected for doctests like every module, but importing them takes the extra ``oracle``.
-collect_ignore = ["golden/make.py", "benchmarks/transformers_sides.py"]
+collect_ignore = ["golden/make.py", "benchmarks/transformers_sides.py", "verification/watched.py"]
 
 settings.register_profile("causalsim", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("ci", settings.get_profile("causalsim"), derandomize=True, print_blob=True)

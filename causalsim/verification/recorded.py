@@ -24,7 +24,8 @@ class ValuesCheck:
 
     ``unrecorded`` are direct predecessors of that event without a value on one of the sides: the
     fault may be theirs. ``origins`` are all events that depart although none of their direct
-    predecessors does: one fault has one, a wrong kernel has many.
+    predecessors does: one fault has one, a wrong kernel has many. Within a tolerance there may be
+    more, where a difference that was let pass has grown.
     """
 
     compared: int

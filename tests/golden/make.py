@@ -87,7 +87,7 @@ SPECIMENS = {
     "gemma2_multi_query": Specimen("gemma2", {**_GEMMA, "num_key_value_heads": 1}),
 }
 # Where the residual stream passes between attention and MLP: the norm that reads it there.
-_MIDDLE = {"gpt2": "ln_2", "gemma2": "pre_feedforward_layernorm"}
+MIDDLE = {"gpt2": "ln_2", "gemma2": "pre_feedforward_layernorm"}
 
 
 def make(name: str, folder: Path, seed: int = 0) -> None:
@@ -130,8 +130,8 @@ def _recording(model: PreTrainedModel) -> Iterator[dict[str, torch.Tensor]]:
     """The residual stream under the names of TransformerLens, while the model runs."""
     seen: dict[str, torch.Tensor] = {}
     handles = []
-    middle = _MIDDLE.get(model.config.model_type, "post_attention_layernorm")
-    for number, layer in enumerate(_layers(model)):
+    middle = MIDDLE.get(model.config.model_type, "post_attention_layernorm")
+    for number, layer in enumerate(layers_of(model)):
         before, after = f"blocks.{number}.hook_resid_pre", f"blocks.{number}.hook_resid_post"
         handles.append(layer.register_forward_pre_hook(_keep_input(seen, before)))
         handles.append(layer.register_forward_hook(_keep_output(seen, after)))
@@ -143,7 +143,7 @@ def _recording(model: PreTrainedModel) -> Iterator[dict[str, torch.Tensor]]:
         handle.remove()
 
 
-def _layers(model: PreTrainedModel) -> torch.nn.ModuleList:
+def layers_of(model: PreTrainedModel) -> torch.nn.ModuleList:
     inner = model.base_model
     return inner.h if model.config.model_type == "gpt2" else inner.layers
 
