@@ -137,8 +137,7 @@ class Forms:
         return residual, keys, values, (made, attended, left)
 
     def unembed(self, weights: Any, logits: Array, residual: Array, where: Where) -> Array:
-        value = self.kernel(self.config, weights, self._stream_in(residual, where))
-        return logits.at[where.row].set(value, mode="drop", wrap_negative_indices=False)
+        return self.kernel(self.config, weights, self._stream_in(residual, where), logits, where.row)
 
     def logits(self, logits: Array, where: Where) -> Array:
         return _take(logits, where.row)

@@ -13,17 +13,16 @@ import numpy as np
 from jaxtyping import Int
 
 from causalsim.engine.forms import Where, form
-from causalsim.engine.program import Launch
+from causalsim.engine.program import LAYER, Launch, whole_layers
 from causalsim.engine.state import State, fresh_kv, poisoned_again
 from causalsim.events import Slot
 from causalsim.kernels import PAGE, Kernels
 
 # A window that no position can exceed, for layers that see everything.
 UNBOUNDED = 2**30
-# The kinds of launches that one call can carry, where their lanes are the same.
-LAYER = ("kv", "attn", "mlp")
 TOUCHING = ("kv", "attn", "block")
 ATTENDING = ("attn", "layer", "block")
+Cells = Int[np.ndarray, "3 _"]
 
 
 @dataclass(frozen=True)
@@ -73,61 +72,74 @@ class Machine:
 
     def run_all(self, launches: Sequence[Launch]) -> Iterator[Output]:
         """Every launch in turn; a layer's three of the same lanes in one call."""
-        waiting = list(reversed(launches))
-        while waiting:
-            three = waiting[: -len(LAYER) - 1 : -1]
-            if _is_layer(three) and self.kernels.lanes.is_one_call(len(three[0])):
-                del waiting[-len(LAYER) :]
-                yield from self._run_layer(three)
-            else:
-                del three[1:]
-                yield from self._run(waiting.pop())
-            for launch in three:
+        # For the whole program at once: for each small launch alone it would take as long as the launch.
+        begins, cells, number = whole_layers(launches), self._cells(launches), 0
+        while number < len(launches):
+            first, lanes = launches[number], cells[number]
+            joined = begins[number] and self.kernels.lanes.is_one_call(len(first))
+            chosen = launches[number : number + (len(LAYER) if joined else 1)]
+            yield from self._run_layer(chosen, lanes) if joined else self._run(first, lanes)
+            for launch in chosen:
                 self._release(launch)
+            number += len(chosen)
 
-    def _run(self, launch: Launch) -> Iterator[Output]:
+    def _run(self, launch: Launch, cells: Cells) -> Iterator[Output]:
         """A launch in as many calls as its lanes need."""
         start, counts = 0, self.kernels.lanes.split(len(launch))
         for lanes in counts:
-            part = launch if len(counts) == 1 else launch.restricted(slice(start, start + lanes))
+            here = slice(start, start + lanes)
+            part = launch if len(counts) == 1 else launch.restricted(here)
             start += lanes
-            value = self._call(part.slot, self._where(part.slot, part, lanes))
+            value = self._call(part.slot, self._where(part.slot, part, cells[:, here], lanes))
             yield Output(part, value if self.keep else None)
 
-    def _run_layer(self, three: Sequence[Launch]) -> Iterator[Output]:
-        first = three[0]
-        (lanes,) = self.kernels.lanes.split(len(first))
-        slot = Slot("layer", first.slot.layer)
-        values = self._call(slot, self._where(slot, first, lanes))
+    def _run_layer(self, three: Sequence[Launch], cells: Cells) -> Iterator[Output]:
+        slot = Slot("layer", three[0].slot.layer)
+        (lanes,) = self.kernels.lanes.split(len(three[0]))
+        values = self._call(slot, self._where(slot, three[0], cells, lanes))
         for launch, value in zip(three, values, strict=True):
-            parts = launch.slot, launch.requests, launch.positions, launch.events
-            yield Output(Launch(*parts, joined=launch is not first), value if self.keep else None)
+            yield Output(launch.as_joined(launch is not three[0]), value if self.keep else None)
 
     def run_scratch(self, slot: Slot, lanes: int, several: bool = False) -> None:
         """Run a form on scratch cells only, as of one request or of several."""
         nothing = np.empty(0, np.int32)
         launch = Launch(slot, nothing, nothing)
         table = self._tables_of_lanes(launch, lanes) if several else self.table_of[0]
-        self._call(slot, self._where(slot, launch, lanes, table))
+        self._call(slot, self._where(slot, launch, np.empty((3, 0), np.int32), lanes, table))
 
-    def _where(self, slot: Slot, launch: Launch, lanes: int, table: Any = None) -> Where:
-        """Indices of a launch's cells; lanes beyond its events write to scratch, at a position of theirs."""
-        layout, count = self.state.layout, len(launch)
-        cells = np.empty((3, lanes), np.int32)
-        cells[0, :count] = self.rows[launch.requests] + launch.positions
-        cells[1, :count] = launch.positions
-        cells[2, :count] = self.pages[launch.requests] + launch.positions // PAGE
-        cells[0, count:], cells[2, count:] = layout.rows, layout.pages
-        cells[1, count:] = launch.positions[0] if count else 0
+    def _cells(self, launches: Sequence[Launch]) -> list[Cells]:
+        """Row, position and page of each lane of each launch."""
+        if not launches:
+            return []
+        requests = np.concatenate([launch.requests for launch in launches])
+        positions = np.concatenate([launch.positions for launch in launches])
+        rows, pages = self.rows[requests] + positions, self.pages[requests] + positions // PAGE
+        cells = np.stack([rows, positions, pages]).astype(np.int32, copy=False)
+        ends = np.cumsum([len(launch) for launch in launches]).tolist()
+        return [cells[:, start:end] for start, end in zip([0, *ends], ends, strict=False)]
+
+    def _where(self, slot: Slot, launch: Launch, cells: Cells, lanes: int, table: Any = None) -> Where:
+        """What a form gets of a launch, whose lanes may be fewer than the form's."""
+        if cells.shape[1] < lanes:
+            cells = self._padded(cells, lanes)
         if slot.kind not in ATTENDING:
             return Where(cells, _scalar(slot.layer))
         table = self._table(launch, lanes) if table is None else table
         return Where(cells, _scalar(slot.layer), table, self.reaches[slot.layer])
 
+    def _padded(self, cells: Cells, lanes: int) -> Cells:
+        """Lanes beyond a launch's events write to scratch, at a position of theirs."""
+        layout, count = self.state.layout, cells.shape[1]
+        padded = np.empty((3, lanes), np.int32)
+        padded[:, :count] = cells
+        padded[0, count:], padded[2, count:] = layout.rows, layout.pages
+        padded[1, count:] = cells[1, 0] if count else 0
+        return padded
+
     def _table(self, launch: Launch, lanes: int) -> Any:
         """The pages that an attention reads: of its request, or of each lane's own."""
         first = launch.requests[0]
-        if (launch.requests == first).all():
+        if len(self.tables) == 1 or (launch.requests == first).all():
             return self.table_of[first]
         return self._tables_of_lanes(launch, lanes)
 
@@ -197,20 +209,6 @@ class Machine:
         chosen = sampling.given[target], np.float32(sampling.temperature), np.int32(sampling.seed)
         state.tokens, value = self._form("sample")(state.tokens, state.logits, where, target, *chosen)
         return value
-
-
-def _is_layer(launches: Sequence[Launch]) -> bool:
-    """Whether these are kv, attn and mlp of one layer for the same lanes."""
-    if tuple(launch.slot.kind for launch in launches) != LAYER:
-        return False
-    first, *others = launches
-    return all(
-        other.slot.layer == first.slot.layer
-        and len(other) == len(first)
-        and (other.positions == first.positions).all()
-        and (other.requests == first.requests).all()
-        for other in others
-    )
 
 
 @lru_cache(maxsize=4096)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import jax
@@ -27,11 +28,13 @@ Params = dict[str, np.ndarray]
 class Arithmetic:
     """How products are made: ``pack`` lays a matrix out, ``product(x, packed, out)`` multiplies by it.
 
+    ``product_into(cells, rows, x, packed, finish)`` puts the product, finished, into rows of cells.
     ``attend(queries, positions, pages, cap)`` is softmax attention; queries come scaled.
     """
 
     pack: Callable[[np.ndarray], Any]
     product: Callable[[Array, Any, int], Array]
+    product_into: Callable[[Array, Array, Array, Any, Callable[[Array], Array]], Array]
     attend: Callable[[Array, Array, Pages, float | None], Array]
 
 
@@ -164,11 +167,17 @@ def mlp(
 
 
 def unembed(
-    arithmetic: Arithmetic, config: ModelConfig, weights: Weights, x: Float[Array, "lanes d_model"]
-) -> Float[Array, "lanes vocab"]:
-    """The logits."""
+    arithmetic: Arithmetic,
+    config: ModelConfig,
+    weights: Weights,
+    x: Float[Array, "lanes d_model"],
+    cells: Float[Array, "rows vocab"],
+    rows: Int[Array, " lanes"],
+) -> Float[Array, "rows vocab"]:
+    """``cells`` with the logits of each lane in its row: to copy so many takes as long as a layer."""
     hidden = normalise(config, x, weights["norm"])
-    return capped(_dense(arithmetic, hidden, weights["out"], config.vocab_size), config.logit_cap)
+    finish = partial(capped, cap=config.logit_cap)
+    return arithmetic.product_into(cells, rows, hidden, weights["out"]["matrix"], finish)
 
 
 def _dense(arithmetic: Arithmetic, x: Array, weights: Weights, out: int) -> Array:

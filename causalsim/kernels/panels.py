@@ -10,14 +10,16 @@ vocabulary of 50,257), so columns are padded. See "What decides bits" in the REA
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 LONGEST_PANEL = 192
 COLUMNS = 16
-# Above so many columns a matrix is cut into blocks of columns; from so many rows on, one after another.
+# Above so many columns a matrix is cut into blocks of columns; from so many rows on, they go one by one.
 WIDEST, BLOCK, MANY_ROWS = 8192, 2048, 64
 
 
@@ -55,12 +57,18 @@ def linear(
     x: Float[Array, "lanes in"], w: Float[Array, "*blocks panels size columns"], out: int
 ) -> Float[Array, "lanes {out}"]:
     """``x @ w`` for a panelled ``w`` that has ``out`` columns without its padding."""
-    number, size = w.shape[-3:-1]
-    padded = jnp.pad(x, ((0, 0), (0, number * size - x.shape[1])))
-    panels = padded.reshape(x.shape[0], number, size).swapaxes(0, 1)
+    panels = _split(x, w)
     if w.ndim == 3:
         return _added(_product(panels, w), axis=0)[:, :out]
-    return (_all_blocks if len(x) < MANY_ROWS else _block_by_block)(panels, w)[:, :out]
+    return _all_blocks(panels, w)[:, :out]
+
+
+def _split(
+    x: Float[Array, "lanes in"], w: Float[Array, "*blocks panels size columns"]
+) -> Float[Array, "panels lanes size"]:
+    number, size = w.shape[-3:-1]
+    padded = jnp.pad(x, ((0, 0), (0, number * size - x.shape[1])))
+    return padded.reshape(x.shape[0], number, size).swapaxes(0, 1)
 
 
 def _all_blocks(x: Float[Array, "panels rows size"], w: Float[Array, "blocks panels size columns"]) -> Array:
@@ -70,17 +78,41 @@ def _all_blocks(x: Float[Array, "panels rows size"], w: Float[Array, "blocks pan
     return _added(products, axis=1).swapaxes(0, 1).reshape(x.shape[1], -1)
 
 
-def _block_by_block(
-    x: Float[Array, "panels rows size"], w: Float[Array, "blocks panels size columns"]
-) -> Array:
-    """In this order the products of all panels never lie in memory at once, which takes longer."""
-    blocks, _, _, columns = w.shape
+def linear_into(
+    cells: Float[Array, "rows out"],
+    rows: Int[Array, " lanes"],
+    x: Float[Array, "lanes in"],
+    w: Float[Array, "*blocks panels size columns"],
+    finish: Callable[[Array], Array],
+) -> Float[Array, "rows out"]:
+    """``cells`` with ``finish(x @ w)`` in some of its rows, ``finish`` going number by number.
 
-    def body(block: Array, out: Array) -> Array:
-        product = _added(_product(x, w[block]), axis=0)
-        return jax.lax.dynamic_update_slice(out, product, (0, block * columns))
+    Many rows of very many columns are written block by block: neither the products of all panels
+    nor a second copy of the result lie in memory then, which would take longer to write than to make.
+    """
+    out = cells.shape[1]
+    if w.ndim == 3 or len(x) < MANY_ROWS:
+        return _put(cells, rows, 0, finish(linear(x, w, out)))
+    panels = _split(x, w)
 
-    return jax.lax.fori_loop(0, blocks, body, jnp.zeros((x.shape[1], blocks * columns), x.dtype))
+    def body(block: Array, cells: Array) -> Array:
+        return _put(cells, rows, block * BLOCK, finish(_added(_product(panels, w[block]), axis=0)))
+
+    whole, rest = divmod(out, BLOCK)
+    cells = jax.lax.fori_loop(0, whole, body, cells)
+    if not rest:
+        return cells
+    last = _added(_product(panels, w[whole]), axis=0)[:, :rest]
+    return _put(cells, rows, whole * BLOCK, finish(last))
+
+
+def _put(cells: Array, rows: Array, column: Array | int, value: Array) -> Array:
+    """Rows of values, from some column on; a row that is not there is dropped."""
+    starts = jnp.stack([rows, jnp.full_like(rows, column)], axis=1)
+    axes = jax.lax.ScatterDimensionNumbers(
+        update_window_dims=(1,), inserted_window_dims=(0,), scatter_dims_to_operand_dims=(0, 1)
+    )
+    return jax.lax.scatter(cells, starts, value, axes, mode=jax.lax.GatherScatterMode.FILL_OR_DROP)
 
 
 def contract(

@@ -6,6 +6,8 @@ changes its bits, at widths that real models have.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
@@ -33,4 +35,20 @@ def attend(
     return jnp.einsum("lhgnp,nhpd->lhgd", shares, jnp.where(seen, values, 0))
 
 
-PLAIN = Arithmetic(pack=jnp.asarray, product=lambda x, matrix, out: x @ matrix, attend=attend)
+def product(x: Float[Array, "lanes in"], w: Float[Array, "in out"], out: int) -> Float[Array, "lanes out"]:
+    """``x @ w``."""
+    return x @ w
+
+
+def product_into(
+    cells: Float[Array, "rows out"],
+    rows: Int[Array, " lanes"],
+    x: Float[Array, "lanes in"],
+    w: Float[Array, "in out"],
+    finish: Callable[[Array], Array],
+) -> Float[Array, "rows out"]:
+    """``cells`` with ``finish(x @ w)`` in some of its rows."""
+    return cells.at[rows].set(finish(x @ w), mode="drop", wrap_negative_indices=False)
+
+
+PLAIN = Arithmetic(pack=jnp.asarray, product=product, product_into=product_into, attend=attend)
