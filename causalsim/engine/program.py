@@ -129,14 +129,15 @@ def whole_layers(launches: Sequence[Launch]) -> Bool[np.ndarray, " launches"]:
     """Which launches begin kv, attn and mlp of one layer for the same lanes, one after another."""
     if not launches:
         return np.empty(0, bool)
-    places = [LAYER.index(launch.slot.kind) if launch.slot.kind in LAYER else -2 for launch in launches]
-    heads = np.array(
-        [places, [launch.slot.layer for launch in launches], [len(launch) for launch in launches]]
-    )
-    follows = np.append(
-        (np.diff(heads, axis=1) == [[1], [0], [0]]).all(axis=0) & _same_lanes(launches), False
-    )
-    return (heads[0] == 0) & follows & np.append(follows[1:], False)
+    heads = np.array([(_place(launch.slot), launch.slot.layer, len(launch)) for launch in launches])
+    follows = (np.diff(heads, axis=0) == (1, 0, 0)).all(axis=1) & _same_lanes(launches)
+    follows = np.append(follows, [False, False])
+    return (heads[:, 0] == 0) & follows[:-1] & follows[1:]
+
+
+def _place(slot: Slot) -> int:
+    """Where a kind stands in a layer; far below for those that are in none."""
+    return LAYER.index(slot.kind) if slot.kind in LAYER else -2
 
 
 def _same_lanes(launches: Sequence[Launch]) -> Bool[np.ndarray, " gaps"]:
