@@ -51,11 +51,8 @@ def poisoned(state: State, cells: Iterable[Cell]) -> State:
 def _write(state: State, cell: Cell, number: float, token: int) -> None:
     if cell.array == "kv":
         layer, page, column = cell.place
-        keys, values = state.keys[layer], state.values[layer]
-        assert keys is not None
-        assert values is not None
-        state.keys[layer] = keys.at[page, :, :, column].set(number)
-        state.values[layer] = values.at[page, :, column, :].set(number)
+        state.keys[layer] = state.keys[layer].at[page, :, :, column].set(number)
+        state.values[layer] = state.values[layer].at[page, :, column, :].set(number)
     elif cell.array == "tokens":
         state.tokens = state.tokens.at[cell.place].set(token)
     else:

@@ -12,7 +12,8 @@ from jaxtyping import Int
 
 from causalsim.engine.machine import Machine, Output
 from causalsim.engine.program import MANY_LANES, Program, compile_together
-from causalsim.engine.state import State, fresh_kv, poisoned_again
+from causalsim.engine.slots import Slots
+from causalsim.engine.state import State, fresh_kv
 from causalsim.engine.tokens import check_length
 from causalsim.errors import InputError
 from causalsim.events import Event, EventGraph, Slot
@@ -23,25 +24,34 @@ if TYPE_CHECKING:
 
 
 def execute(
-    program: Program,
-    state: State,
-    kernels: Kernels = CERTIFIED,
-    *,
-    keep: bool = True,
-    release: bool = False,
+    program: Program, state: State, kernels: Kernels = CERTIFIED, *, keep: bool = True
 ) -> tuple[State, list[Output]]:
     """Run a program on a state, which it consumes; the state after it and what was launched.
 
     Runs anything: programs that break causality read poison, kernels may be any substitutes.
-    Without ``keep`` the values are dropped at once. With ``release`` a layer's K/V is given
-    up after the last launch that touches it, and its memory, poisoned again, serves the next.
+    Without ``keep`` the values are dropped at once. On a bare state K/V is given up, page by
+    page, after the last launch that touches it, and is poison again for what lies there next.
     """
     _check_graph(program.graph, state)
-    machine = Machine(replace(state, keys=list(state.keys), values=list(state.values)), kernels, keep)
-    if release:
-        machine.release_behind(program.launches)
+    slots = _slots(program, state)
+    machine = Machine(_with_kv(state, slots), slots, kernels, keep)
     outputs = list(machine.run_all(program.launches))
-    return machine.state, outputs
+    return replace(machine.state, keys=[], values=[]) if state.is_bare else machine.state, outputs
+
+
+def _slots(program: Program, state: State) -> Slots:
+    """Where the K/V of a program lies: fitted to it in a bare state, where it lies already in others."""
+    if state.is_bare:
+        return Slots.fitted(program.launches, program.graph.wiring, state.layout)
+    return Slots.apart(state.model.config.n_layers, state.layout)
+
+
+def _with_kv(state: State, slots: Slots) -> State:
+    """The state to run on, with lists of its own: a machine puts new arrays into them."""
+    if not state.is_bare:
+        return replace(state, keys=list(state.keys), values=list(state.values))
+    keys, values = fresh_kv(state.model.config, state.layout, slots.banks)
+    return replace(state, keys=keys, values=values, banks=max(state.banks, slots.banks))
 
 
 def as_run(graph: EventGraph, outputs: Iterable[Output]) -> Program:
@@ -64,8 +74,9 @@ def warm(model: Model, length: int | Sequence[int], kernels: Kernels) -> None:
     graph = EventGraph(model.config, length)
     for number, positions in enumerate(graph.lengths):
         check_length(model, number, positions)
-    machine = Machine(State.fresh(model, graph, _unknown(graph)), kernels, keep=True)
-    poisoned_again(*fresh_kv(machine.config, machine.state.layout))
+    state = State.fresh(model, graph, _unknown(graph))
+    machine = Machine(state, Slots.apart(model.config.n_layers, state.layout), kernels, keep=True)
+    machine.poison([(0, 0)])
     *inner, unembed, sample = graph.slots
     layer, together = inner[1].layer, sum(graph.lengths)
     for slot in (*inner[:4], unembed, Slot("layer", layer), Slot("block", layer)):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -14,13 +13,13 @@ from jaxtyping import Int
 
 from causalsim.engine.forms import Where, form
 from causalsim.engine.program import LAYER, Launch, whole_layers
-from causalsim.engine.state import State, fresh_kv, poisoned_again
+from causalsim.engine.slots import Slots
+from causalsim.engine.state import State, poisoned_again
 from causalsim.events import Slot
 from causalsim.kernels import PAGE, Kernels
 
 # A window that no position can exceed, for layers that see everything.
 UNBOUNDED = 2**30
-TOUCHING = ("kv", "attn", "block")
 ATTENDING = ("attn", "layer", "block")
 Cells = Int[np.ndarray, "3 _"]
 
@@ -36,39 +35,19 @@ class Output:
 class Machine:
     """A state with the forms that act on it; each call consumes cells and puts the new ones back."""
 
-    def __init__(self, state: State, kernels: Kernels, keep: bool) -> None:
+    def __init__(self, state: State, slots: Slots, kernels: Kernels, keep: bool) -> None:
         model = state.model
-        self.config, self.state, self.kernels, self.keep = model.config, state, kernels, keep
+        self.config, self.state, self.slots = model.config, state, slots
+        self.kernels, self.keep = kernels, keep
         self.weights = model.weights(kernels)
         layout = state.layout
         self.rows, self.pages, self.tables = layout.first_rows(), layout.first_pages(), layout.tables()
-        self.table_of = [jnp.asarray(table) for table in self.tables]
+        # A page that no request has, and one that no launch of a layer needs, is the scratch page.
+        self.place = np.pad(slots.place, ((0, 0), (0, 1)), constant_values=layout.pages)
+        self.table_of: dict[tuple[int, int], Any] = {}
         self.forms: dict[str, Callable[..., Any]] = {}
-        self.left: Counter[int] = Counter()
-        self.spare: list[tuple[Any, Any]] = []
         reaches = self.config.wiring.reaches
         self.reaches = [_scalar(UNBOUNDED if reach is None else reach) for reach in reaches]
-
-    def release_behind(self, launches: Sequence[Launch]) -> None:
-        """Count the launches that touch each layer's K/V, so that the last of them is known."""
-        self.left.update(launch.slot.layer for launch in launches if launch.slot.kind in TOUCHING)
-
-    def _reserved(self, layer: int) -> tuple[Any, Any]:
-        """A layer's keys and values, which are made where there are none."""
-        state = self.state
-        if state.keys[layer] is None:
-            state.reserved += not self.spare
-            pair = poisoned_again(*self.spare.pop()) if self.spare else fresh_kv(self.config, state.layout)
-            state.keys[layer], state.values[layer] = pair
-        return state.keys[layer], state.values[layer]
-
-    def _release(self, launch: Launch) -> None:
-        layer = launch.slot.layer
-        if launch.slot.kind in TOUCHING and layer in self.left:
-            self.left[layer] -= 1
-            if not self.left[layer]:
-                self.spare.append((self.state.keys[layer], self.state.values[layer]))
-                self.state.keys[layer] = self.state.values[layer] = None
 
     def run_all(self, launches: Sequence[Launch]) -> Iterator[Output]:
         """Every launch in turn; a layer's three of the same lanes in one call."""
@@ -76,12 +55,27 @@ class Machine:
         begins, cells, number = whole_layers(launches), self._cells(launches), 0
         while number < len(launches):
             first, lanes = launches[number], cells[number]
-            joined = begins[number] and self.kernels.lanes.is_one_call(len(first))
+            joined = begins[number] and self._is_one_call(number, first)
+            self.poison(self.slots.reused.get(number, ()))
             chosen = launches[number : number + (len(LAYER) if joined else 1)]
             yield from self._run_layer(chosen, lanes) if joined else self._run(first, lanes)
-            for launch in chosen:
-                self._release(launch)
             number += len(chosen)
+
+    def _is_one_call(self, number: int, first: Launch) -> bool:
+        """Whether a layer needs one call, in the middle of which no place changes hands."""
+        later = range(number + 1, number + len(LAYER))
+        return self.kernels.lanes.is_one_call(len(first)) and not any(n in self.slots.reused for n in later)
+
+    def poison(self, places: Sequence[tuple[int, int]]) -> None:
+        """Make some pages, by bank and place, as if never written."""
+        state, pages = self.state, self.state.layout.pages
+        for bank in {bank for bank, _ in places}:
+            chosen = np.full(pages, pages + 1, np.int32)
+            own = [place for other, place in places if other == bank]
+            chosen[: len(own)] = own
+            state.keys[bank], state.values[bank] = poisoned_again(
+                state.keys[bank], state.values[bank], jnp.asarray(chosen)
+            )
 
     def _run(self, launch: Launch, cells: Cells) -> Iterator[Output]:
         """A launch in as many calls as its lanes need."""
@@ -104,7 +98,7 @@ class Machine:
         """Run a form on scratch cells only, as of one request or of several."""
         nothing = np.empty(0, np.int32)
         launch = Launch(slot, nothing, nothing)
-        table = self._tables_of_lanes(launch, lanes) if several else self.table_of[0]
+        table = self._tables_of_lanes(launch, lanes) if several else self._table_of(slot.layer, 0)
         self._call(slot, self._where(slot, launch, np.empty((3, 0), np.int32), lanes, table))
 
     def _cells(self, launches: Sequence[Launch]) -> list[Cells]:
@@ -113,9 +107,12 @@ class Machine:
             return []
         requests = np.concatenate([launch.requests for launch in launches])
         positions = np.concatenate([launch.positions for launch in launches])
-        rows, pages = self.rows[requests] + positions, self.pages[requests] + positions // PAGE
-        cells = np.stack([rows, positions, pages]).astype(np.int32, copy=False)
-        ends = np.cumsum([len(launch) for launch in launches]).tolist()
+        sizes = [len(launch) for launch in launches]
+        # What is in no layer has no page: any will do.
+        layers = np.clip([launch.slot.layer for launch in launches], 0, self.config.n_layers - 1)
+        places = self.place[np.repeat(layers, sizes), self.pages[requests] + positions // PAGE]
+        cells = np.stack([self.rows[requests] + positions, positions, places]).astype(np.int32, copy=False)
+        ends = np.cumsum(sizes).tolist()
         return [cells[:, start:end] for start, end in zip([0, *ends], ends, strict=False)]
 
     def _where(self, slot: Slot, launch: Launch, cells: Cells, lanes: int, table: Any = None) -> Where:
@@ -140,12 +137,17 @@ class Machine:
         """The pages that an attention reads: of its request, or of each lane's own."""
         first = launch.requests[0]
         if len(self.tables) == 1 or (launch.requests == first).all():
-            return self.table_of[first]
+            return self._table_of(launch.slot.layer, int(first))
         return self._tables_of_lanes(launch, lanes)
+
+    def _table_of(self, layer: int, request: int) -> Any:
+        if (layer, request) not in self.table_of:
+            self.table_of[layer, request] = jnp.asarray(self.place[layer, self.tables[request]])
+        return self.table_of[layer, request]
 
     def _tables_of_lanes(self, launch: Launch, lanes: int) -> Int[np.ndarray, "lanes entries"]:
         tables = np.full((lanes, self.tables.shape[1]), self.state.layout.pages, np.int32)
-        tables[: len(launch)] = self.tables[launch.requests]
+        tables[: len(launch)] = self.place[launch.slot.layer, self.tables[launch.requests]]
         return tables
 
     def _call(self, slot: Slot, where: Where) -> Any:
@@ -172,15 +174,14 @@ class Machine:
         return value
 
     def _kv(self, layer: int, where: Where) -> Any:
-        state, weights = self.state, self.weights["layers"][layer]["kv"]
-        keys, values = self._reserved(layer)
-        made = self._form("kv")(weights, keys, values, state.residual, where)
-        state.keys[layer], state.values[layer], value = made
+        state, weights, bank = self.state, self.weights["layers"][layer]["kv"], self.slots.bank[layer]
+        made = self._form("kv")(weights, state.keys[bank], state.values[bank], state.residual, where)
+        state.keys[bank], state.values[bank], value = made
         return value
 
     def _attn(self, layer: int, where: Where) -> Any:
-        state, weights = self.state, self.weights["layers"][layer]["attn"]
-        cells = state.residual, *self._reserved(layer)
+        state, weights, bank = self.state, self.weights["layers"][layer]["attn"], self.slots.bank[layer]
+        cells = state.residual, state.keys[bank], state.values[bank]
         state.residual, value = self._form("attn")(weights, *cells, where)
         return value
 
@@ -190,10 +191,10 @@ class Machine:
         return value
 
     def _layer(self, layer: int, where: Where) -> Any:
-        state, weights = self.state, self.weights["layers"][layer]
-        cells = state.residual, *self._reserved(layer)
+        state, weights, bank = self.state, self.weights["layers"][layer], self.slots.bank[layer]
+        cells = state.residual, state.keys[bank], state.values[bank]
         made = self._form("layer")(weights, *cells, where)
-        state.residual, state.keys[layer], state.values[layer], values = made
+        state.residual, state.keys[bank], state.values[bank], values = made
         return values
 
     def _unembed(self, layer: int, where: Where) -> Any:

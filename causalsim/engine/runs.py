@@ -155,8 +155,8 @@ def _run(
     kernels: Kernels,
 ) -> Run:
     graph = foliation.graph
-    state = State.fresh(model, graph, ids, sampling, reserve=record)
-    state, outputs = execute(compile(foliation), state, kernels, keep=record, release=not record)
+    state = State.fresh(model, graph, ids, sampling, bare=not record)
+    state, outputs = execute(compile(foliation), state, kernels, keep=record)
     values = Values.from_outputs(model.config, graph, outputs) if record else None
     ran = as_run(graph, outputs)
     return Run(model, foliation, ran, read_requests(state), several, state.peak_bytes, values)
