@@ -98,7 +98,7 @@ class Machine:
         """Run a form on scratch cells only, as of one request or of several."""
         nothing = np.empty(0, np.int32)
         launch = Launch(slot, nothing, nothing)
-        table = self._tables_of_lanes(launch, lanes) if several else self._table_of(slot.layer, 0)
+        table = self._tables_of_lanes(launch, lanes) if several else None
         self._call(slot, self._where(slot, launch, np.empty((3, 0), np.int32), lanes, table))
 
     def _cells(self, launches: Sequence[Launch]) -> list[Cells]:
@@ -135,9 +135,9 @@ class Machine:
 
     def _table(self, launch: Launch, lanes: int) -> Any:
         """The pages that an attention reads: of its request, or of each lane's own."""
-        first = launch.requests[0]
+        first = int(launch.requests[0]) if len(launch) else 0
         if len(self.tables) == 1 or (launch.requests == first).all():
-            return self._table_of(launch.slot.layer, int(first))
+            return self._table_of(launch.slot.layer, first)
         return self._tables_of_lanes(launch, lanes)
 
     def _table_of(self, layer: int, request: int) -> Any:
