@@ -32,6 +32,7 @@ def verify(
     events: int = 24,
     draws: int = 2,
     seed: int = 0,
+    exhaustive: int = 300,
     kernels: Kernels = CERTIFIED,
     progress: Progress = silent,
 ) -> Report:
@@ -39,19 +40,20 @@ def verify(
 
     Runs named and ``orders`` random foliations; records what ``events`` sampled events read;
     runs every kind of event in launches of all shapes, ``draws`` times each; and plants faults
-    that each of these checks must see. With ``prompt`` the positions from there on wait for
+    that each of these checks must see. All orders are covered where ``exhaustive`` runs of an event
+    are enough for it (a graph of some twenty events). With ``prompt`` the positions from there on wait for
     their tokens (teacher-forced); one number, or one a request. ``progress(stage, done, total)``
     is called as work goes on. Raises ``InputError`` for tokens that do not fit the model.
     """
-    counts = (("orders", orders, 1), ("events", events, 1), ("draws", draws, 2), ("seed", seed, 0))
-    for name, count, least in counts:
+    counts = {"orders": (orders, 1), "events": (events, 1), "draws": (draws, 2), "seed": (seed, 0)}
+    for name, (count, least) in {**counts, "exhaustive": (exhaustive, 0)}.items():
         if isinstance(count, bool) or not isinstance(count, int) or count < least:
             raise InputError(f"{name} is a whole number of at least {least}", got=repr(count))
     ids = encode_texts(model, tokens)
     graph = EventGraph(model.config, [len(text) for text in ids], prompt=prompt)
     subject = Subject(model, graph, ids, kernels)
     return Report(
-        order_independence(subject, orders, seed, progress),
+        order_independence(subject, orders, seed, progress, exhaustive),
         causal_invariance(subject, events, seed, progress),
         lane_rule(subject, draws, seed, progress),
         environment(kernels),

@@ -68,6 +68,17 @@ def test_other_wirings_feedback_and_crowds_hold(model, tokens, options):
     assert report.holds, report.to_json()
 
 
+def test_all_orders_of_a_small_graph_are_covered():
+    graph = cs.EventGraph(tiny().config, 2)
+    subject = Subject(tiny(), graph, (np.array([3, 1]),), CERTIFIED)
+    verdict = order_independence(subject, 1, 0, silent, exhaustive=102)
+    assert verdict.holds and verdict.method == "exhaustive"
+    assert verdict.coverage.startswith("all 7,236 orders by 102 event runs, and 6 orders")
+    assert order_independence(subject, 1, 0, silent, exhaustive=101).method == "sampled"
+    faulty = subject.with_kernels(seeing_too_far(CERTIFIED))
+    assert "the same" in order_independence(faulty, 1, 0, silent, exhaustive=102).witness
+
+
 def test_report_is_json_and_a_table(healthy):
     found = json.loads(healthy.to_json())
     assert found["holds"] is True
