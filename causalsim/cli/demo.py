@@ -39,7 +39,7 @@ from causalsim.verification import Departure, first_departure
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from causalsim.verification.progress import Progress
+    from causalsim.progress import Progress
 
 SENTENCE = "In the middle of the dark wood stood a little house, and in the house there lived"
 

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
     from causalsim.engine import Model, Run
     from causalsim.kernels import Kernels
+    from causalsim.progress import Progress
     from causalsim.verification import Report
-    from causalsim.verification.progress import Progress
 
 
 def run(scenario: Scenario | Experiment, watch: Progress | None = None) -> Outcome:

@@ -15,9 +15,9 @@ from causalsim.engine.tokens import Texts, encode_texts
 from causalsim.errors import InputError
 from causalsim.events import EventGraph
 from causalsim.kernels import CERTIFIED, Kernels
+from causalsim.progress import Progress, silent
 from causalsim.verification.lanes import lane_rule
 from causalsim.verification.orders import order_independence
-from causalsim.verification.progress import Progress, silent
 from causalsim.verification.reads import causal_invariance
 from causalsim.verification.report import Report
 from causalsim.verification.subject import Subject

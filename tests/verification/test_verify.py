@@ -14,6 +14,7 @@ import causalsim as cs
 from causalsim.engine import Program, compile, execute
 from causalsim.foliations import layer_major
 from causalsim.kernels import CERTIFIED, FIXED, STOCK
+from causalsim.progress import silent
 from causalsim.verification.faults import (
     overlooking,
     sampling_for_neighbour,
@@ -23,7 +24,6 @@ from causalsim.verification.faults import (
 )
 from causalsim.verification.lanes import lane_rule
 from causalsim.verification.orders import _fault_of, order_independence
-from causalsim.verification.progress import silent
 from causalsim.verification.reads import causal_invariance
 from causalsim.verification.report import Control, Report, Verdict
 from causalsim.verification.subject import Subject
