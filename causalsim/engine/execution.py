@@ -10,13 +10,14 @@ import jax
 import numpy as np
 from jaxtyping import Int
 
+from causalsim.engine.kept import kernels_for
 from causalsim.engine.machine import Machine, Output
 from causalsim.engine.program import MANY_LANES, Program, compile_together
 from causalsim.engine.state import State, fresh_kv, poisoned_again
 from causalsim.engine.tokens import check_length
 from causalsim.errors import InputError
 from causalsim.events import Event, EventGraph, Slot
-from causalsim.kernels import CERTIFIED, Kernels
+from causalsim.kernels import Kernels
 
 if TYPE_CHECKING:
     from causalsim.engine.model import Model
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 def execute(
     program: Program,
     state: State,
-    kernels: Kernels = CERTIFIED,
+    kernels: Kernels | None = None,
     *,
     keep: bool = True,
     release: bool = False,
@@ -37,7 +38,8 @@ def execute(
     up after the last launch that touches it, and its memory, poisoned again, serves the next.
     """
     _check_graph(program.graph, state)
-    machine = Machine(replace(state, keys=list(state.keys), values=list(state.values)), kernels, keep)
+    own = replace(state, keys=list(state.keys), values=list(state.values))
+    machine = Machine(own, kernels_for(state.model, kernels), keep)
     if release:
         machine.release_behind(program.launches)
     outputs = list(machine.run_all(program.launches))
@@ -49,7 +51,7 @@ def as_run(graph: EventGraph, outputs: Iterable[Output]) -> Program:
     return Program(graph, tuple(output.launch for output in outputs))
 
 
-def step(state: State, events: Iterable[Event], kernels: Kernels = CERTIFIED) -> tuple[State, list[Output]]:
+def step(state: State, events: Iterable[Event], kernels: Kernels | None = None) -> tuple[State, list[Output]]:
     """Run chosen events on a state, which it consumes: those of one slot together, in canonical order.
 
     For sublayer graphs; a block is a step of its kv, attn and mlp.
@@ -59,11 +61,12 @@ def step(state: State, events: Iterable[Event], kernels: Kernels = CERTIFIED) ->
     return execute(compile_together(state.graph, events), state, kernels)
 
 
-def warm(model: Model, length: int | Sequence[int], kernels: Kernels) -> None:
+def warm(model: Model, length: int | Sequence[int], kernels: Kernels | None) -> None:
     """Run every form at every lane count on scratch cells, so that each is compiled."""
     graph = EventGraph(model.config, length)
     for number, positions in enumerate(graph.lengths):
         check_length(model, number, positions)
+    kernels = kernels_for(model, kernels)
     machine = Machine(State.fresh(model, graph, _unknown(graph)), kernels, keep=True)
     poisoned_again(*fresh_kv(machine.config, machine.state.layout))
     *inner, unembed, sample = graph.slots
