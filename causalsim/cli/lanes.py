@@ -74,13 +74,15 @@ def _shown(found: Calibration, checks: list[Check]) -> Iterator[RenderableType]:
     choice = f"Launches of {_list(found.lanes.counts)} lanes are chosen"
     example = f"{EXAMPLE} events, for example, go as {_sum(found.lanes.split(EXAMPLE))}"
     yield Text(f"\n{choice}: {example}.")
-    if asked := os.environ.get(LANES):
-        yield Text(f"Note: {LANES}={asked} overrides this choice.", style="yellow")
-    yield Text(f"Runs of this model use calibration {found.identity} from now on:")
+    if {*found.lanes.counts} <= {*found.dropped}:
+        yield Text("Not even these keep their bits here: nothing is promised on this machine.", style="red")
+    asked = os.environ.get(LANES)
+    use = f"do not use it while {LANES}={asked}" if asked else "use it from now on"
+    yield Text(f"This is calibration {found.identity}; runs of this model {use}. It is kept in")
 
 
 def _table(found: Calibration) -> Table:
-    """A row a form, and one for all layers with each kind apart; a column a lane count."""
+    """A row a form, and one for all of them that a lane takes on its way up; a column a lane count."""
     table = plain_table("microseconds a launch\nand a lane; lanes:")
     for count in found.counts:
         table.add_column(Text(f"\n{count}"), justify="right")
@@ -90,7 +92,7 @@ def _table(found: Calibration) -> Table:
     for form, row in rows.items():
         table.add_row(Text(form), *(_cell(each.microseconds, each.lanes, each.same_bits) for each in row))
     columns = [_cell(found.microseconds(count), count, count not in found.dropped) for count in found.counts]
-    table.add_row(Text("all layers, each kind apart", style="bold"), *columns)
+    table.add_row(Text("a whole column", style="bold"), *columns)
     return table
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import jax.numpy as jnp
@@ -21,6 +22,7 @@ from causalsim.engine.measuring import FORMS, Measurement
 from causalsim.foliations import random_orders
 from causalsim.kernels import CERTIFIED, CERTIFIED_LANES, FIXED, FIXED_LANES, STOCK, Lanes
 from causalsim.verification.faults import sampling_for_neighbour, with_lane_count, with_neighbour
+from tests.engine.processes import answer, start
 from tests.engine.support import ids
 from tests.models_for_tests import tiny, wide
 
@@ -184,7 +186,11 @@ def test_no_choice_changes_a_bit(data):
 def test_many_orders_in_step_run_in_lanes_that_are_allowed():
     tokens = ids(MODEL, 4)
     orders = random_orders(cs.EventGraph(MODEL.config, 4), seed=0, count=20)
-    assert {*run_orders(MODEL, tokens, orders, kernels=FIXED).digests} == {cs.run(MODEL, tokens).digest}
+    # In launches of another size this MLP gives other bits.
+    telling = with_lane_count(FIXED)
+    expected = cs.run(MODEL, tokens, kernels=telling).digest
+    assert {*run_orders(MODEL, tokens, orders, kernels=telling).digests} == {expected}
+    assert expected != cs.run(MODEL, tokens).digest
 
 
 # -- what is kept ------------------------------------------------------------------------------------
@@ -338,6 +344,35 @@ def test_a_cache_where_nothing_can_be_kept_is_refused_before_anything_is_measure
     monkeypatch.setattr(os, "access", lambda *_: False)
     with pytest.raises(cs.InputError, match="not writable"):
         calibrate(MODEL)
+
+
+@pytest.mark.usefixtures("cache")
+def test_whoever_looks_while_many_calibrate_sees_a_whole_file(monkeypatch):
+    turns = iter(range(40))
+    monkeypatch.setattr(
+        "causalsim.engine.kept.measured", lambda model, length, progress: made(model, seed=next(turns))
+    )
+    calibrate(MODEL)
+    path = file_of(MODEL.config)
+    with ThreadPoolExecutor(4) as pool:
+        writers = [pool.submit(calibrate, MODEL) for _ in range(39)]
+        while not all(writer.done() for writer in writers):
+            Calibration.from_json(path.read_text())
+    known = {writer.result().identity for writer in writers}
+    assert stored(MODEL).identity in known
+    assert [file.name for file in path.parent.iterdir()] == [path.name]
+
+
+@pytest.mark.slow
+def test_two_processes_that_calibrate_at_once_give_the_same_bits(tmp_path):
+    flags = {"CAUSALSIM_CACHE": str(tmp_path), "CAUSALSIM_LANES": ""}
+    found = [answer(process) for process in [start("calibration", **flags) for _ in range(2)]]
+    assert all(each["holds"] for each in found)
+    identities = {each["identity"] for each in found}
+    assert {each["used"] for each in found} <= identities
+    assert {each["digest"] for each in found} == {cs.run(MODEL, list(range(20)), record=True).values_digest}
+    (path,) = tmp_path.rglob("*.json")
+    assert Calibration.from_json(path.read_text()).identity in identities
 
 
 @pytest.mark.usefixtures("cache")

@@ -74,7 +74,7 @@ def test_report_is_json_and_a_table(healthy):
     for name in ("order_independence", "causal_invariance", "lane_rule"):
         assert found[name]["holds"] and found[name]["coverage"] and found[name]["excludes"]
         assert all(control["caught"] and control["witness"] for control in found[name]["controls"])
-    assert found["environment"]["jaxlib"]
+    assert found["environment"]["jaxlib"] and found["environment"]["calibration"] == "none"
     shown = io.StringIO()
     Console(width=120, file=shown).print(healthy)
     text = shown.getvalue()
