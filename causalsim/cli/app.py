@@ -130,6 +130,20 @@ def draw(
     return show(family, given, out, (layers, length), (model, text), granularity)
 
 
+@app.command
+def lanes(model: str = "glass", /, *, json: Path | None = None) -> int:
+    """Measure which lane counts keep their bits here and which are fast, and keep the choice.
+
+    Takes as long as compiling every form at every lane count: half a minute and more.
+
+    :param model: The name of a model.
+    :param json: A file for all that was measured.
+    """
+    from causalsim.cli.lanes import lanes as show
+
+    return show(model, json)
+
+
 models = App(name="models", help="The trained models that are known by name, and where they are.")
 app.command(models)
 

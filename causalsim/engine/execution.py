@@ -10,6 +10,7 @@ import jax
 import numpy as np
 from jaxtyping import Int
 
+from causalsim.engine.kept import kernels_for
 from causalsim.engine.machine import Machine, Output
 from causalsim.engine.program import MANY_LANES, Program, compile_together
 from causalsim.engine.slots import Slots
@@ -17,14 +18,14 @@ from causalsim.engine.state import State, fresh_kv
 from causalsim.engine.tokens import check_length
 from causalsim.errors import InputError
 from causalsim.events import Event, EventGraph, Slot
-from causalsim.kernels import CERTIFIED, Kernels
+from causalsim.kernels import Kernels
 
 if TYPE_CHECKING:
     from causalsim.engine.model import Model
 
 
 def execute(
-    program: Program, state: State, kernels: Kernels = CERTIFIED, *, keep: bool = True
+    program: Program, state: State, kernels: Kernels | None = None, *, keep: bool = True
 ) -> tuple[State, list[Output]]:
     """Run a program on a state, which it consumes; the state after it and what was launched.
 
@@ -33,8 +34,8 @@ def execute(
     page, after the last launch that touches it, and is poison again for what lies there next.
     """
     _check_graph(program.graph, state)
-    slots = _slots(program, state)
-    machine = Machine(_with_kv(state, slots), slots, kernels, keep)
+    slots, chosen = _slots(program, state), kernels_for(state.model, kernels)
+    machine = Machine(_with_kv(state, slots), slots, chosen, keep)
     outputs = list(machine.run_all(program.launches))
     return replace(machine.state, keys=[], values=[]) if state.is_bare else machine.state, outputs
 
@@ -59,7 +60,7 @@ def as_run(graph: EventGraph, outputs: Iterable[Output]) -> Program:
     return Program(graph, tuple(output.launch for output in outputs))
 
 
-def step(state: State, events: Iterable[Event], kernels: Kernels = CERTIFIED) -> tuple[State, list[Output]]:
+def step(state: State, events: Iterable[Event], kernels: Kernels | None = None) -> tuple[State, list[Output]]:
     """Run chosen events on a state, which it consumes: those of one slot together, in canonical order.
 
     For sublayer graphs; a block is a step of its kv, attn and mlp.
@@ -69,12 +70,12 @@ def step(state: State, events: Iterable[Event], kernels: Kernels = CERTIFIED) ->
     return execute(compile_together(state.graph, events), state, kernels)
 
 
-def warm(model: Model, length: int | Sequence[int], kernels: Kernels) -> None:
+def warm(model: Model, length: int | Sequence[int], kernels: Kernels | None) -> None:
     """Run every form at every lane count on scratch cells, so that each is compiled."""
     graph = EventGraph(model.config, length)
     for number, positions in enumerate(graph.lengths):
         check_length(model, number, positions)
-    state = State.fresh(model, graph, _unknown(graph))
+    state, kernels = State.fresh(model, graph, _unknown(graph)), kernels_for(model, kernels)
     machine = Machine(state, Slots.apart(model.config.n_layers, state.layout), kernels, keep=True)
     machine.poison([(0, 0)])
     *inner, unembed, sample = graph.slots

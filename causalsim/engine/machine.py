@@ -109,7 +109,7 @@ class Machine:
         positions = np.concatenate([launch.positions for launch in launches])
         sizes = [len(launch) for launch in launches]
         # What is in no layer has no page: any will do.
-        layers = np.clip([launch.slot.layer for launch in launches], 0, self.config.n_layers - 1)
+        layers = np.clip([launch.slot.layer for launch in launches], 0, len(self.place) - 1)
         places = self.place[np.repeat(layers, sizes), self.pages[requests] + positions // PAGE]
         cells = np.stack([self.rows[requests] + positions, positions, places]).astype(np.int32, copy=False)
         ends = np.cumsum(sizes).tolist()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -13,6 +13,9 @@ from causalsim.arguments import check_type
 from causalsim.errors import InputError
 from causalsim.kernels import CERTIFIED, Kernels
 from causalsim.models import ModelConfig, Tokenizer, check_parameters, random_parameters, read_checkpoint
+
+if TYPE_CHECKING:
+    from causalsim.engine.calibration import Calibration
 
 
 class Model:
@@ -54,7 +57,7 @@ class Model:
             self._weights[kernels.prepare] = kernels.prepare(self.config, dict(self.params))
         return self._weights[kernels.prepare]
 
-    def warm(self, length: int | Sequence[int], kernels: Kernels = CERTIFIED) -> None:
+    def warm(self, length: int | Sequence[int], kernels: Kernels | None = None) -> None:
         """Compile all that texts of these lengths can need: then no foliation compiles anything.
 
         ``length`` is as for ``EventGraph``: one number, or one a request that runs together.
@@ -62,6 +65,15 @@ class Model:
         from causalsim.engine.execution import warm
 
         warm(self, length, kernels)
+
+    def calibrate(self, length: int | None = None) -> Calibration:
+        """Measure on this machine which lane counts keep their bits and which are fast; kept for later runs.
+
+        As ``causalsim.engine.calibrate``, which also tells how far it is.
+        """
+        from causalsim.engine.kept import calibrate
+
+        return calibrate(self, length)
 
     def encode(self, text: str) -> list[int]:
         """Token ids of a text; ``InputError`` if the model came without a tokenizer."""

@@ -18,9 +18,9 @@ from causalsim.engine.cells import Cell, cells_written, poisoned
 from causalsim.events import Event, EventGraph, Slot
 from causalsim.foliations import earliest, layer_major
 from causalsim.kernels import PAGE
+from causalsim.progress import Progress
 from causalsim.verification.comparison import same_bits
 from causalsim.verification.faults import sampling_for_neighbour, with_lane_count, with_neighbour
-from causalsim.verification.progress import Progress
 from causalsim.verification.report import Control, Verdict
 from causalsim.verification.subject import CROWD, Subject
 

@@ -21,9 +21,9 @@ from causalsim.foliations import (
     token_major,
     wavefront,
 )
+from causalsim.progress import Progress, silent
 from causalsim.verification.comparison import departure
 from causalsim.verification.faults import covers_to_invert, one_edge_inverted, seeing_too_far, with_neighbour
-from causalsim.verification.progress import Progress, silent
 from causalsim.verification.report import Control, Verdict
 from causalsim.verification.subject import Subject
 from causalsim.verification.walk import Walk, lattice_of, walk

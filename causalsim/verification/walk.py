@@ -20,8 +20,8 @@ from causalsim.errors import LimitError
 from causalsim.events import Event, EventGraph
 from causalsim.posets.downsets import Rank, ranks
 from causalsim.posets.growth import Budget
+from causalsim.progress import Progress, silent
 from causalsim.verification.comparison import same_bits
-from causalsim.verification.progress import Progress, silent
 from causalsim.verification.subject import Subject
 
 

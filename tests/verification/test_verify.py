@@ -14,6 +14,7 @@ import causalsim as cs
 from causalsim.engine import Program, compile, execute
 from causalsim.foliations import layer_major
 from causalsim.kernels import CERTIFIED, FIXED, STOCK
+from causalsim.progress import silent
 from causalsim.verification.faults import (
     overlooking,
     sampling_for_neighbour,
@@ -23,7 +24,6 @@ from causalsim.verification.faults import (
 )
 from causalsim.verification.lanes import lane_rule
 from causalsim.verification.orders import _fault_of, order_independence
-from causalsim.verification.progress import silent
 from causalsim.verification.reads import causal_invariance
 from causalsim.verification.report import Control, Report, Verdict
 from causalsim.verification.subject import Subject
@@ -85,7 +85,7 @@ def test_report_is_json_and_a_table(healthy):
     for name in ("order_independence", "causal_invariance", "lane_rule"):
         assert found[name]["holds"] and found[name]["coverage"] and found[name]["excludes"]
         assert all(control["caught"] and control["witness"] for control in found[name]["controls"])
-    assert found["environment"]["jaxlib"]
+    assert found["environment"]["jaxlib"] and found["environment"]["calibration"] == "none"
     shown = io.StringIO()
     Console(width=120, file=shown).print(healthy)
     text = shown.getvalue()
