@@ -2,6 +2,7 @@
 
 from causalsim.engine.environment import environment
 from causalsim.verification.comparison import Departure, first_departure, same_bits, ulps_apart
+from causalsim.verification.mutation import Score, mutate
 from causalsim.verification.report import Control, Report, Verdict
 from causalsim.verification.verifier import verify
 
@@ -9,9 +10,11 @@ __all__ = [
     "Control",
     "Departure",
     "Report",
+    "Score",
     "Verdict",
     "environment",
     "first_departure",
+    "mutate",
     "same_bits",
     "ulps_apart",
     "verify",
