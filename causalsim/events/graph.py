@@ -340,11 +340,12 @@ class EventGraph:
             )
         rank, position, request = (np.empty(len(self), np.int32) for _ in range(3))
         for number, columns in enumerate(self.requests):
-            for slot in self.slots:
-                line = columns.line(slot)
-                held = columns.positions(slot)
-                rank[line], request[line] = columns.rank[slot], number
-                position[line] = np.arange(held.start, held.stop)
+            request[columns.start : columns.start + len(columns)] = number
+            for (held, ranks), (_, positions) in zip(
+                columns.sheets(rank), columns.sheets(position), strict=True
+            ):
+                ranks[:] = np.arange(ranks.shape[1])
+                positions[:] = np.arange(held.start, held.stop)[:, None]
         return rank, position, request
 
 
