@@ -13,7 +13,12 @@ from causalsim.foliations.families import (
     wavefront,
 )
 from causalsim.foliations.foliation import Foliation, describe, from_slices, from_time
-from causalsim.foliations.sampling import random_foliation, random_linear_extension, random_orders
+from causalsim.foliations.sampling import (
+    random_down_set,
+    random_foliation,
+    random_linear_extension,
+    random_orders,
+)
 
 __all__ = [
     "Foliation",
@@ -28,6 +33,7 @@ __all__ = [
     "layer_major",
     "peak_at_cuts",
     "peak_during",
+    "random_down_set",
     "random_foliation",
     "random_linear_extension",
     "random_orders",

@@ -12,14 +12,19 @@ from causalsim.posets.counting import (
     count_linear_extensions,
     lattice_counts,
 )
+from causalsim.posets.coupling import DEFAULT_STEPS, CoupledSampler
 from causalsim.posets.downsets import down_sets
 from causalsim.posets.extensions import kahn_order, kahn_orders, linear_extensions
 from causalsim.posets.growth import DEFAULT_LIMIT
+from causalsim.posets.ideals import DownSetSampler
 from causalsim.posets.relations import Predecessors, closure, covers
 from causalsim.posets.sampling import UniformSampler
 
 __all__ = [
     "DEFAULT_LIMIT",
+    "DEFAULT_STEPS",
+    "CoupledSampler",
+    "DownSetSampler",
     "LatticeCounts",
     "Predecessors",
     "UniformSampler",

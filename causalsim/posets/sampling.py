@@ -43,7 +43,7 @@ class UniformSampler:
 
     def sample(self, rng: np.random.Generator) -> list[int]:
         """Return a uniform linear extension; the same state of ``rng`` gives the same one everywhere."""
-        return self.unrank(_below(self.count, rng))
+        return self.unrank(draw_below(self.count, rng))
 
     def unrank(self, rank: int) -> list[int]:
         """Return the linear extension of one rank in ``range(count)``: a bijection, in no stated order.
@@ -117,7 +117,12 @@ def _interleave(orders: list[list[int]], rank: int) -> list[int]:
     return merged
 
 
-def _below(bound: int, rng: np.random.Generator) -> int:
+def draw_below(bound: int, rng: np.random.Generator) -> int:
+    """Return an integer in ``range(bound)``, each equally likely, however large the bound is.
+
+    >>> draw_below(1, np.random.default_rng(0))
+    0
+    """
     # Rejection keeps the draw exact: reducing modulo the bound would favour small ranks.
     bits = (bound - 1).bit_length()
     size = (bits + 7) // 8
