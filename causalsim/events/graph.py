@@ -17,6 +17,7 @@ from causalsim.errors import InputError, LimitError
 from causalsim.events.columns import Columns
 from causalsim.events.cones import Cone, cone
 from causalsim.events.event import Edge, Event
+from causalsim.events.lattice import count_down_sets, refuse_large
 from causalsim.events.lines import count_pairs, levels
 from causalsim.events.routes import count_paths, count_routes, routes
 from causalsim.events.wiring import GRANULARITIES, Granularity, Rule, Slot, Wiring
@@ -292,11 +293,13 @@ class EventGraph:
 
     def count_linear_extensions(self, *, limit: int = 2_000_000) -> int:
         """Number of orders in which the events can be run one by one, exactly."""
-        return posets.count_linear_extensions(self.explicit(), limit=limit)
+        sources = self.explicit()
+        refuse_large(self, limit)
+        return posets.count_linear_extensions(sources, limit=limit)
 
     def count_down_sets(self, *, limit: int = 2_000_000) -> int:
         """Number of sets of events that contain the past of each of their events."""
-        return posets.count_down_sets(self.explicit(), limit=limit)
+        return count_down_sets(self, limit=limit)
 
     def linear_extensions(self) -> Iterator[tuple[Event, ...]]:
         """All orders of the events, lexicographically by canonical index."""

@@ -11,6 +11,7 @@ from jaxtyping import Int
 from causalsim import posets
 from causalsim.errors import InputError, LimitError
 from causalsim.events import Event, EventGraph
+from causalsim.events.lattice import refuse_large
 from causalsim.foliations.foliation import Foliation
 from causalsim.posets.relations import elements, successors
 
@@ -130,6 +131,7 @@ def _generator(seed: Seed) -> np.random.Generator:
 def _sampler(graph: EventGraph, limit: int, steps: int) -> posets.UniformSampler | posets.CoupledSampler:
     sources = graph.explicit()
     try:
+        refuse_large(graph, limit)
         return posets.UniformSampler(sources, limit=limit)
     except LimitError:
         return posets.CoupledSampler(sources, steps=steps)
@@ -137,4 +139,6 @@ def _sampler(graph: EventGraph, limit: int, steps: int) -> posets.UniformSampler
 
 @lru_cache(maxsize=2)
 def _down_sets(graph: EventGraph, limit: int) -> posets.DownSetSampler:
-    return posets.DownSetSampler(graph.explicit(), limit=limit)
+    sources = graph.explicit()
+    refuse_large(graph, limit)
+    return posets.DownSetSampler(sources, limit=limit)
