@@ -1,5 +1,14 @@
 """The Foliation type, named families, sampling, and costs over a footprint."""
 
+from causalsim.foliations.accounts import (
+    Costs,
+    admissible,
+    costs,
+    flops,
+    kv_bytes_read,
+    launches,
+    weight_bytes_read,
+)
 from causalsim.foliations.costs import Footprint, peak_at_cuts, peak_during
 from causalsim.foliations.families import (
     Velocity,
@@ -13,6 +22,7 @@ from causalsim.foliations.families import (
     wavefront,
 )
 from causalsim.foliations.foliation import Foliation, describe, from_slices, from_time
+from causalsim.foliations.memory import least_peak
 from causalsim.foliations.sampling import (
     random_down_set,
     random_foliation,
@@ -21,16 +31,23 @@ from causalsim.foliations.sampling import (
 )
 
 __all__ = [
+    "Costs",
     "Foliation",
     "Footprint",
     "Velocity",
+    "admissible",
     "chunked",
+    "costs",
     "describe",
     "earliest",
+    "flops",
     "from_slices",
     "from_time",
+    "kv_bytes_read",
     "latest",
+    "launches",
     "layer_major",
+    "least_peak",
     "peak_at_cuts",
     "peak_during",
     "random_down_set",
@@ -41,4 +58,5 @@ __all__ = [
     "tilted",
     "token_major",
     "wavefront",
+    "weight_bytes_read",
 ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import reduce
 from itertools import zip_longest
 
@@ -19,11 +19,14 @@ from causalsim.foliations.ranks import places
 @dataclass(frozen=True)
 class Footprint:
     """What costs need to know of a model: bytes of one value, and of the weights that an event
-    reads, each by kind of event.
+    reads, each by kind of event; ``flops`` of one event, and ``flops_per_read`` of an attention
+    for each position whose K/V it reads. What is left empty is not counted.
     """
 
     values: Mapping[str, int]
     weights: Mapping[str, int]
+    flops: Mapping[str, int] = field(default_factory=dict)
+    flops_per_read: int = 0
 
 
 Lifetimes = tuple[Times, Times, int]
