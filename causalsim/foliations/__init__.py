@@ -22,7 +22,9 @@ from causalsim.foliations.families import (
     wavefront,
 )
 from causalsim.foliations.foliation import Foliation, describe, from_slices, from_time
+from causalsim.foliations.frames import dimension, ordering_fraction, ticks
 from causalsim.foliations.memory import least_peak
+from causalsim.foliations.orders import adjacent_swaps, distance, is_refinement, swap_path, swapped
 from causalsim.foliations.sampling import (
     random_down_set,
     random_foliation,
@@ -35,25 +37,33 @@ __all__ = [
     "Foliation",
     "Footprint",
     "Velocity",
+    "adjacent_swaps",
     "admissible",
     "chunked",
     "costs",
     "describe",
+    "dimension",
+    "distance",
     "earliest",
     "flops",
     "from_slices",
     "from_time",
+    "is_refinement",
     "kv_bytes_read",
     "latest",
     "launches",
     "layer_major",
     "least_peak",
+    "ordering_fraction",
     "peak_at_cuts",
     "peak_during",
     "random_down_set",
     "random_foliation",
     "random_linear_extension",
     "random_orders",
+    "swap_path",
+    "swapped",
+    "ticks",
     "tilt_bound",
     "tilted",
     "token_major",

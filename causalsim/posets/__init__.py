@@ -14,6 +14,7 @@ from causalsim.posets.counting import (
 )
 from causalsim.posets.coupling import DEFAULT_STEPS, CoupledSampler
 from causalsim.posets.downsets import down_sets
+from causalsim.posets.enumeration import maximal_antichains
 from causalsim.posets.extensions import kahn_order, kahn_orders, linear_extensions
 from causalsim.posets.growth import DEFAULT_LIMIT
 from causalsim.posets.ideals import DownSetSampler
@@ -40,6 +41,7 @@ __all__ = [
     "levels",
     "linear_extensions",
     "longest_chain",
+    "maximal_antichains",
     "maximum_antichain",
     "minimum_chain_cover",
     "width",
