@@ -291,13 +291,13 @@ class EventGraph:
             )
         return [tuple(map(self.index, self.predecessors(event))) for event in self]
 
-    def count_linear_extensions(self, *, limit: int = 2_000_000) -> int:
+    def count_linear_extensions(self, *, limit: int = posets.DEFAULT_LIMIT) -> int:
         """Number of orders in which the events can be run one by one, exactly."""
         sources = self.explicit()
         refuse_large(self, limit)
         return posets.count_linear_extensions(sources, limit=limit)
 
-    def count_down_sets(self, *, limit: int = 2_000_000) -> int:
+    def count_down_sets(self, *, limit: int = posets.DEFAULT_LIMIT) -> int:
         """Number of sets of events that contain the past of each of their events."""
         return count_down_sets(self, limit=limit)
 

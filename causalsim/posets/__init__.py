@@ -6,7 +6,6 @@ Elements are 0 to n-1, ``predecessors[i]`` lists elements below i, and down-sets
 from causalsim.posets.antichains import maximum_antichain, minimum_chain_cover, width
 from causalsim.posets.chains import levels, longest_chain
 from causalsim.posets.counting import (
-    LatticeCounts,
     count_down_sets,
     count_lattice_edges,
     count_linear_extensions,
@@ -20,6 +19,7 @@ from causalsim.posets.growth import DEFAULT_LIMIT
 from causalsim.posets.ideals import DownSetSampler
 from causalsim.posets.relations import Predecessors, closure, covers
 from causalsim.posets.sampling import UniformSampler
+from causalsim.posets.sizes import LatticeCounts
 
 __all__ = [
     "DEFAULT_LIMIT",

@@ -7,12 +7,12 @@ from collections.abc import Iterator
 import numpy as np
 
 from causalsim.errors import InputError
-from causalsim.posets.counting import LatticeCounts, evaluate, tally
 from causalsim.posets.decomposition import Part, decompose
 from causalsim.posets.downsets import Rank, ranks
 from causalsim.posets.growth import DEFAULT_LIMIT, Budget
 from causalsim.posets.relations import Predecessors, elements
 from causalsim.posets.sampling import draw_below
+from causalsim.posets.sizes import LatticeCounts, evaluate, tally
 
 
 class DownSetSampler:
