@@ -31,7 +31,7 @@ def ticks(foliation: Foliation, position: int, request: int = 0) -> Int[np.ndarr
     """
     check_type("an order", foliation, Foliation)
     graph = foliation.graph
-    if not 0 <= request < len(graph.lengths) or not 0 <= position < graph.lengths[request]:
+    if request not in range(len(graph.lengths)) or position not in range(graph.lengths[request]):
         raise InputError(
             "a worldline is of a position of the text",
             got=f"position {position} of request {request}",

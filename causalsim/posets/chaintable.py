@@ -22,6 +22,9 @@ from causalsim.posets.sizes import LatticeCounts
 DIGIT = np.uint64(48)
 LOW = np.uint64((1 << 48) - 1)
 
+# A least chain cover takes time that grows with the cube of the elements; this many take a second.
+MOST_ELEMENTS = 512
+
 # Sums of so many digits fit into a machine word.
 WIDEST = 1 << 15
 
@@ -76,13 +79,15 @@ class ChainTable:
 
 
 def tabulate(predecessors: Predecessors, budget: Budget) -> ChainTable | None:
-    """Return the table of a poset, or ``None`` where its codes do not fit into a machine integer.
+    """Return the table of a poset, or ``None`` where it has too many elements or too wide a code.
 
     All down-sets but the empty one are charged to the budget.
 
     >>> tabulate([(), (), (0,), (1,)], Budget(9)).counts()
     LatticeCounts(elements=4, down_sets=9, lattice_edges=12, linear_extensions=6)
     """
+    if len(predecessors) > MOST_ELEMENTS:
+        return None
     chains = minimum_chain_cover(predecessors)
     radix = [len(chain) + 1 for chain in chains]
     if prod(radix) >= 2**62 or len(chains) >= WIDEST:

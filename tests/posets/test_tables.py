@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from causalsim.errors import LimitError
 from causalsim.posets import UniformSampler
-from causalsim.posets.chaintable import tabulate
+from causalsim.posets.chaintable import MOST_ELEMENTS, tabulate
 from causalsim.posets.growth import Budget
 from causalsim.posets.tables import MaskTable, table
 
@@ -55,8 +55,9 @@ def test_what_no_machine_integer_codes_is_tabulated_by_bitmasks() -> None:
     assert tabulate(poset, Budget(PLENTY)) is None
     with pytest.raises(LimitError):
         table(poset, Budget(1000))
-    long: Poset = [()] + [(i,) for i in range(199)]
-    assert UniformSampler(long).count == 1
+    long: Poset = [()] + [(i,) for i in range(MOST_ELEMENTS)]
+    assert tabulate(long, Budget(PLENTY)) is None
+    assert UniformSampler(long).count == 1 == MaskTable(long, Budget(PLENTY)).counts().linear_extensions
 
 
 @given(posets(max_size=8), st.integers(1, 20))
