@@ -8,6 +8,7 @@ from itertools import combinations, islice
 from typing import TYPE_CHECKING
 
 from causalsim import posets
+from causalsim.arguments import check_type
 from causalsim.errors import InputError
 from causalsim.events.event import Event
 from causalsim.events.lattice import refuse_large
@@ -74,6 +75,7 @@ def branchial_graph(graph: EventGraph, step: int, *, limit: int = 100_000) -> nx
     """
     import networkx as nx
 
+    check_type("a step", step, int)
     if not 0 <= step <= len(graph):
         raise InputError("a step counts the events that have run", got=step, expected=f"0 to {len(graph)}")
     view, events = nx.Graph(step=step), list(graph)

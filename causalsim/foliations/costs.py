@@ -10,10 +10,23 @@ from itertools import zip_longest
 import numpy as np
 
 from causalsim.arguments import check_type
+from causalsim.errors import InputError
 from causalsim.events import EventGraph
 from causalsim.events.lines import Lines, earliest_reader, latest_reader
 from causalsim.foliations.foliation import Foliation, Times
 from causalsim.foliations.ranks import places
+
+
+class _Sizes(dict[str, int]):
+    """Bytes by kind; one that is asked for and not there is told as every other error is."""
+
+    def __missing__(self, kind: str) -> int:
+        raise InputError(
+            "a footprint has the bytes of each kind of value that lives",
+            got=f"those of {', '.join(self) or 'none'}",
+            expected=f"those of {kind} among them",
+            cure="ModelConfig(...).footprint() has all.",
+        )
 
 
 @dataclass(frozen=True)
@@ -27,6 +40,9 @@ class Footprint:
     weights: Mapping[str, int]
     flops: Mapping[str, int] = field(default_factory=dict)
     flops_per_read: int = 0
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "values", _Sizes(self.values))
 
 
 Lifetimes = tuple[Times, Times, int]
