@@ -17,6 +17,7 @@ from causalsim.engine.tokens import check_length
 from causalsim.errors import InputError
 from causalsim.events import Event, EventGraph, Slot
 from causalsim.kernels import CERTIFIED, Kernels
+from causalsim.kernels.precision import from_memory
 
 if TYPE_CHECKING:
     from causalsim.engine.model import Model
@@ -65,7 +66,7 @@ def warm(model: Model, length: int | Sequence[int], kernels: Kernels) -> None:
     for number, positions in enumerate(graph.lengths):
         check_length(model, number, positions)
     machine = Machine(State.fresh(model, graph, _unknown(graph)), kernels, keep=True)
-    poisoned_again(*fresh_kv(machine.config, machine.state.layout))
+    poisoned_again(*fresh_kv(model, machine.state.layout))
     *inner, unembed, sample = graph.slots
     layer, together = inner[1].layer, sum(graph.lengths)
     for slot in (*inner[:4], unembed, Slot("layer", layer), Slot("block", layer)):
@@ -98,4 +99,4 @@ def event_values(outputs: Iterable[Output]) -> Iterator[tuple[Slot, Int[np.ndarr
 
 
 def _first(count: int, value: Any) -> Any:
-    return jax.tree.map(lambda array: array[:count], value)
+    return jax.tree.map(lambda array: from_memory(array[:count]), value)

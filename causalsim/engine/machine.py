@@ -59,7 +59,7 @@ class Machine:
         state = self.state
         if state.keys[layer] is None:
             state.reserved += not self.spare
-            pair = poisoned_again(*self.spare.pop()) if self.spare else fresh_kv(self.config, state.layout)
+            pair = poisoned_again(*self.spare.pop()) if self.spare else fresh_kv(state.model, state.layout)
             state.keys[layer], state.values[layer] = pair
         return state.keys[layer], state.values[layer]
 

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Int, Num
 
 from causalsim.events import EventGraph
 from causalsim.kernels import PAGE
+from causalsim.kernels.precision import poison, type_in_memory
 from causalsim.models import ModelConfig
 
 if TYPE_CHECKING:
@@ -76,6 +77,7 @@ class State:
     layers whose K/V there was memory for, at most and at once. ``residual`` has one
     plane, or, for a parallel residual, two each for what attention and MLP leave behind, by
     the parity of the layer: the planes of a layer are read until the next but one is written.
+    A bfloat16 model's cells hold bits, as ``kernels.precision`` says.
     """
 
     model: Model
@@ -83,10 +85,10 @@ class State:
     layout: Layout
     sampling: Sampling
     tokens: Int[Array, " rows"]
-    residual: Float[Array, "planes rows d_model"]
-    keys: list[Float[Array, "pages kv_heads d_head page"] | None]
-    values: list[Float[Array, "pages kv_heads page d_head"] | None]
-    logits: Float[Array, "rows vocabulary"]
+    residual: Num[Array, "planes rows d_model"]
+    keys: list[Num[Array, "pages kv_heads d_head page"] | None]
+    values: list[Num[Array, "pages kv_heads page d_head"] | None]
+    logits: Num[Array, "rows vocabulary"]
     reserved: int = 0
 
     @classmethod
@@ -105,8 +107,8 @@ class State:
         """
         config, layout = model.config, Layout(graph.lengths)
         rows = layout.rows + 1
-        residual, logits = _poison(config, rows)
-        kv = [fresh_kv(config, layout) if reserve else (None, None) for _ in range(config.n_layers)]
+        residual, logits = _poison(config, rows, model.dtype)
+        kv = [fresh_kv(model, layout) if reserve else (None, None) for _ in range(config.n_layers)]
         return cls(
             model,
             graph,
@@ -150,31 +152,34 @@ def _prompt_ids(
     return ids
 
 
-@partial(jax.jit, static_argnums=(0, 1))
-def _poison(config: ModelConfig, rows: int) -> tuple[Array, Array]:
+@partial(jax.jit, static_argnums=(0, 1, 2))
+def _poison(config: ModelConfig, rows: int, dtype: str) -> tuple[Array, Array]:
     """Residual and logits of which nothing is written yet."""
     planes = 4 if config.parallel_residual else 1
-    return _nan(planes, rows, config.d_model), _nan(rows, config.vocab_size)
+    shapes = (planes, rows, config.d_model), (rows, config.vocab_size)
+    return _nan(shapes[0], dtype), _nan(shapes[1], dtype)
 
 
-def fresh_kv(config: ModelConfig, layout: Layout) -> tuple[Array, Array]:
+def fresh_kv(model: Model, layout: Layout) -> tuple[Array, Array]:
     """Keys and values of one layer of which nothing is written yet."""
-    return _poison_kv(layout.pages + 1, config.n_kv_heads, config.d_head)
+    config = model.config
+    return _poison_kv(layout.pages + 1, config.n_kv_heads, config.d_head, model.dtype)
 
 
-@partial(jax.jit, static_argnums=(0, 1, 2))
-def _poison_kv(pages: int, heads: int, d_head: int) -> tuple[Array, Array]:
-    return _nan(pages, heads, d_head, PAGE), _nan(pages, heads, PAGE, d_head)
+@partial(jax.jit, static_argnums=(0, 1, 2, 3))
+def _poison_kv(pages: int, heads: int, d_head: int, dtype: str) -> tuple[Array, Array]:
+    return _nan((pages, heads, d_head, PAGE), dtype), _nan((pages, heads, PAGE, d_head), dtype)
 
 
-def _nan(*shape: int) -> Array:
-    return jnp.full(shape, jnp.nan, jnp.float32)
+def _nan(shape: tuple[int, ...], dtype: str) -> Array:
+    cells = type_in_memory(dtype)
+    return jnp.full(shape, poison(cells), cells)
 
 
 @partial(jax.jit, donate_argnums=(0, 1))
 def poisoned_again(keys: Array, values: Array) -> tuple[Array, Array]:
     """The same memory as if never written."""
-    return jnp.full_like(keys, jnp.nan), jnp.full_like(values, jnp.nan)
+    return jnp.full_like(keys, poison(keys.dtype)), jnp.full_like(values, poison(values.dtype))
 
 
 def _pages(length: int) -> int:

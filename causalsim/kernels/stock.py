@@ -13,6 +13,7 @@ from jaxtyping import Array, Float, Int
 from causalsim.kernels.elementwise import capped
 from causalsim.kernels.kinds import Arithmetic
 from causalsim.kernels.paged import PAGE, Pages
+from causalsim.kernels.precision import widened
 
 
 def attend(
@@ -22,7 +23,7 @@ def attend(
     cap: float | None = None,
 ) -> Float[Array, "lanes kv_heads group d_head"]:
     """Attention over the whole buffer at once, masked."""
-    keys, values = pages.keys[pages.table], pages.values[pages.table]
+    keys, values = (widened(cells[pages.table]) for cells in (pages.keys, pages.values))
     there = (jnp.arange(len(pages.table)) * PAGE)[:, None] + jnp.arange(keys.shape[3])
     distance = positions[:, None, None] - there
     sees = (distance >= 0) & (distance < pages.window)

@@ -54,11 +54,11 @@ def verify(
         order_independence(subject, orders, seed, progress),
         causal_invariance(subject, events, seed, progress),
         lane_rule(subject, draws, seed, progress),
-        environment(kernels),
+        environment(kernels, model.dtype),
     )
 
 
-def environment(kernels: Kernels = CERTIFIED) -> dict[str, str]:
+def environment(kernels: Kernels = CERTIFIED, dtype: str = "float32") -> dict[str, str]:
     """What bits are a property of, besides the model and the text."""
     options = ", ".join(f"{key}={value!r}" for key, value in kernels.compiler_options)
     return {
@@ -69,7 +69,7 @@ def environment(kernels: Kernels = CERTIFIED) -> dict[str, str]:
         "machine": platform.machine(),
         "vector instructions": _vector_instructions(),
         "processors": str(os.cpu_count()),
-        "dtype": "float32",
+        "dtype": dtype,
         "XLA_FLAGS": os.environ.get("XLA_FLAGS", ""),
         "jax_enable_x64": str(jax.config.values["jax_enable_x64"]),
         "jax_default_matmul_precision": str(jax.config.values["jax_default_matmul_precision"]),
