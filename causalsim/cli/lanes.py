@@ -40,7 +40,7 @@ def lanes(name: str, path: Path | None) -> int:
     with progress(out) as watch:
         found = engine.calibrate(model, progress=watch)
         checks = [_bits(found), _control(model, watch)]
-    kept = file_of(model.config)
+    kept = file_of(model)
     for part in _shown(found, checks):
         out.print(part)
     # A path is one word, for whoever copies it.

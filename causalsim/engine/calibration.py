@@ -127,7 +127,7 @@ def measured(
         raise InputError("a length is a whole number of at least 1 positions", got=repr(length))
     check_length(model, 0, size)
     rows = tuple(measure(model, size, kernels, forms, progress))
-    return Calibration(environment(kernels), plain(model.config), size, rows)
+    return Calibration(environment(kernels, model.dtype), plain(model.config), size, rows)
 
 
 def plain(config: ModelConfig) -> dict[str, Any]:

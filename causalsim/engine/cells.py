@@ -11,6 +11,7 @@ import numpy as np
 from causalsim.engine.state import State
 from causalsim.events import Event
 from causalsim.kernels import PAGE
+from causalsim.kernels.precision import poison, rounded
 
 
 class Cell(NamedTuple):
@@ -44,7 +45,7 @@ def poisoned(state: State, cells: Iterable[Cell]) -> State:
     """A copy of a state with some cells as if never written."""
     copy = state.copy()
     for cell in cells:
-        _write(copy, cell, jnp.nan, state.model.config.vocab_size)
+        _write(copy, cell, poison(state.residual.dtype), state.model.config.vocab_size)
     return copy
 
 
@@ -66,7 +67,7 @@ def littered(state: State, rng: np.random.Generator) -> State:
     """
 
     def litter(cells: Any) -> Any:
-        return jnp.asarray(rng.standard_normal(cells.shape, dtype=np.float32))
+        return rounded(jnp.asarray(rng.standard_normal(cells.shape, dtype=np.float32)), cells.dtype)
 
     tokens, vocabulary = np.array(state.tokens), state.model.config.vocab_size
     unknown = tokens == vocabulary

@@ -22,7 +22,7 @@ SOURCES = ("kernels/*.py", "engine/forms.py")
 SHOWN = 12
 
 
-def environment(kernels: Kernels = CERTIFIED) -> dict[str, str]:
+def environment(kernels: Kernels = CERTIFIED, dtype: str = "float32") -> dict[str, str]:
     """Machine, versions, flags and forms; two results are compared in bits only where these agree."""
     options = ", ".join(f"{key}={value!r}" for key, value in kernels.compiler_options)
     return {
@@ -30,7 +30,7 @@ def environment(kernels: Kernels = CERTIFIED) -> dict[str, str]:
         # Both say how many threads a product runs on.
         "processors": str(_usable_processors()),
         "NPROC": os.environ.get("NPROC", ""),
-        "dtype": "float32",
+        "dtype": dtype,
         "XLA_FLAGS": os.environ.get("XLA_FLAGS", ""),
         "jax_enable_x64": str(jax.config.values["jax_enable_x64"]),
         "jax_default_matmul_precision": str(jax.config.values["jax_default_matmul_precision"]),

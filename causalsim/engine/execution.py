@@ -19,6 +19,7 @@ from causalsim.engine.tokens import check_length
 from causalsim.errors import InputError
 from causalsim.events import Event, EventGraph, Slot
 from causalsim.kernels import Kernels
+from causalsim.kernels.precision import from_memory
 
 if TYPE_CHECKING:
     from causalsim.engine.model import Model
@@ -51,7 +52,7 @@ def _with_kv(state: State, slots: Slots) -> State:
     """The state to run on, with lists of its own: a machine puts new arrays into them."""
     if not state.is_bare:
         return replace(state, keys=list(state.keys), values=list(state.values))
-    keys, values = fresh_kv(state.model.config, state.layout, slots.banks)
+    keys, values = fresh_kv(state.model, state.layout, slots.banks)
     return replace(state, keys=keys, values=values, banks=max(state.banks, slots.banks))
 
 
@@ -110,4 +111,4 @@ def event_values(outputs: Iterable[Output]) -> Iterator[tuple[Slot, Int[np.ndarr
 
 
 def _first(count: int, value: Any) -> Any:
-    return jax.tree.map(lambda array: array[:count], value)
+    return jax.tree.map(lambda array: from_memory(array[:count]), value)

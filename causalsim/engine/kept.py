@@ -37,7 +37,7 @@ def calibrate(model: Model, length: int | None = None, *, progress: Progress = s
     ``measured``. Raises ``InputError`` as that does, and where nothing can be kept.
     """
     check_type("a model", model, Model, 'load("glass") or random_model(config) gives one.')
-    path = file_of(model.config)
+    path = file_of(model)
     _check_kept(path.parent)
     # Whatever was there before, damaged or not, is replaced.
     found = measured(model, length, progress=progress)
@@ -64,12 +64,12 @@ def kernels_for(model: Model, kernels: Kernels | None = None) -> Kernels:
 
 def stored(model: Model) -> Calibration | None:
     """The calibration that was kept of a model on this machine, if there is one."""
-    return _stored(cache_folder(), model.config, tuple(environment().items()))
+    return _stored(cache_folder(), model.config, tuple(environment(dtype=model.dtype).items()))
 
 
-def file_of(config: ModelConfig) -> Path:
+def file_of(model: Model) -> Path:
     """Where the calibration of a model on this machine is kept."""
-    return _file(cache_folder(), config, environment())
+    return _file(cache_folder(), model.config, environment(dtype=model.dtype))
 
 
 def _file(folder: Path, config: ModelConfig, facts: Mapping[str, str]) -> Path:

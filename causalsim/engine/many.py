@@ -27,6 +27,7 @@ from causalsim.errors import CausalityError, InputError
 from causalsim.events import Edge, EventGraph
 from causalsim.foliations import describe
 from causalsim.kernels import PAGE, Kernels
+from causalsim.kernels.precision import from_memory, poison, type_in_memory
 from causalsim.models import ModelConfig
 
 KINDS = ("embed", "kv", "attn", "mlp", "unembed")
@@ -105,10 +106,10 @@ def _run(model: Model, graph: EventGraph, ids: np.ndarray, orders: Orders, kerne
     count, length = len(orders), len(ids)
     # Always as many: another number of orders would be compiled anew.
     padded = np.concatenate([orders, np.repeat(orders[:1], TOGETHER - count, axis=0)])
-    execute = _executor(model.config, kernels, length)
+    execute = _executor(model.config, model.dtype, kernels, length)
     plan = _plan(graph, padded, kernels.lanes.up_to(LANES)[-1])
     logits = execute(_stacked(model, kernels), jnp.asarray(ids), plan)
-    return np.asarray(logits[: count * length]).reshape(count, length, -1)
+    return from_memory(np.asarray(logits[: count * length])).reshape(count, length, -1)
 
 
 def _plan(graph: EventGraph, orders: Orders, lanes: int) -> _Plan:
@@ -172,7 +173,7 @@ def _stacked(model: Model, kernels: Kernels) -> Any:
 
 
 @lru_cache(maxsize=8)
-def _executor(config: ModelConfig, kernels: Kernels, length: int) -> Callable[..., Array]:
+def _executor(config: ModelConfig, dtype: str, kernels: Kernels, length: int) -> Callable[..., Array]:
     forms = {kind: Forms(config, getattr(kernels, kind)) for kind in KINDS}
     reaches = [UNBOUNDED if reach is None else reach for reach in config.wiring.reaches]
     # Half a page at most is filled: then sums over it have the bits of sums over a whole one.
@@ -180,7 +181,7 @@ def _executor(config: ModelConfig, kernels: Kernels, length: int) -> Callable[..
 
     def execute(weights: Any, ids: Int[Array, " position"], plan: _Plan) -> Array:
         tokens = jnp.append(jnp.tile(ids, TOGETHER), config.vocab_size)
-        cells = _fresh(config, length, page)
+        cells = _fresh(config, dtype, length, page)
 
         def launch(kind: str, number: Array, cells: dict[str, Array]) -> dict[str, Array]:
             lanes, layer = plan.packed[number], plan.layers[number]
@@ -200,7 +201,7 @@ def _executor(config: ModelConfig, kernels: Kernels, length: int) -> Callable[..
     return jax.jit(execute, compiler_options=dict(kernels.compiler_options))
 
 
-def _fresh(config: ModelConfig, length: int, page: int) -> dict[str, Array]:
+def _fresh(config: ModelConfig, dtype: str, length: int, page: int) -> dict[str, Array]:
     """Poison for all orders; the last row and page are scratch."""
     rows, pages = TOGETHER * length + 1, TOGETHER * config.n_layers + 1
     heads, d_head = config.n_kv_heads, config.d_head
@@ -210,7 +211,8 @@ def _fresh(config: ModelConfig, length: int, page: int) -> dict[str, Array]:
         "values": (pages, heads, page, d_head),
         "logits": (rows, config.vocab_size),
     }
-    return {name: jnp.full(shape, jnp.nan, jnp.float32) for name, shape in shapes.items()}
+    cells = type_in_memory(dtype)
+    return {name: jnp.full(shape, poison(cells), cells) for name, shape in shapes.items()}
 
 
 def _launch(

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Bool, Int, Num
 
 from causalsim.engine.machine import Machine
 from causalsim.engine.program import LAYER, Launch
@@ -20,6 +20,7 @@ from causalsim.engine.slots import Slots
 from causalsim.engine.state import Sampling, State, fresh_kv
 from causalsim.events import EventGraph, Slot
 from causalsim.kernels import CERTIFIED_LANES, FIXED_LANES, Kernels, Lanes
+from causalsim.kernels.precision import from_memory, poison, rounded
 from causalsim.progress import Progress
 
 if TYPE_CHECKING:
@@ -133,7 +134,7 @@ class Bench:
         vocabulary = model.config.vocab_size
         ids = self.rng.integers(vocabulary, size=len(self.rows)).astype(np.int32)
         state = State.fresh(model, graph, np.split(ids, np.cumsum(graph.lengths)[:-1]), bare=True)
-        keys, values = fresh_kv(model.config, state.layout, 1)
+        keys, values = fresh_kv(model, state.layout, 1)
         return replace(
             state,
             keys=keys,
@@ -148,7 +149,7 @@ class Bench:
         """Random numbers in the rows of the texts; the others stay poison."""
         numbers = self.rng.standard_normal(cells.shape, dtype=np.float32)
         np.moveaxis(numbers, axis, 0)[len(self.rows) :] = np.nan
-        return jnp.asarray(numbers)
+        return rounded(jnp.asarray(numbers), cells.dtype)
 
     def _machine(self, state: State, lanes: Lanes, keep: bool = True) -> Machine:
         return Machine(state, Slots.apart(1, state.layout), replace(self.kernels, lanes=lanes), keep)
@@ -199,27 +200,27 @@ def _poisoned(state: State, spoilt: Bool[np.ndarray, " rows"]) -> State:
 def _overwritten(
     mask: Bool[Array, " rows"],
     tokens: Int[Array, " rows"],
-    residual: Float[Array, "planes rows d_model"],
-    logits: Float[Array, "rows vocab"],
+    residual: Num[Array, "planes rows d_model"],
+    logits: Num[Array, "rows vocab"],
     unknown: Int[Array, ""],
 ) -> tuple[Array, Array, Array]:
     return (
         jnp.where(mask, unknown, tokens),
-        jnp.where(mask[:, None], jnp.nan, residual),
-        jnp.where(mask[:, None], jnp.nan, logits),
+        jnp.where(mask[:, None], poison(residual.dtype), residual),
+        jnp.where(mask[:, None], poison(logits.dtype), logits),
     )
 
 
 def _lanes(value: Any, count: int) -> Any:
     """The first lanes of a launch, on the host."""
-    return jax.tree.map(lambda array: np.asarray(array)[:count], value)
+    return jax.tree.map(lambda array: from_memory(np.asarray(array)[:count]), value)
 
 
 def _agree(found: Sequence[Any], reference: Sequence[Any], rows: Any, spoilt: Any) -> bool:
     """Whether the lanes that are not spoilt have the reference's bits, all of them numbers."""
     kept = ~spoilt
     pairs = zip(jax.tree.leaves(found), jax.tree.leaves(reference), strict=True)
-    return all(_equal(np.asarray(a)[: len(rows)][kept], b[rows][kept]) for a, b in pairs)
+    return all(_equal(from_memory(np.asarray(a))[: len(rows)][kept], b[rows][kept]) for a, b in pairs)
 
 
 def _equal(a: np.ndarray, b: np.ndarray) -> bool:

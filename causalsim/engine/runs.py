@@ -23,6 +23,7 @@ from causalsim.errors import InputError
 from causalsim.events import EventGraph
 from causalsim.foliations import Foliation, chunked, layer_major
 from causalsim.kernels import Kernels
+from causalsim.kernels.precision import from_memory
 
 Logits = Float[np.ndarray, "_position vocabulary"]
 
@@ -166,7 +167,7 @@ def _run(
 
 def read_requests(state: State) -> tuple[tuple[Ids, Logits], ...]:
     """Tokens and logits of every request, from the state that a program left."""
-    tokens, logits = jax.device_get((state.tokens, state.logits))
+    tokens, logits = map(from_memory, jax.device_get((state.tokens, state.logits)))
     spans = zip(state.layout.first_rows(), state.layout.lengths, strict=True)
     return tuple((tokens[first : first + length], logits[first : first + length]) for first, length in spans)
 

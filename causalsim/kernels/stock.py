@@ -10,11 +10,12 @@ from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float, Int, Num
 
 from causalsim.kernels.elementwise import capped
 from causalsim.kernels.kinds import Arithmetic
 from causalsim.kernels.paged import PAGE, Pages
+from causalsim.kernels.precision import widened
 
 
 def attend(
@@ -24,7 +25,7 @@ def attend(
     cap: float | None = None,
 ) -> Float[Array, "lanes kv_heads group d_head"]:
     """Attention over the whole buffer at once, masked."""
-    keys, values = pages.keys[pages.table], pages.values[pages.table]
+    keys, values = (widened(cells[pages.table]) for cells in (pages.keys, pages.values))
     there = (jnp.arange(len(pages.table)) * PAGE)[:, None] + jnp.arange(keys.shape[3])
     distance = positions[:, None, None] - there
     sees = (distance >= 0) & (distance < pages.window)
@@ -41,12 +42,12 @@ def product(x: Float[Array, "lanes in"], w: Float[Array, "in out"], out: int) ->
 
 
 def product_into(
-    cells: Float[Array, "rows out"],
+    cells: Num[Array, "rows out"],
     rows: Int[Array, " lanes"],
     x: Float[Array, "lanes in"],
     w: Float[Array, "in out"],
     finish: Callable[[Array], Array],
-) -> Float[Array, "rows out"]:
+) -> Num[Array, "rows out"]:
     """``cells`` with ``finish(x @ w)`` in some of its rows."""
     return cells.at[rows].set(finish(x @ w), mode="drop", wrap_negative_indices=False)
 

@@ -79,7 +79,8 @@ class _Runs:
             return OrderRow(order.name, foliation.depth, foliation.width)
         seconds, result = timed(lambda: self._run(self.ready.ids, foliation))
         self.done[order.name] = result
-        peak = peak_during(foliation, self.ready.model.config.footprint())
+        model = self.ready.model
+        peak = peak_during(foliation, model.config.footprint(model.dtype))
         return OrderRow(order.name, foliation.depth, foliation.width, peak, seconds, result.digest)
 
     def _kernels(self) -> Kernels | None:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 
 from causalsim.engine import Run
@@ -53,7 +54,7 @@ def same_bits(a: Any, b: Any) -> bool:
 
 
 def ulps_apart(a: Any, b: Any) -> int | None:
-    """The largest distance of two float32 values in representable numbers; ``None`` if NaN meets a number.
+    """The largest distance of two values in numbers of their type; ``None`` if NaN meets a number.
 
     >>> ulps_apart(np.float32([1, 2]), np.nextafter(np.float32([1, 2]), np.float32(9)))
     1
@@ -63,7 +64,7 @@ def ulps_apart(a: Any, b: Any) -> int | None:
 
 
 def _distance(a: np.ndarray, b: np.ndarray) -> int | None:
-    if not np.issubdtype(a.dtype, np.floating):
+    if not jnp.issubdtype(a.dtype, jnp.floating):  # NumPy's own does not know bfloat16.
         return int(np.abs(a.astype(np.int64) - b.astype(np.int64)).max())
     if not np.array_equal(np.isnan(a), np.isnan(b)):
         return None
@@ -73,8 +74,9 @@ def _distance(a: np.ndarray, b: np.ndarray) -> int | None:
 
 def _ordered(x: np.ndarray) -> np.ndarray:
     """Floats as integers in the same order, consecutive where floats are."""
-    bits = np.ascontiguousarray(x, np.float32).view(np.int32).astype(np.int64)
-    return np.where(bits < 0, -(bits & 0x7FFFFFFF), bits)
+    whole = np.dtype(f"i{x.itemsize}")
+    bits = np.ascontiguousarray(x).view(whole).astype(np.int64)
+    return np.where(bits < 0, -(bits & np.iinfo(whole).max), bits)
 
 
 def _parts(value: Any) -> tuple[np.ndarray, ...]:

@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from causalsim.events import Edge
-from causalsim.kernels import Kernels
 from causalsim.progress import Progress, silent
 from causalsim.verification.comparison import departure
 from causalsim.verification.faults import (
@@ -26,8 +25,8 @@ from causalsim.verification.reads import Recorder, causal_invariance
 from causalsim.verification.report import Control
 from causalsim.verification.subject import Subject
 
-OF_LANES = (with_neighbour, with_lane_count, sampling_for_neighbour)
-OF_READS = (seeing_too_far, overlooking)
+# Of lanes three, of reads two.
+KERNEL_FAULTS = 5
 
 
 @dataclass(frozen=True)
@@ -54,7 +53,7 @@ def mutate(subject: Subject, progress: Progress = silent) -> Score:
       missed: another
     """
     graph, found = subject.graph, list[Control]()
-    total = graph.count_edges() + len(OF_LANES) + len(OF_READS)
+    total = graph.count_edges() + KERNEL_FAULTS
     for mutation in (*_edges_dropped(subject), *_kernels_spoilt(subject)):
         found.append(mutation)
         progress("mutations", len(found), total)
@@ -79,10 +78,16 @@ def _implied_dropped(subject: Subject, edge: Edge) -> Control:
 
 
 def _kernels_spoilt(subject: Subject) -> Iterator[Control]:
-    for fault in OF_LANES:
-        yield _spoilt(subject, fault, _lanes_of_all)
-    for fault in OF_READS:
-        yield _spoilt(subject, fault, _reads_of_all)
+    kernels, dtype = subject.kernels, subject.model.dtype
+    of_lanes = (
+        with_neighbour(kernels, dtype),
+        with_lane_count(kernels, dtype),
+        sampling_for_neighbour(kernels),
+    )
+    of_reads = [seeing_too_far(kernels), overlooking(kernels)]
+    for check, faults in ((_lanes_of_all, of_lanes), (_reads_of_all, of_reads)):
+        for faulty in faults:
+            yield _spoilt(subject.with_kernels(faulty), check)
 
 
 def _lanes_of_all(subject: Subject) -> str | None:
@@ -93,9 +98,6 @@ def _reads_of_all(subject: Subject) -> str | None:
     return causal_invariance(subject, len(subject.graph), 0, silent).witness
 
 
-def _spoilt(
-    subject: Subject, fault: Callable[[Kernels], Kernels], check: Callable[[Subject], str | None]
-) -> Control:
-    faulty = subject.with_kernels(fault(subject.kernels))
+def _spoilt(faulty: Subject, check: Callable[[Subject], str | None]) -> Control:
     witness = check(faulty)
     return Control(faulty.kernels.name, witness is not None, witness or "")

@@ -112,7 +112,8 @@ def _controls(subject: Subject, seed: int) -> Iterator[Control]:
     for edge in covers_to_invert(subject.graph, np.random.default_rng(seed)):
         yield _control(subject, f"{edge} run backwards", one_edge_inverted(subject.graph, edge))
     # Alone and in a crowd: whatever the text's length, its lanes then have other neighbours.
-    crowd = subject.beginning(2).in_company().with_kernels(with_neighbour(subject.kernels))
+    faulty = with_neighbour(subject.kernels, subject.model.dtype)
+    crowd = subject.beginning(2).in_company().with_kernels(faulty)
     yield _control(crowd, crowd.kernels.name, compile(earliest(crowd.graph).refine()))
 
 

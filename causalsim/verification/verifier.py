@@ -52,5 +52,5 @@ def verify(
         order_independence(subject, orders, seed, progress, exhaustive),
         causal_invariance(subject, events, seed, progress),
         lane_rule(subject, draws, seed, progress),
-        environment(chosen),
+        environment(chosen, model.dtype),
     )

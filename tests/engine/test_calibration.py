@@ -52,7 +52,7 @@ def cache(tmp_path, monkeypatch):
 
 
 def keep(found: Calibration, model=MODEL) -> None:
-    path = file_of(model.config)
+    path = file_of(model)
     path.parent.mkdir(exist_ok=True)
     path.write_text(found.to_json())
 
@@ -235,7 +235,7 @@ def test_calibrating_keeps_it_for_this_process_too(monkeypatch):
     assert kernels_for(MODEL) == CERTIFIED
     found = MODEL.calibrate()
     assert kernels_for(MODEL) == found.kernels != CERTIFIED
-    assert Calibration.from_json(file_of(MODEL.config).read_text()) == found == stored(MODEL)
+    assert Calibration.from_json(file_of(MODEL).read_text()) == found == stored(MODEL)
 
 
 @pytest.mark.parametrize(("asked", "kernels"), [("fixed", FIXED), ("certified", CERTIFIED)])
@@ -304,7 +304,7 @@ DAMAGES = {
 @pytest.mark.usefixtures("cache")
 def test_a_file_that_is_damaged_or_foreign_is_as_good_as_none(damage, monkeypatch):
     keep(made())
-    path = file_of(MODEL.config)
+    path = file_of(MODEL)
     spoilt = damage(path.read_text())
     path.write_bytes(spoilt if isinstance(spoilt, bytes) else spoilt.encode())
     forget()
@@ -316,7 +316,7 @@ def test_a_file_that_is_damaged_or_foreign_is_as_good_as_none(damage, monkeypatc
 
 @pytest.mark.usefixtures("cache")
 def test_a_folder_in_its_place_is_as_good_as_none():
-    file_of(MODEL.config).mkdir(parents=True)
+    file_of(MODEL).mkdir(parents=True)
     forget()
     assert kernels_for(MODEL) == CERTIFIED
 
@@ -353,7 +353,7 @@ def test_whoever_looks_while_many_calibrate_sees_a_whole_file(monkeypatch):
         "causalsim.engine.kept.measured", lambda model, length, progress: made(model, seed=next(turns))
     )
     calibrate(MODEL)
-    path = file_of(MODEL.config)
+    path = file_of(MODEL)
     with ThreadPoolExecutor(4) as pool:
         writers = [pool.submit(calibrate, MODEL) for _ in range(39)]
         while not all(writer.done() for writer in writers):
@@ -377,13 +377,13 @@ def test_two_processes_that_calibrate_at_once_give_the_same_bits(tmp_path):
 
 @pytest.mark.usefixtures("cache")
 def test_what_decides_bits_is_part_of_the_name(monkeypatch):
-    here = file_of(MODEL.config)
-    assert file_of(tiny().config) != here
+    here = file_of(MODEL)
+    assert file_of(tiny()) != here
     for name, value in {"XLA_FLAGS": "--xla_cpu_use_thunk_runtime=false", "NPROC": "1"}.items():
         with monkeypatch.context() as other:
             other.setenv(name, value)
-            assert file_of(MODEL.config) != here
-    assert file_of(MODEL.config) == here
+            assert file_of(MODEL) != here
+    assert file_of(MODEL) == here
 
 
 @pytest.mark.usefixtures("unchecked")
