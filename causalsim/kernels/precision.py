@@ -2,7 +2,8 @@
 
 XLA's CPU backend knows no bfloat16: around a scatter, or a slice inside a loop, it converts the
 whole array to float32 and back. Whole numbers of 16 bits it leaves alone. Widening them is a shift,
-which no compiler can fold into a product: so what follows is float32's own loops, lane by lane.
+which no compiler folds into a product: so products are float32's own, lane by lane, and rounding
+acts on each number by itself.
 """
 
 from __future__ import annotations
@@ -54,6 +55,4 @@ def rounded(numbers: Float32[Array, "*shape"], in_memory: np.dtype[Any]) -> Num[
     """Numbers as cells of this type hold them: the nearest bfloat16, ties to even."""
     if in_memory != _BITS:
         return numbers
-    # What made the numbers must not be fused with this: it has the loops that float32 has.
-    settled = jax.lax.optimization_barrier(numbers)
-    return jax.lax.bitcast_convert_type(settled.astype(jnp.bfloat16), _BITS)
+    return jax.lax.bitcast_convert_type(numbers.astype(jnp.bfloat16), _BITS)
