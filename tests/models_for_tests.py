@@ -10,7 +10,9 @@ SENTENCE = "The old man went down to the sea and looked at the ships for a long 
 
 
 @lru_cache(maxsize=32)
-def tiny(n_layers=2, n_heads=4, n_kv_heads=2, windows=None, parallel_residual=False, seed=0) -> cs.Model:
+def tiny(
+    n_layers=2, n_heads=4, n_kv_heads=2, windows=None, parallel_residual=False, seed=0, dtype="float32"
+) -> cs.Model:
     config = cs.ModelConfig(
         n_layers=n_layers,
         n_heads=n_heads,
@@ -22,15 +24,15 @@ def tiny(n_layers=2, n_heads=4, n_kv_heads=2, windows=None, parallel_residual=Fa
         windows=windows,
         parallel_residual=parallel_residual,
     )
-    return cs.random_model(config, seed)
+    return cs.random_model(config, seed, dtype=dtype)
 
 
-@lru_cache(maxsize=1)
-def wide() -> cs.Model:
+@lru_cache(maxsize=2)
+def wide(dtype="float32") -> cs.Model:
     config = cs.ModelConfig(
         n_layers=2, n_heads=12, n_kv_heads=4, d_model=768, d_ff=2048, vocab_size=512, max_length=64
     )
-    return cs.random_model(config, 0)
+    return cs.random_model(config, 0, dtype=dtype)
 
 
 @lru_cache(maxsize=1)

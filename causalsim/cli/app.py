@@ -57,16 +57,19 @@ def demo(
 
 
 @app.command
-def run(scenario: Path, /, *, out: Path | None = None, json: Path | None = None) -> int:
+def run(
+    scenario: Path, /, *, dtype: str | None = None, out: Path | None = None, json: Path | None = None
+) -> int:
     """Run the experiment that a file describes.
 
     :param scenario: A .toml file; those in scenarios/ explain themselves.
+    :param dtype: What its model is kept in: float32 or bfloat16. [default: what the file says]
     :param out: The folder for its pictures. [default: causalsim-NAME]
     :param json: A file for the whole result.
     """
     from causalsim.cli.commands import run as show
 
-    return show(scenario, out, json)
+    return show(scenario, out, json, dtype)
 
 
 @app.command
@@ -75,6 +78,7 @@ def verify(
     /,
     *,
     model: str = "glass",
+    dtype: str = "float32",
     orders: Count = 20,
     seed: Seed = 0,
     json: Path | None = None,
@@ -85,13 +89,14 @@ def verify(
 
     :param text: What the model reads. [default: the sentence of the demo]
     :param model: The name of a model.
+    :param dtype: What it is kept in: float32 or bfloat16.
     :param orders: How many random orders to run besides the named ones.
     :param seed: Draws the orders.
     :param json: A file for the whole report.
     """
     from causalsim.cli.commands import verify as show
 
-    return show(text, model, orders, seed, json)
+    return show(text, model, orders, seed, json, dtype)
 
 
 @app.command
@@ -128,6 +133,20 @@ def draw(
     arguments = {"size": size, "velocity": velocity, "seed": seed, "method": method}
     given = {name: value for name, value in arguments.items() if value is not None}
     return show(family, given, out, (layers, length), (model, text), granularity)
+
+
+@app.command
+def lanes(model: str = "glass", /, *, json: Path | None = None) -> int:
+    """Measure which lane counts keep their bits here and which are fast, and keep the choice.
+
+    Takes as long as compiling every form at every lane count: half a minute and more.
+
+    :param model: The name of a model.
+    :param json: A file for all that was measured.
+    """
+    from causalsim.cli.lanes import lanes as show
+
+    return show(model, json)
 
 
 models = App(name="models", help="The trained models that are known by name, and where they are.")

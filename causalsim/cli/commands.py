@@ -17,13 +17,13 @@ from causalsim.scenario.running import describe
 DRAWN_LAYERS, DRAWN_LENGTH = 3, 6
 
 
-def run(path: Path, folder: Path | None, json: Path | None) -> int:
+def run(path: Path, folder: Path | None, json: Path | None, dtype: str | None) -> int:
     """``causalsim run``: a scenario file, its tables, its pictures."""
     from causalsim.cli.tables import file_table, show
 
     check_file(json)
     folder = folder or Path(f"causalsim-{path.stem}")
-    ready = scenario.prepare(scenario.load(path))
+    ready = scenario.prepare(scenario.load(path, **({} if dtype is None else {"dtype": dtype})))
     drawn = figures(ready)
     if drawn:
         check_folder(folder, (name for figure in drawn for name in figure.names), beside=json)
@@ -42,7 +42,7 @@ def run(path: Path, folder: Path | None, json: Path | None) -> int:
     return HOLDS if outcome.holds else FAILS
 
 
-def verify(text: str | None, name: str, orders: int, seed: int, json: Path | None) -> int:
+def verify(text: str | None, name: str, orders: int, seed: int, json: Path | None, dtype: str) -> int:
     """``causalsim verify``: the three verdicts about a model on one text."""
     check_file(json)
     from causalsim import engine, verification
@@ -50,7 +50,7 @@ def verify(text: str | None, name: str, orders: int, seed: int, json: Path | Non
     from causalsim.cli.tables import last_word, unread_note
 
     out = console()
-    model = engine.load(name)
+    model = engine.load(name, dtype=dtype)
     read = SENTENCE if text is None else text
     if unread := model.unread(read):
         out.print(unread_note(unread))

@@ -30,7 +30,7 @@ from causalsim.cli.terminal import console, progress
 from causalsim.errors import CausalsimError, ScenarioError
 from causalsim.events import EventGraph
 from causalsim.foliations import Foliation, chunked, layer_major, random_foliation, token_major, wavefront
-from causalsim.kernels import CERTIFIED, STOCK
+from causalsim.kernels import STOCK
 from causalsim.models import ModelConfig
 from causalsim.scenario import Experiment, Outcome, Scenario
 from causalsim.scenario.pictures import Figure, figures, write
@@ -39,7 +39,7 @@ from causalsim.verification import Departure, first_departure
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from causalsim.verification.progress import Progress
+    from causalsim.progress import Progress
 
 SENTENCE = "In the middle of the dark wood stood a little house, and in the house there lived"
 
@@ -173,7 +173,7 @@ def _contrasts(seed: int, watch: Progress) -> list[Contrast]:
         watch("the wide model, in five orders", number, len(orders))
         stock = engine.run(model, ids, foliation, record=True, kernels=STOCK)
         reference = reference or stock
-        ours = engine.run(model, ids, foliation, kernels=CERTIFIED)
+        ours = engine.run(model, ids, foliation)
         found = first_departure(reference, stock)
         rows.append(Contrast(name, foliation.depth, stock.digest, found, ours.digest))
     return rows

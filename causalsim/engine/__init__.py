@@ -1,6 +1,8 @@
 """Programs, state, execution, runs."""
 
+from causalsim.engine.calibration import Calibration
 from causalsim.engine.execution import as_run, event_values, execute, step
+from causalsim.engine.kept import calibrate, kernels_for
 from causalsim.engine.machine import Output
 from causalsim.engine.many import ManyRuns, run_orders
 from causalsim.engine.model import Model, load, random_model
@@ -10,7 +12,7 @@ from causalsim.engine.state import Sampling, State
 from causalsim.engine.values import Values
 
 __all__ = [
-    "Launch", "ManyRuns", "Model", "Output", "Program", "Run", "Sampling", "State", "Values",
-    "as_run", "compile", "compile_unchecked", "event_values", "execute", "generate", "load", "random_model",
-    "run", "run_orders", "step", "teacher_forced",
+    "Calibration", "Launch", "ManyRuns", "Model", "Output", "Program", "Run", "Sampling", "State", "Values",
+    "as_run", "calibrate", "compile", "compile_unchecked", "event_values", "execute", "generate",
+    "kernels_for", "load", "random_model", "run", "run_orders", "step", "teacher_forced",
 ]  # fmt: skip

@@ -11,6 +11,7 @@ import numpy as np
 from causalsim.engine.state import State
 from causalsim.events import Event
 from causalsim.kernels import PAGE
+from causalsim.kernels.precision import poison, rounded
 
 
 class Cell(NamedTuple):
@@ -44,18 +45,15 @@ def poisoned(state: State, cells: Iterable[Cell]) -> State:
     """A copy of a state with some cells as if never written."""
     copy = state.copy()
     for cell in cells:
-        _write(copy, cell, jnp.nan, state.model.config.vocab_size)
+        _write(copy, cell, poison(state.residual.dtype), state.model.config.vocab_size)
     return copy
 
 
 def _write(state: State, cell: Cell, number: float, token: int) -> None:
     if cell.array == "kv":
         layer, page, column = cell.place
-        keys, values = state.keys[layer], state.values[layer]
-        assert keys is not None
-        assert values is not None
-        state.keys[layer] = keys.at[page, :, :, column].set(number)
-        state.values[layer] = values.at[page, :, column, :].set(number)
+        state.keys[layer] = state.keys[layer].at[page, :, :, column].set(number)
+        state.values[layer] = state.values[layer].at[page, :, column, :].set(number)
     elif cell.array == "tokens":
         state.tokens = state.tokens.at[cell.place].set(token)
     else:
@@ -69,7 +67,7 @@ def littered(state: State, rng: np.random.Generator) -> State:
     """
 
     def litter(cells: Any) -> Any:
-        return jnp.asarray(rng.standard_normal(cells.shape, dtype=np.float32))
+        return rounded(jnp.asarray(rng.standard_normal(cells.shape, dtype=np.float32)), cells.dtype)
 
     tokens, vocabulary = np.array(state.tokens), state.model.config.vocab_size
     unknown = tokens == vocabulary

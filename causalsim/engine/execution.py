@@ -10,38 +10,50 @@ import jax
 import numpy as np
 from jaxtyping import Int
 
+from causalsim.engine.kept import kernels_for
 from causalsim.engine.machine import Machine, Output
 from causalsim.engine.program import MANY_LANES, Program, compile_together
-from causalsim.engine.state import State, fresh_kv, poisoned_again
+from causalsim.engine.slots import Slots
+from causalsim.engine.state import State, fresh_kv
 from causalsim.engine.tokens import check_length
 from causalsim.errors import InputError
 from causalsim.events import Event, EventGraph, Slot
-from causalsim.kernels import CERTIFIED, Kernels
+from causalsim.kernels import Kernels
+from causalsim.kernels.precision import from_memory
 
 if TYPE_CHECKING:
     from causalsim.engine.model import Model
 
 
 def execute(
-    program: Program,
-    state: State,
-    kernels: Kernels = CERTIFIED,
-    *,
-    keep: bool = True,
-    release: bool = False,
+    program: Program, state: State, kernels: Kernels | None = None, *, keep: bool = True
 ) -> tuple[State, list[Output]]:
     """Run a program on a state, which it consumes; the state after it and what was launched.
 
     Runs anything: programs that break causality read poison, kernels may be any substitutes.
-    Without ``keep`` the values are dropped at once. With ``release`` a layer's K/V is given
-    up after the last launch that touches it, and its memory, poisoned again, serves the next.
+    Without ``keep`` the values are dropped at once. On a bare state K/V is given up, page by
+    page, after the last launch that touches it, and is poison again for what lies there next.
     """
     _check_graph(program.graph, state)
-    machine = Machine(replace(state, keys=list(state.keys), values=list(state.values)), kernels, keep)
-    if release:
-        machine.release_behind(program.launches)
+    slots, chosen = _slots(program, state), kernels_for(state.model, kernels)
+    machine = Machine(_with_kv(state, slots), slots, chosen, keep)
     outputs = list(machine.run_all(program.launches))
-    return machine.state, outputs
+    return replace(machine.state, keys=[], values=[]) if state.is_bare else machine.state, outputs
+
+
+def _slots(program: Program, state: State) -> Slots:
+    """Where the K/V of a program lies: fitted to it in a bare state, where it lies already in others."""
+    if state.is_bare:
+        return Slots.fitted(program.launches, program.graph.wiring, state.layout)
+    return Slots.apart(state.model.config.n_layers, state.layout)
+
+
+def _with_kv(state: State, slots: Slots) -> State:
+    """The state to run on, with lists of its own: a machine puts new arrays into them."""
+    if not state.is_bare:
+        return replace(state, keys=list(state.keys), values=list(state.values))
+    keys, values = fresh_kv(state.model, state.layout, slots.banks)
+    return replace(state, keys=keys, values=values, banks=max(state.banks, slots.banks))
 
 
 def as_run(graph: EventGraph, outputs: Iterable[Output]) -> Program:
@@ -49,7 +61,7 @@ def as_run(graph: EventGraph, outputs: Iterable[Output]) -> Program:
     return Program(graph, tuple(output.launch for output in outputs))
 
 
-def step(state: State, events: Iterable[Event], kernels: Kernels = CERTIFIED) -> tuple[State, list[Output]]:
+def step(state: State, events: Iterable[Event], kernels: Kernels | None = None) -> tuple[State, list[Output]]:
     """Run chosen events on a state, which it consumes: those of one slot together, in canonical order.
 
     For sublayer graphs; a block is a step of its kv, attn and mlp.
@@ -59,13 +71,14 @@ def step(state: State, events: Iterable[Event], kernels: Kernels = CERTIFIED) ->
     return execute(compile_together(state.graph, events), state, kernels)
 
 
-def warm(model: Model, length: int | Sequence[int], kernels: Kernels) -> None:
+def warm(model: Model, length: int | Sequence[int], kernels: Kernels | None) -> None:
     """Run every form at every lane count on scratch cells, so that each is compiled."""
     graph = EventGraph(model.config, length)
     for number, positions in enumerate(graph.lengths):
         check_length(model, number, positions)
-    machine = Machine(State.fresh(model, graph, _unknown(graph)), kernels, keep=True)
-    poisoned_again(*fresh_kv(machine.config, machine.state.layout))
+    state, kernels = State.fresh(model, graph, _unknown(graph)), kernels_for(model, kernels)
+    machine = Machine(state, Slots.apart(model.config.n_layers, state.layout), kernels, keep=True)
+    machine.poison([(0, 0)])
     *inner, unembed, sample = graph.slots
     layer, together = inner[1].layer, sum(graph.lengths)
     for slot in (*inner[:4], unembed, Slot("layer", layer), Slot("block", layer)):
@@ -98,4 +111,4 @@ def event_values(outputs: Iterable[Output]) -> Iterator[tuple[Slot, Int[np.ndarr
 
 
 def _first(count: int, value: Any) -> Any:
-    return jax.tree.map(lambda array: array[:count], value)
+    return jax.tree.map(lambda array: from_memory(array[:count]), value)

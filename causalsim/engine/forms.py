@@ -2,7 +2,8 @@
 
 What a form gets of an order are arrays of indices. It takes the cells that it changes by
 donation, so that they are updated in place, and also returns the events' values: recording
-is a matter of keeping them and changes nothing.
+is a matter of keeping them and changes nothing. Kernels know float32 alone: what cells hold is
+widened on reading, and what a kernel made is rounded before it is written, kept or read.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import numpy as np
 from jaxtyping import Array, Int
 
 from causalsim.kernels import PAGE, Kernels, Pages
+from causalsim.kernels.precision import poison, rounded, widened
 from causalsim.models import ModelConfig
 
 Numbers = Array | np.ndarray
@@ -94,7 +96,7 @@ class Forms:
 
     def embed(self, weights: Any, residual: Array, tokens: Array, where: Where) -> tuple[Array, Array]:
         ids = _take(tokens, where.row, self.config.vocab_size)
-        value = _settled(self.kernel(self.config, weights, ids, where.position))
+        value = _as_cells(residual, self.kernel(self.config, weights, ids, where.position))
         if self.config.parallel_residual:
             residual = _put(residual, self._plane("mlp", -1), where, jnp.zeros_like(value))
         return _put(residual, self._plane("attn", -1), where, value), value
@@ -102,43 +104,43 @@ class Forms:
     def kv(
         self, weights: Any, keys: Array, values: Array, residual: Array, where: Where
     ) -> tuple[Array, Array, tuple[Array, Array]]:
-        x = self._stream_in(residual, where)
-        made = _settled(self.kernel(self.config, weights, x, where.position))
+        x = widened(self.stream(residual, where))
+        made = _as_cells(keys, self.kernel(self.config, weights, x, where.position))
         return *_put_kv(keys, values, where, *made), made
 
     def attn(
         self, weights: Any, residual: Array, keys: Array, values: Array, where: Where
     ) -> tuple[Array, Array]:
-        x = self._stream_in(residual, where)
+        x = widened(self.stream(residual, where))
         pages = Pages(keys, values, where.table, where.window)
-        value = _settled(self.kernel(self.config, weights, x, where.position, pages))
+        value = _as_cells(residual, self.kernel(self.config, weights, x, where.position, pages))
         return _put(residual, self._plane("attn", where.layer), where, value), value
 
     def mlp(self, weights: Any, residual: Array, where: Where) -> tuple[Array, Array]:
         parallel = self.config.parallel_residual
-        x = self._stream_in(residual, where) if parallel else _settled(_take(residual[0], where.row))
-        value = _settled(self.kernel(self.config, weights, x))
+        x = self.stream(residual, where) if parallel else _settled(_take(residual[0], where.row))
+        value = _as_cells(residual, self.kernel(self.config, weights, widened(x)))
         return _put(residual, self._plane("mlp", where.layer), where, value), value
 
     def layer(
         self, weights: Any, residual: Array, keys: Array, values: Array, where: Where
     ) -> tuple[Array, Array, Array, tuple[Any, Array, Array]]:
         kv, attn, mlp = self.kernel
-        x = self._stream_in(residual, where)
-        made = _settled(kv(self.config, weights["kv"], x, where.position))
+        x = widened(self.stream(residual, where))
+        made = _as_cells(keys, kv(self.config, weights["kv"], x, where.position))
         keys, values = _settled(_put_kv(keys, values, where, *made))
         pages = Pages(keys, values, where.table, where.window)
-        attended = _settled(attn(self.config, weights["attn"], x, where.position, pages))
+        attended = _as_cells(residual, attn(self.config, weights["attn"], x, where.position, pages))
         parallel = self.config.parallel_residual
-        left = _settled(mlp(self.config, weights["mlp"], x if parallel else attended))
+        left = _as_cells(residual, mlp(self.config, weights["mlp"], x if parallel else widened(attended)))
         if parallel:
             residual = _put(residual, self._plane("attn", where.layer), where, attended)
         residual = _put(residual, self._plane("mlp", where.layer), where, left)
         return residual, keys, values, (made, attended, left)
 
     def unembed(self, weights: Any, logits: Array, residual: Array, where: Where) -> Array:
-        value = self.kernel(self.config, weights, self._stream_in(residual, where))
-        return logits.at[where.row].set(value, mode="drop", wrap_negative_indices=False)
+        x = widened(self.stream(residual, where))
+        return self.kernel(self.config, weights, x, logits, where.row)
 
     def logits(self, logits: Array, where: Where) -> Array:
         return _take(logits, where.row)
@@ -153,18 +155,17 @@ class Forms:
         temperature: Array,
         seed: Array,
     ) -> tuple[Array, Array]:
-        value = self.kernel(self.config, _take(logits, where.row), where.position, given, temperature, seed)
+        read = widened(_take(logits, where.row))
+        value = self.kernel(self.config, read, where.position, given, temperature, seed)
         return tokens.at[target].set(value, mode="drop", wrap_negative_indices=False), value
 
     def stream(self, residual: Array, where: Where) -> Array:
-        return self._stream_in(residual, where)
-
-    def _stream_in(self, residual: Array, where: Where) -> Array:
         """The residual that a layer reads: one plane, or the sum of what attention and MLP left below."""
         if not self.config.parallel_residual:
             return _settled(_take(residual[0], where.row))
-        from_attn, from_mlp = (residual[self._plane(kind, where.layer - 1)] for kind in ("attn", "mlp"))
-        return _settled(_take(from_attn, where.row) + _take(from_mlp, where.row))
+        planes = (residual[self._plane(kind, where.layer - 1)] for kind in ("attn", "mlp"))
+        from_attn, from_mlp = (widened(_take(plane, where.row)) for plane in planes)
+        return _as_cells(residual, from_attn + from_mlp)
 
     def _plane(self, kind: str, layer: Numbers | int) -> Numbers | int:
         if not self.config.parallel_residual:
@@ -176,7 +177,13 @@ def _settled(value: Any) -> Any:
     return jax.lax.optimization_barrier(value)
 
 
-def _take(cells: Array, rows: Int[Numbers, " lanes"], fill: float = jnp.nan) -> Array:
+def _as_cells(cells: Array, value: Any) -> Any:
+    """What a kernel made, settled and rounded to what cells hold: the value that all readers get."""
+    return _settled(jax.tree.map(lambda part: rounded(part, cells.dtype), value))
+
+
+def _take(cells: Array, rows: Int[Numbers, " lanes"], fill: float | None = None) -> Array:
+    fill = poison(cells.dtype) if fill is None else fill
     # Neither reads nor writes clamp an index that is off: a clamped one would hit a neighbour's cell.
     return cells.at[rows].get(mode="fill", fill_value=fill, wrap_negative_indices=False)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -13,17 +12,16 @@ import numpy as np
 from jaxtyping import Int
 
 from causalsim.engine.forms import Where, form
-from causalsim.engine.program import Launch
-from causalsim.engine.state import State, fresh_kv, poisoned_again
+from causalsim.engine.program import LAYER, Launch, whole_layers
+from causalsim.engine.slots import Slots
+from causalsim.engine.state import State, poisoned_again
 from causalsim.events import Slot
 from causalsim.kernels import PAGE, Kernels
 
 # A window that no position can exceed, for layers that see everything.
 UNBOUNDED = 2**30
-# The kinds of launches that one call can carry, where their lanes are the same.
-LAYER = ("kv", "attn", "mlp")
-TOUCHING = ("kv", "attn", "block")
 ATTENDING = ("attn", "layer", "block")
+Cells = Int[np.ndarray, "3 _"]
 
 
 @dataclass(frozen=True)
@@ -37,103 +35,119 @@ class Output:
 class Machine:
     """A state with the forms that act on it; each call consumes cells and puts the new ones back."""
 
-    def __init__(self, state: State, kernels: Kernels, keep: bool) -> None:
+    def __init__(self, state: State, slots: Slots, kernels: Kernels, keep: bool) -> None:
         model = state.model
-        self.config, self.state, self.kernels, self.keep = model.config, state, kernels, keep
+        self.config, self.state, self.slots = model.config, state, slots
+        self.kernels, self.keep = kernels, keep
         self.weights = model.weights(kernels)
         layout = state.layout
         self.rows, self.pages, self.tables = layout.first_rows(), layout.first_pages(), layout.tables()
-        self.table_of = [jnp.asarray(table) for table in self.tables]
+        # A page that no request has, and one that no launch of a layer needs, is the scratch page.
+        self.place = np.pad(slots.place, ((0, 0), (0, 1)), constant_values=layout.pages)
+        self.table_of: dict[tuple[int, int], Any] = {}
         self.forms: dict[str, Callable[..., Any]] = {}
-        self.left: Counter[int] = Counter()
-        self.spare: list[tuple[Any, Any]] = []
         reaches = self.config.wiring.reaches
         self.reaches = [_scalar(UNBOUNDED if reach is None else reach) for reach in reaches]
 
-    def release_behind(self, launches: Sequence[Launch]) -> None:
-        """Count the launches that touch each layer's K/V, so that the last of them is known."""
-        self.left.update(launch.slot.layer for launch in launches if launch.slot.kind in TOUCHING)
-
-    def _reserved(self, layer: int) -> tuple[Any, Any]:
-        """A layer's keys and values, which are made where there are none."""
-        state = self.state
-        if state.keys[layer] is None:
-            state.reserved += not self.spare
-            pair = poisoned_again(*self.spare.pop()) if self.spare else fresh_kv(self.config, state.layout)
-            state.keys[layer], state.values[layer] = pair
-        return state.keys[layer], state.values[layer]
-
-    def _release(self, launch: Launch) -> None:
-        layer = launch.slot.layer
-        if launch.slot.kind in TOUCHING and layer in self.left:
-            self.left[layer] -= 1
-            if not self.left[layer]:
-                self.spare.append((self.state.keys[layer], self.state.values[layer]))
-                self.state.keys[layer] = self.state.values[layer] = None
-
     def run_all(self, launches: Sequence[Launch]) -> Iterator[Output]:
         """Every launch in turn; a layer's three of the same lanes in one call."""
-        waiting = list(reversed(launches))
-        while waiting:
-            three = waiting[: -len(LAYER) - 1 : -1]
-            if _is_layer(three) and self.kernels.lanes.is_one_call(len(three[0])):
-                del waiting[-len(LAYER) :]
-                yield from self._run_layer(three)
-            else:
-                del three[1:]
-                yield from self._run(waiting.pop())
-            for launch in three:
-                self._release(launch)
+        # For the whole program at once: for each small launch alone it would take as long as the launch.
+        begins, cells, number = whole_layers(launches), self._cells(launches), 0
+        while number < len(launches):
+            first, lanes = launches[number], cells[number]
+            joined = begins[number] and self._is_one_call(number, first)
+            self.poison(self.slots.reused.get(number, ()))
+            chosen = launches[number : number + (len(LAYER) if joined else 1)]
+            yield from self._run_layer(chosen, lanes) if joined else self._run(first, lanes)
+            number += len(chosen)
 
-    def _run(self, launch: Launch) -> Iterator[Output]:
+    def _is_one_call(self, number: int, first: Launch) -> bool:
+        """Whether a layer needs one call, in the middle of which no place changes hands."""
+        later = range(number + 1, number + len(LAYER))
+        return self.kernels.lanes.is_one_call(len(first)) and not any(n in self.slots.reused for n in later)
+
+    def poison(self, places: Sequence[tuple[int, int]]) -> None:
+        """Make some pages, by bank and place, as if never written."""
+        state, pages = self.state, self.state.layout.pages
+        for bank in {bank for bank, _ in places}:
+            chosen = np.full(pages, pages + 1, np.int32)
+            own = [place for other, place in places if other == bank]
+            chosen[: len(own)] = own
+            state.keys[bank], state.values[bank] = poisoned_again(
+                state.keys[bank], state.values[bank], jnp.asarray(chosen)
+            )
+
+    def _run(self, launch: Launch, cells: Cells) -> Iterator[Output]:
         """A launch in as many calls as its lanes need."""
         start, counts = 0, self.kernels.lanes.split(len(launch))
         for lanes in counts:
-            part = launch if len(counts) == 1 else launch.restricted(slice(start, start + lanes))
+            here = slice(start, start + lanes)
+            part = launch if len(counts) == 1 else launch.restricted(here)
             start += lanes
-            value = self._call(part.slot, self._where(part.slot, part, lanes))
+            value = self._call(part.slot, self._where(part.slot, part, cells[:, here], lanes))
             yield Output(part, value if self.keep else None)
 
-    def _run_layer(self, three: Sequence[Launch]) -> Iterator[Output]:
-        first = three[0]
-        (lanes,) = self.kernels.lanes.split(len(first))
-        slot = Slot("layer", first.slot.layer)
-        values = self._call(slot, self._where(slot, first, lanes))
+    def _run_layer(self, three: Sequence[Launch], cells: Cells) -> Iterator[Output]:
+        slot = Slot("layer", three[0].slot.layer)
+        (lanes,) = self.kernels.lanes.split(len(three[0]))
+        values = self._call(slot, self._where(slot, three[0], cells, lanes))
         for launch, value in zip(three, values, strict=True):
-            parts = launch.slot, launch.requests, launch.positions, launch.events
-            yield Output(Launch(*parts, joined=launch is not first), value if self.keep else None)
+            yield Output(launch.as_joined(launch is not three[0]), value if self.keep else None)
 
     def run_scratch(self, slot: Slot, lanes: int, several: bool = False) -> None:
         """Run a form on scratch cells only, as of one request or of several."""
         nothing = np.empty(0, np.int32)
         launch = Launch(slot, nothing, nothing)
-        table = self._tables_of_lanes(launch, lanes) if several else self.table_of[0]
-        self._call(slot, self._where(slot, launch, lanes, table))
+        table = self._tables_of_lanes(launch, lanes) if several else None
+        self._call(slot, self._where(slot, launch, np.empty((3, 0), np.int32), lanes, table))
 
-    def _where(self, slot: Slot, launch: Launch, lanes: int, table: Any = None) -> Where:
-        """Indices of a launch's cells; lanes beyond its events write to scratch, at a position of theirs."""
-        layout, count = self.state.layout, len(launch)
-        cells = np.empty((3, lanes), np.int32)
-        cells[0, :count] = self.rows[launch.requests] + launch.positions
-        cells[1, :count] = launch.positions
-        cells[2, :count] = self.pages[launch.requests] + launch.positions // PAGE
-        cells[0, count:], cells[2, count:] = layout.rows, layout.pages
-        cells[1, count:] = launch.positions[0] if count else 0
+    def _cells(self, launches: Sequence[Launch]) -> list[Cells]:
+        """Row, position and page of each lane of each launch."""
+        if not launches:
+            return []
+        requests = np.concatenate([launch.requests for launch in launches])
+        positions = np.concatenate([launch.positions for launch in launches])
+        sizes = [len(launch) for launch in launches]
+        # What is in no layer has no page: any will do.
+        layers = np.clip([launch.slot.layer for launch in launches], 0, len(self.place) - 1)
+        places = self.place[np.repeat(layers, sizes), self.pages[requests] + positions // PAGE]
+        cells = np.stack([self.rows[requests] + positions, positions, places]).astype(np.int32, copy=False)
+        ends = np.cumsum(sizes).tolist()
+        return [cells[:, start:end] for start, end in zip([0, *ends], ends, strict=False)]
+
+    def _where(self, slot: Slot, launch: Launch, cells: Cells, lanes: int, table: Any = None) -> Where:
+        """What a form gets of a launch, whose lanes may be fewer than the form's."""
+        if cells.shape[1] < lanes:
+            cells = self._padded(cells, lanes)
         if slot.kind not in ATTENDING:
             return Where(cells, _scalar(slot.layer))
         table = self._table(launch, lanes) if table is None else table
         return Where(cells, _scalar(slot.layer), table, self.reaches[slot.layer])
 
+    def _padded(self, cells: Cells, lanes: int) -> Cells:
+        """Lanes beyond a launch's events write to scratch, at a position of theirs."""
+        layout, count = self.state.layout, cells.shape[1]
+        padded = np.empty((3, lanes), np.int32)
+        padded[:, :count] = cells
+        padded[0, count:], padded[2, count:] = layout.rows, layout.pages
+        padded[1, count:] = cells[1, 0] if count else 0
+        return padded
+
     def _table(self, launch: Launch, lanes: int) -> Any:
         """The pages that an attention reads: of its request, or of each lane's own."""
-        first = launch.requests[0]
-        if (launch.requests == first).all():
-            return self.table_of[first]
+        first = int(launch.requests[0]) if len(launch) else 0
+        if len(self.tables) == 1 or (launch.requests == first).all():
+            return self._table_of(launch.slot.layer, first)
         return self._tables_of_lanes(launch, lanes)
+
+    def _table_of(self, layer: int, request: int) -> Any:
+        if (layer, request) not in self.table_of:
+            self.table_of[layer, request] = jnp.asarray(self.place[layer, self.tables[request]])
+        return self.table_of[layer, request]
 
     def _tables_of_lanes(self, launch: Launch, lanes: int) -> Int[np.ndarray, "lanes entries"]:
         tables = np.full((lanes, self.tables.shape[1]), self.state.layout.pages, np.int32)
-        tables[: len(launch)] = self.tables[launch.requests]
+        tables[: len(launch)] = self.place[launch.slot.layer, self.tables[launch.requests]]
         return tables
 
     def _call(self, slot: Slot, where: Where) -> Any:
@@ -160,15 +174,14 @@ class Machine:
         return value
 
     def _kv(self, layer: int, where: Where) -> Any:
-        state, weights = self.state, self.weights["layers"][layer]["kv"]
-        keys, values = self._reserved(layer)
-        made = self._form("kv")(weights, keys, values, state.residual, where)
-        state.keys[layer], state.values[layer], value = made
+        state, weights, bank = self.state, self.weights["layers"][layer]["kv"], self.slots.bank[layer]
+        made = self._form("kv")(weights, state.keys[bank], state.values[bank], state.residual, where)
+        state.keys[bank], state.values[bank], value = made
         return value
 
     def _attn(self, layer: int, where: Where) -> Any:
-        state, weights = self.state, self.weights["layers"][layer]["attn"]
-        cells = state.residual, *self._reserved(layer)
+        state, weights, bank = self.state, self.weights["layers"][layer]["attn"], self.slots.bank[layer]
+        cells = state.residual, state.keys[bank], state.values[bank]
         state.residual, value = self._form("attn")(weights, *cells, where)
         return value
 
@@ -178,10 +191,10 @@ class Machine:
         return value
 
     def _layer(self, layer: int, where: Where) -> Any:
-        state, weights = self.state, self.weights["layers"][layer]
-        cells = state.residual, *self._reserved(layer)
+        state, weights, bank = self.state, self.weights["layers"][layer], self.slots.bank[layer]
+        cells = state.residual, state.keys[bank], state.values[bank]
         made = self._form("layer")(weights, *cells, where)
-        state.residual, state.keys[layer], state.values[layer], values = made
+        state.residual, state.keys[bank], state.values[bank], values = made
         return values
 
     def _unembed(self, layer: int, where: Where) -> Any:
@@ -197,20 +210,6 @@ class Machine:
         chosen = sampling.given[target], np.float32(sampling.temperature), np.int32(sampling.seed)
         state.tokens, value = self._form("sample")(state.tokens, state.logits, where, target, *chosen)
         return value
-
-
-def _is_layer(launches: Sequence[Launch]) -> bool:
-    """Whether these are kv, attn and mlp of one layer for the same lanes."""
-    if tuple(launch.slot.kind for launch in launches) != LAYER:
-        return False
-    first, *others = launches
-    return all(
-        other.slot.layer == first.slot.layer
-        and len(other) == len(first)
-        and (other.positions == first.positions).all()
-        and (other.requests == first.requests).all()
-        for other in others
-    )
 
 
 @lru_cache(maxsize=4096)

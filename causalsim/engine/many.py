@@ -19,17 +19,19 @@ from jaxtyping import Array, Float, Int
 
 from causalsim.engine.digests import digest_of
 from causalsim.engine.forms import Forms, Where
+from causalsim.engine.kept import kernels_for
 from causalsim.engine.machine import UNBOUNDED
 from causalsim.engine.model import Model
 from causalsim.engine.tokens import Texts, encode_texts
 from causalsim.errors import CausalityError, InputError
 from causalsim.events import Edge, EventGraph
 from causalsim.foliations import describe
-from causalsim.kernels import CERTIFIED, PAGE, Kernels
+from causalsim.kernels import PAGE, Kernels
+from causalsim.kernels.precision import from_memory, poison, type_in_memory
 from causalsim.models import ModelConfig
 
 KINDS = ("embed", "kv", "attn", "mlp", "unembed")
-# Lanes of a launch, and orders that run in step; more are taken in turn.
+# Lanes of a launch, where kernels may have so many, and orders that run in step; more are taken in turn.
 LANES, TOGETHER = 64, 1024
 NARROWEST_PAGE = 32
 
@@ -48,7 +50,7 @@ class ManyRuns:
         return tuple(digest_of([logits]) for logits in self.logits)
 
 
-def run_orders(model: Model, tokens: Texts, orders: Orders, *, kernels: Kernels = CERTIFIED) -> ManyRuns:
+def run_orders(model: Model, tokens: Texts, orders: Orders, *, kernels: Kernels | None = None) -> ManyRuns:
     """Evaluate a model over one text in many linear extensions, each event by event.
 
     ``orders`` lists canonical indices in the order of running, as ``random_orders`` gives them.
@@ -60,8 +62,9 @@ def run_orders(model: Model, tokens: Texts, orders: Orders, *, kernels: Kernels 
     if len(ids) != 1 or len(ids[0]) > PAGE:
         raise InputError("many orders run over one short text", got=graph.lengths, expected=f"up to {PAGE}")
     checked = _checked(graph, np.asarray(orders))
+    chosen = kernels_for(model, kernels)
     parts = [checked[start : start + TOGETHER] for start in range(0, len(checked), TOGETHER)]
-    return ManyRuns(np.concatenate([_run(model, graph, ids[0], part, kernels) for part in parts]))
+    return ManyRuns(np.concatenate([_run(model, graph, ids[0], part, chosen) for part in parts]))
 
 
 def _checked(graph: EventGraph, orders: np.ndarray) -> Orders:
@@ -103,17 +106,18 @@ def _run(model: Model, graph: EventGraph, ids: np.ndarray, orders: Orders, kerne
     count, length = len(orders), len(ids)
     # Always as many: another number of orders would be compiled anew.
     padded = np.concatenate([orders, np.repeat(orders[:1], TOGETHER - count, axis=0)])
-    execute = _executor(model.config, kernels, length)
-    logits = execute(_stacked(model, kernels), jnp.asarray(ids), _plan(graph, padded))
-    return np.asarray(logits[: count * length]).reshape(count, length, -1)
+    execute = _executor(model.config, model.dtype, kernels, length)
+    plan = _plan(graph, padded, kernels.lanes.up_to(LANES)[-1])
+    logits = execute(_stacked(model, kernels), jnp.asarray(ids), plan)
+    return from_memory(np.asarray(logits[: count * length])).reshape(count, length, -1)
 
 
-def _plan(graph: EventGraph, orders: Orders) -> _Plan:
-    """Every step's events by kind and layer, in launches of ``LANES``; the rest of a launch is scratch."""
-    seats = _seated(graph, orders)
+def _plan(graph: EventGraph, orders: Orders, lanes: int) -> _Plan:
+    """Every step's events by kind and layer, in launches of so many; the rest of a launch is scratch."""
+    seats = _seated(graph, orders, lanes)
     # Room for as many launches as a power of two, lest every set of orders were compiled anew.
     room = 1 << int(seats.launch[-1]).bit_length()
-    packed, layers = _scratch(graph, len(orders), room), np.zeros(room, np.int32)
+    packed, layers = _scratch(graph, len(orders), (room, lanes)), np.zeros(room, np.int32)
     packed[seats.launch, 0, seats.lane] = seats.order * graph.lengths[0] + seats.position
     packed[seats.launch, 1, seats.lane] = seats.position
     inner = seats.layer.clip(0, graph.wiring.n_layers - 1)
@@ -136,7 +140,7 @@ class _Seats(NamedTuple):
     lane: Int[np.ndarray, " all"]
 
 
-def _seated(graph: EventGraph, orders: Orders) -> _Seats:
+def _seated(graph: EventGraph, orders: Orders, lanes: int) -> _Seats:
     kinds = np.array([KINDS.index(slot.kind) for slot in graph.slots if slot.kind in KINDS])
     layers = np.array([slot.layer for slot in graph.slots])
     ranks, positions, _ = graph.codes()
@@ -146,15 +150,16 @@ def _seated(graph: EventGraph, orders: Orders) -> _Seats:
     by_turn = np.lexsort((layer, turn))
     group = turn * (graph.wiring.n_layers + 2) + layer + 1
     _, first, sizes = np.unique(group[by_turn], return_index=True, return_counts=True)
-    launches = -(-sizes // LANES)
+    launches = -(-sizes // lanes)
     within = np.arange(events.size) - np.repeat(first, sizes)
-    launch = np.repeat(np.cumsum(launches) - launches, sizes) + within // LANES
+    launch = np.repeat(np.cumsum(launches) - launches, sizes) + within // lanes
     turn, order, layer, position = (part[by_turn] for part in (turn, order, layer, positions[events]))
-    return _Seats(turn, order, layer, position, launch, within % LANES)
+    return _Seats(turn, order, layer, position, launch, within % lanes)
 
 
-def _scratch(graph: EventGraph, count: int, launches: int) -> Int[np.ndarray, "launches 3 lanes"]:
-    packed = np.zeros((launches, 3, LANES), np.int32)
+def _scratch(graph: EventGraph, count: int, size: tuple[int, int]) -> Int[np.ndarray, "launches 3 lanes"]:
+    launches, lanes = size
+    packed = np.zeros((launches, 3, lanes), np.int32)
     packed[:, 0], packed[:, 2] = count * graph.lengths[0], count * graph.wiring.n_layers
     return packed
 
@@ -168,7 +173,7 @@ def _stacked(model: Model, kernels: Kernels) -> Any:
 
 
 @lru_cache(maxsize=8)
-def _executor(config: ModelConfig, kernels: Kernels, length: int) -> Callable[..., Array]:
+def _executor(config: ModelConfig, dtype: str, kernels: Kernels, length: int) -> Callable[..., Array]:
     forms = {kind: Forms(config, getattr(kernels, kind)) for kind in KINDS}
     reaches = [UNBOUNDED if reach is None else reach for reach in config.wiring.reaches]
     # Half a page at most is filled: then sums over it have the bits of sums over a whole one.
@@ -176,7 +181,7 @@ def _executor(config: ModelConfig, kernels: Kernels, length: int) -> Callable[..
 
     def execute(weights: Any, ids: Int[Array, " position"], plan: _Plan) -> Array:
         tokens = jnp.append(jnp.tile(ids, TOGETHER), config.vocab_size)
-        cells = _fresh(config, length, page)
+        cells = _fresh(config, dtype, length, page)
 
         def launch(kind: str, number: Array, cells: dict[str, Array]) -> dict[str, Array]:
             lanes, layer = plan.packed[number], plan.layers[number]
@@ -196,7 +201,7 @@ def _executor(config: ModelConfig, kernels: Kernels, length: int) -> Callable[..
     return jax.jit(execute, compiler_options=dict(kernels.compiler_options))
 
 
-def _fresh(config: ModelConfig, length: int, page: int) -> dict[str, Array]:
+def _fresh(config: ModelConfig, dtype: str, length: int, page: int) -> dict[str, Array]:
     """Poison for all orders; the last row and page are scratch."""
     rows, pages = TOGETHER * length + 1, TOGETHER * config.n_layers + 1
     heads, d_head = config.n_kv_heads, config.d_head
@@ -206,7 +211,8 @@ def _fresh(config: ModelConfig, length: int, page: int) -> dict[str, Array]:
         "values": (pages, heads, page, d_head),
         "logits": (rows, config.vocab_size),
     }
-    return {name: jnp.full(shape, jnp.nan, jnp.float32) for name, shape in shapes.items()}
+    cells = type_in_memory(dtype)
+    return {name: jnp.full(shape, poison(cells), cells) for name, shape in shapes.items()}
 
 
 def _launch(

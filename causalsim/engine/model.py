@@ -5,30 +5,50 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import DTypeLike
 
 from causalsim.arguments import check_type
 from causalsim.errors import InputError
 from causalsim.kernels import CERTIFIED, Kernels
-from causalsim.models import ModelConfig, Tokenizer, check_parameters, random_parameters, read_checkpoint
+from causalsim.models import (
+    ModelConfig,
+    Tokenizer,
+    check_parameters,
+    known_dtype,
+    random_parameters,
+    read_checkpoint,
+)
+
+if TYPE_CHECKING:
+    from causalsim.engine.calibration import Calibration
 
 
 class Model:
-    """A transformer: frozen configuration and float32 parameters, with or without a tokenizer.
+    """A transformer: frozen configuration and parameters, with or without a tokenizer.
 
     ``params`` maps the canonical names of ``causalsim.models.parameter_shapes`` to arrays;
     ``CheckpointError`` names the one that is missing, surplus or of the wrong shape.
+
+    ``dtype``, ``"float32"`` or ``"bfloat16"``, is what lies in memory: parameters, and the value of
+    every event. Kernels compute in float32 from what they read, exactly, and what they write is
+    rounded once, to nearest even. ``InputError`` for any other type.
     """
 
     def __init__(
-        self, config: ModelConfig, params: Mapping[str, np.ndarray], tokenizer: Tokenizer | None = None
+        self,
+        config: ModelConfig,
+        params: Mapping[str, np.ndarray],
+        tokenizer: Tokenizer | None = None,
+        *,
+        dtype: DTypeLike = "float32",
     ) -> None:
         check_type("a configuration", config, ModelConfig)
         check_type("the parameters", params, Mapping)
-        self._config, self._tokenizer = config, tokenizer
-        self._params = MappingProxyType(check_parameters(config, params))
+        self._config, self._tokenizer, self._dtype = config, tokenizer, known_dtype(dtype)
+        self._params = MappingProxyType(check_parameters(config, params, self._dtype))
         self._weights: dict[Callable[..., Any], Any] = {}
 
     @property
@@ -40,12 +60,18 @@ class Model:
         return self._params
 
     @property
+    def dtype(self) -> str:
+        """The type of parameters and values: ``"float32"`` or ``"bfloat16"``."""
+        return self._dtype
+
+    @property
     def tokenizer(self) -> Tokenizer | None:
         return self._tokenizer
 
     def __repr__(self) -> str:
         c = self.config
-        return f"<Model of {c.n_layers} layers, width {c.d_model}, {c.n_heads}/{c.n_kv_heads} heads>"
+        heads = f"{c.n_heads}/{c.n_kv_heads} heads"
+        return f"<Model of {c.n_layers} layers, width {c.d_model}, {heads}, {self.dtype}>"
 
     def weights(self, kernels: Kernels = CERTIFIED) -> Any:
         """The parameters in the layout of some kernels; made once."""
@@ -54,7 +80,7 @@ class Model:
             self._weights[kernels.prepare] = kernels.prepare(self.config, dict(self.params))
         return self._weights[kernels.prepare]
 
-    def warm(self, length: int | Sequence[int], kernels: Kernels = CERTIFIED) -> None:
+    def warm(self, length: int | Sequence[int], kernels: Kernels | None = None) -> None:
         """Compile all that texts of these lengths can need: then no foliation compiles anything.
 
         ``length`` is as for ``EventGraph``: one number, or one a request that runs together.
@@ -62,6 +88,15 @@ class Model:
         from causalsim.engine.execution import warm
 
         warm(self, length, kernels)
+
+    def calibrate(self, length: int | None = None) -> Calibration:
+        """Measure on this machine which lane counts keep their bits and which are fast; kept for later runs.
+
+        As ``causalsim.engine.calibrate``, which also tells how far it is.
+        """
+        from causalsim.engine.kept import calibrate
+
+        return calibrate(self, length)
 
     def encode(self, text: str) -> list[int]:
         """Token ids of a text; ``InputError`` if the model came without a tokenizer."""
@@ -86,15 +121,21 @@ class Model:
         return self.tokenizer
 
 
-def load(path_or_name: str | os.PathLike[str]) -> Model:
+def load(path_or_name: str | os.PathLike[str], *, dtype: DTypeLike = "float32") -> Model:
     """Read a model by a known name (``"glass"``, ``"smollm2"``), from a Hugging Face folder or a GGUF file.
 
-    ``CheckpointError`` says what can be read, or what is wrong with what was named.
+    ``dtype`` is what the model is kept in, whatever the file holds. ``CheckpointError`` says what
+    can be read, or what is wrong with what was named.
     """
-    return Model(*read_checkpoint(path_or_name))
+    kept = known_dtype(dtype)  # What is refused is refused before a file is read.
+    return Model(*read_checkpoint(path_or_name), dtype=kept)
 
 
-def random_model(config: ModelConfig, seed: int = 0) -> Model:
-    """A model with random parameters, every one of which matters; the same for the same seed."""
+def random_model(config: ModelConfig, seed: int = 0, *, dtype: DTypeLike = "float32") -> Model:
+    """A model with random parameters, every one of which matters; the same for the same seed and dtype.
+
+    Those of a bfloat16 model are those of the float32 model, rounded.
+    """
     check_type("a configuration", config, ModelConfig, "ModelConfig(n_layers=2, ...) makes one.")
-    return Model(config, random_parameters(config, seed))
+    kept = known_dtype(dtype)
+    return Model(config, random_parameters(config, seed), dtype=kept)

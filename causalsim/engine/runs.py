@@ -13,6 +13,7 @@ from jaxtyping import Float
 
 from causalsim.engine.digests import digest_of
 from causalsim.engine.execution import as_run, execute
+from causalsim.engine.kept import kernels_for
 from causalsim.engine.model import Model
 from causalsim.engine.program import Program, compile
 from causalsim.engine.state import Layout, Sampling, State
@@ -21,7 +22,8 @@ from causalsim.engine.values import Values
 from causalsim.errors import InputError
 from causalsim.events import EventGraph
 from causalsim.foliations import Foliation, chunked, layer_major
-from causalsim.kernels import CERTIFIED, Kernels
+from causalsim.kernels import Kernels
+from causalsim.kernels.precision import from_memory
 
 Logits = Float[np.ndarray, "_position vocabulary"]
 
@@ -97,13 +99,14 @@ def run(
     foliation: Foliation | None = None,
     *,
     record: bool = False,
-    kernels: Kernels = CERTIFIED,
+    kernels: Kernels | None = None,
 ) -> Run:
     """Evaluate a model over given tokens in the order of a foliation.
 
     ``tokens`` is a text, token ids, or a sequence of these, one a request; without a
     ``foliation`` they run layer by layer. On a graph with feedback the run is teacher-forced:
-    ``sample`` returns the given id. ``record=True`` keeps every event's value. Raises
+    ``sample`` returns the given id. ``record=True`` keeps every event's value. ``kernels`` are
+    by default the certified ones, in launches as ``calibrate`` chose them if it did. Raises
     ``InputError`` for tokens that do not fit the model, or a foliation of another graph.
     """
     ids = encode_texts(model, tokens)
@@ -120,7 +123,7 @@ def generate(
     temperature: float = 0.0,
     seed: int = 0,
     record: bool = False,
-    kernels: Kernels = CERTIFIED,
+    kernels: Kernels | None = None,
 ) -> Run:
     """Continue a prompt by ``n`` tokens: a ``Run`` over len(prompt) + n positions with feedback.
 
@@ -152,11 +155,11 @@ def _run(
     sampling: Sampling,
     several: bool,
     record: bool,
-    kernels: Kernels,
+    kernels: Kernels | None,
 ) -> Run:
-    graph = foliation.graph
-    state = State.fresh(model, graph, ids, sampling, reserve=record)
-    state, outputs = execute(compile(foliation), state, kernels, keep=record, release=not record)
+    graph, chosen = foliation.graph, kernels_for(model, kernels)
+    state = State.fresh(model, graph, ids, sampling, bare=not record)
+    state, outputs = execute(compile(foliation), state, chosen, keep=record)
     values = Values.from_outputs(model.config, graph, outputs) if record else None
     ran = as_run(graph, outputs)
     return Run(model, foliation, ran, read_requests(state), several, state.peak_bytes, values)
@@ -164,7 +167,7 @@ def _run(
 
 def read_requests(state: State) -> tuple[tuple[Ids, Logits], ...]:
     """Tokens and logits of every request, from the state that a program left."""
-    tokens, logits = jax.device_get((state.tokens, state.logits))
+    tokens, logits = map(from_memory, jax.device_get((state.tokens, state.logits)))
     spans = zip(state.layout.first_rows(), state.layout.lengths, strict=True)
     return tuple((tokens[first : first + length], logits[first : first + length]) for first, length in spans)
 

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Int, Num
 
 from causalsim.events import EventGraph
 from causalsim.kernels import PAGE
+from causalsim.kernels.precision import poison, type_in_memory
 from causalsim.models import ModelConfig
 
 if TYPE_CHECKING:
@@ -71,11 +72,12 @@ class Sampling:
 class State:
     """All mutable cells of a run of one model over one graph, with the layout that places them.
 
-    Running on a state consumes its arrays: copy it first to keep it. A layer's ``keys`` and
-    ``values`` are ``None`` before they are reserved and after they are released; ``reserved`` counts the
-    layers whose K/V there was memory for, at most and at once. ``residual`` has one
-    plane, or, for a parallel residual, two each for what attention and MLP leave behind, by
-    the parity of the layer: the planes of a layer are read until the next but one is written.
+    Running on a state consumes its arrays: copy it first to keep it. ``keys`` and ``values``
+    have an array a bank, a bank a layer; they are empty in a bare state, for which a program
+    reserves as many ``banks`` as it needs while it runs. ``residual`` has one plane, or, for a
+    parallel residual, two each for what attention and MLP leave behind, by the parity of the
+    layer: the planes of a layer are read until the next but one is written. A bfloat16 model's
+    cells hold bits, as ``kernels.precision`` says.
     """
 
     model: Model
@@ -83,11 +85,11 @@ class State:
     layout: Layout
     sampling: Sampling
     tokens: Int[Array, " rows"]
-    residual: Float[Array, "planes rows d_model"]
-    keys: list[Float[Array, "pages kv_heads d_head page"] | None]
-    values: list[Float[Array, "pages kv_heads page d_head"] | None]
-    logits: Float[Array, "rows vocabulary"]
-    reserved: int = 0
+    residual: Num[Array, "planes rows d_model"]
+    keys: list[Num[Array, "pages kv_heads d_head page"]]
+    values: list[Num[Array, "pages kv_heads page d_head"]]
+    logits: Num[Array, "rows vocabulary"]
+    banks: int
 
     @classmethod
     def fresh(
@@ -97,16 +99,16 @@ class State:
         tokens: Iterable[np.ndarray],
         sampling: Sampling | None = None,
         *,
-        reserve: bool = True,
+        bare: bool = False,
     ) -> State:
         """Poisoned memory: NaN everywhere, and ids beyond the vocabulary, but for the prompts' ids.
 
-        Without ``reserve`` there is no K/V yet, for runs that reserve a layer's when it is written.
+        A ``bare`` one has no K/V: a program reserves it, and gives it up, page by page.
         """
         config, layout = model.config, Layout(graph.lengths)
         rows = layout.rows + 1
-        residual, logits = _poison(config, rows)
-        kv = [fresh_kv(config, layout) if reserve else (None, None) for _ in range(config.n_layers)]
+        residual, logits = _poison(config, rows, model.dtype)
+        keys, values = fresh_kv(model, layout, 0 if bare else config.n_layers)
         return cls(
             model,
             graph,
@@ -114,18 +116,23 @@ class State:
             sampling or Sampling(np.full(rows, -1, np.int32)),
             jnp.asarray(_prompt_ids(config, graph, layout, tokens)),
             residual,
-            [keys for keys, _ in kv],
-            [values for _, values in kv],
+            keys,
+            values,
             logits,
-            config.n_layers if reserve else 0,
+            len(keys),
         )
 
     @property
+    def is_bare(self) -> bool:
+        """Whether there is no K/V until a program runs."""
+        return not self.keys
+
+    @property
     def peak_bytes(self) -> int:
-        """Bytes of all cells, with the K/V of as many layers as there was memory for."""
+        """Bytes of all cells, with as many banks of K/V as there were at most."""
         config, pages = self.model.config, self.layout.pages + 1
         kv = 2 * pages * config.n_kv_heads * config.d_head * PAGE * self.residual.dtype.itemsize
-        return self.tokens.nbytes + self.residual.nbytes + self.logits.nbytes + self.reserved * kv
+        return self.tokens.nbytes + self.residual.nbytes + self.logits.nbytes + self.banks * kv
 
     def copy(self) -> State:
         """A state of its own arrays."""
@@ -150,31 +157,37 @@ def _prompt_ids(
     return ids
 
 
-@partial(jax.jit, static_argnums=(0, 1))
-def _poison(config: ModelConfig, rows: int) -> tuple[Array, Array]:
+@partial(jax.jit, static_argnums=(0, 1, 2))
+def _poison(config: ModelConfig, rows: int, dtype: str) -> tuple[Array, Array]:
     """Residual and logits of which nothing is written yet."""
     planes = 4 if config.parallel_residual else 1
-    return _nan(planes, rows, config.d_model), _nan(rows, config.vocab_size)
+    shapes = (planes, rows, config.d_model), (rows, config.vocab_size)
+    return _nan(shapes[0], dtype), _nan(shapes[1], dtype)
 
 
-def fresh_kv(config: ModelConfig, layout: Layout) -> tuple[Array, Array]:
-    """Keys and values of one layer of which nothing is written yet."""
-    return _poison_kv(layout.pages + 1, config.n_kv_heads, config.d_head)
+def fresh_kv(model: Model, layout: Layout, banks: int) -> tuple[list[Array], list[Array]]:
+    """Banks of keys and of values of which nothing is written yet."""
+    config = model.config
+    shape = layout.pages + 1, config.n_kv_heads, config.d_head
+    made = [_poison_kv(*shape, model.dtype) for _ in range(banks)]
+    return [keys for keys, _ in made], [values for _, values in made]
 
 
-@partial(jax.jit, static_argnums=(0, 1, 2))
-def _poison_kv(pages: int, heads: int, d_head: int) -> tuple[Array, Array]:
-    return _nan(pages, heads, d_head, PAGE), _nan(pages, heads, PAGE, d_head)
+@partial(jax.jit, static_argnums=(0, 1, 2, 3))
+def _poison_kv(pages: int, heads: int, d_head: int, dtype: str) -> tuple[Array, Array]:
+    return _nan((pages, heads, d_head, PAGE), dtype), _nan((pages, heads, PAGE, d_head), dtype)
 
 
-def _nan(*shape: int) -> Array:
-    return jnp.full(shape, jnp.nan, jnp.float32)
+def _nan(shape: tuple[int, ...], dtype: str) -> Array:
+    cells = type_in_memory(dtype)
+    return jnp.full(shape, poison(cells), cells)
 
 
 @partial(jax.jit, donate_argnums=(0, 1))
-def poisoned_again(keys: Array, values: Array) -> tuple[Array, Array]:
-    """The same memory as if never written."""
-    return jnp.full_like(keys, jnp.nan), jnp.full_like(values, jnp.nan)
+def poisoned_again(keys: Array, values: Array, places: Int[Array, " places"]) -> tuple[Array, Array]:
+    """The same bank, with some pages as if never written; a place beyond the bank is dropped."""
+    nan = poison(keys.dtype)
+    return keys.at[places].set(nan, mode="drop"), values.at[places].set(nan, mode="drop")
 
 
 def _pages(length: int) -> int:

@@ -136,7 +136,8 @@ class Values(Mapping[Event, Any]):
             return pair[0]
         cos, sin = rotary_table(self._config, len(pair[0]))[:, :, None, :]
         first, second, rest = np.split(pair[0], [half, 2 * half], axis=-1)
-        return np.concatenate([first * cos + second * sin, second * cos - first * sin, rest], axis=-1)
+        turned = [first * cos + second * sin, second * cos - first * sin, rest]
+        return np.concatenate(turned, axis=-1).astype(pair[0].dtype)
 
     def _known(self) -> str:
         inner = [

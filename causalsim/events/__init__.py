@@ -1,7 +1,11 @@
 """Event, streams, wiring, event graph, and networkx interchange."""
 
+from causalsim.events.chains import chain_cover, largest_antichain
+from causalsim.events.cones import diamond, growth
 from causalsim.events.event import KINDS, STREAMS, Edge, Event, parse_edge, parse_event
 from causalsim.events.graph import EventGraph
+from causalsim.events.lattice import count_lattice_edges
+from causalsim.events.multiway import branchial_graph, maximal_antichains, state_graph
 from causalsim.events.wiring import Granularity, Rule, Slot, Wiring
 
 __all__ = [
@@ -14,6 +18,14 @@ __all__ = [
     "Rule",
     "Slot",
     "Wiring",
+    "branchial_graph",
+    "chain_cover",
+    "count_lattice_edges",
+    "diamond",
+    "growth",
+    "largest_antichain",
+    "maximal_antichains",
     "parse_edge",
     "parse_event",
+    "state_graph",
 ]

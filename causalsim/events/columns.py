@@ -7,11 +7,13 @@ position, and a token edge always goes to the next one.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Shaped
 
 from causalsim.events.wiring import Slot
 
@@ -64,9 +66,14 @@ class Columns:
             position += self.prompt - 1
         return self.slots[rank], position
 
-    def line(self, slot: Slot) -> Int[np.ndarray, " positions"]:
-        """Canonical indices of one slot along the positions at which it is present."""
-        held = self.positions(slot)
-        positions = np.arange(held.start, held.stop, dtype=np.int64)
-        sampled = np.clip(positions - (self.prompt - 1), 0, self.n_samples)
-        return self.start + positions * self.height + sampled + self.rank[slot]
+    def sheets(
+        self, values: Shaped[np.ndarray, " events"]
+    ) -> Iterator[tuple[range, Shaped[np.ndarray, "positions slots"]]]:
+        """Views of an array over events, one row a position: positions that sample have a slot more."""
+        start = self.start
+        cuts = (0, self.prompt - 1, self.length - 1, self.length) if self.n_samples else (0, self.length)
+        for first, end in pairwise(cuts):
+            slots = self.height + (self.prompt - 1 <= first < self.length - 1)
+            stop = start + (end - first) * slots
+            yield range(first, end), values[start:stop].reshape(end - first, slots)
+            start = stop

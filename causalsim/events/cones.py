@@ -43,12 +43,52 @@ class Cone(Set[Event]):
     def __len__(self) -> int:
         return sum(high - low + 1 for spans in self.spans.values() for low, high in spans)
 
+    def __and__(self, other: Set[object]) -> Set[Event]:
+        if not isinstance(other, Cone):
+            return super().__and__(other)
+        if self.request != other.request:
+            return frozenset()
+        common = {slot: _common(spans, other.spans.get(slot, ())) for slot, spans in self.spans.items()}
+        return Cone(self.request, {slot: spans for slot, spans in common.items() if spans})
+
     def __hash__(self) -> int:
         return self._hash()
 
     @classmethod
     def _from_iterable(cls, it: Iterable[Event]) -> frozenset[Event]:  # type: ignore[override]
         return frozenset(it)
+
+
+def diamond(graph: EventGraph, a: Event, b: Event) -> Set[Event]:
+    """The causal diamond: all events after ``a`` and before ``b``, both left out (the open interval).
+
+    Every path from ``a`` to ``b`` runs through it. An intersection of intervals of positions, slot by slot.
+
+    >>> from causalsim.events import Event, EventGraph, Wiring
+    >>> graph = EventGraph(Wiring(1), 1)
+    >>> [str(e) for e in diamond(graph, Event("embed", -1, 0), Event("mlp", 0, 0))]
+    ['kv(0,0)', 'attn(0,0)']
+    """
+    return graph.future(a) & graph.past(b)
+
+
+def growth(cone: Cone) -> dict[int, int]:
+    """Positions that a light cone reaches in each layer (-1: the embeddings), by ascending layer.
+
+    Down from ``attn(l,p)`` it reaches everything to the left in full attention, and with windows W one
+    position and W-1 more for every attention from there up, its own included.
+
+    >>> from causalsim.events import Event, EventGraph, Wiring
+    >>> graph = EventGraph(Wiring(3, windows=2), 9)
+    >>> growth(graph.past(Event("attn", 2, 8)))
+    {-1: 4, 0: 4, 1: 3, 2: 2}
+    """
+    reached: dict[int, tuple[Interval, ...]] = {}
+    for slot, spans in cone.spans.items():
+        for span in spans:
+            grown = _add(reached.get(slot.layer, ()), span)
+            reached[slot.layer] = grown[0] if grown else reached[slot.layer]
+    return {layer: sum(high - low + 1 for low, high in reached[layer]) for layer in sorted(reached)}
 
 
 def cone(graph: EventGraph, event: Event, direction: Literal[-1, 1]) -> Cone:
@@ -67,6 +107,11 @@ def cone(graph: EventGraph, event: Event, direction: Literal[-1, 1]) -> Cone:
                 spans[other] = grown[0]
                 heappush(heap, (direction * columns.rank[other], other, grown[1]))
     return Cone(event.request, {slot: spans[slot] for slot in columns.slots if slot in spans})
+
+
+def _common(spans: tuple[Interval, ...], others: tuple[Interval, ...]) -> tuple[Interval, ...]:
+    found = ((max(a, c), min(b, d)) for a, b in spans for c, d in others)
+    return tuple((low, high) for low, high in found if low <= high)
 
 
 def _shifted(reached: Interval, rule: Rule, direction: int, length: int) -> Interval:

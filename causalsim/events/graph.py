@@ -17,6 +17,7 @@ from causalsim.errors import InputError, LimitError
 from causalsim.events.columns import Columns
 from causalsim.events.cones import Cone, cone
 from causalsim.events.event import Edge, Event
+from causalsim.events.lattice import count_down_sets, refuse_large
 from causalsim.events.lines import count_pairs, levels
 from causalsim.events.routes import count_paths, count_routes, routes
 from causalsim.events.wiring import GRANULARITIES, Granularity, Rule, Slot, Wiring
@@ -293,13 +294,15 @@ class EventGraph:
             )
         return [tuple(map(self.index, self.predecessors(event))) for event in self]
 
-    def count_linear_extensions(self, *, limit: int = 2_000_000) -> int:
+    def count_linear_extensions(self, *, limit: int = posets.DEFAULT_LIMIT) -> int:
         """Number of orders in which the events can be run one by one, exactly."""
-        return posets.count_linear_extensions(self.explicit(), limit=limit)
+        sources = self.explicit()
+        refuse_large(self, limit)
+        return posets.count_linear_extensions(sources, limit=limit)
 
-    def count_down_sets(self, *, limit: int = 2_000_000) -> int:
+    def count_down_sets(self, *, limit: int = posets.DEFAULT_LIMIT) -> int:
         """Number of sets of events that contain the past of each of their events."""
-        return posets.count_down_sets(self.explicit(), limit=limit)
+        return count_down_sets(self, limit=limit)
 
     def linear_extensions(self) -> Iterator[tuple[Event, ...]]:
         """All orders of the events, lexicographically by canonical index."""
@@ -343,11 +346,12 @@ class EventGraph:
             )
         rank, position, request = (np.empty(len(self), np.int32) for _ in range(3))
         for number, columns in enumerate(self.requests):
-            for slot in self.slots:
-                line = columns.line(slot)
-                held = columns.positions(slot)
-                rank[line], request[line] = columns.rank[slot], number
-                position[line] = np.arange(held.start, held.stop)
+            request[columns.start : columns.start + len(columns)] = number
+            for (held, ranks), (_, positions) in zip(
+                columns.sheets(rank), columns.sheets(position), strict=True
+            ):
+                ranks[:] = np.arange(ranks.shape[1])
+                positions[:] = np.arange(held.start, held.stop)[:, None]
         return rank, position, request
 
 

@@ -7,7 +7,7 @@ number of edges. Tests hold these equal to ``EventGraph.predecessors``.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 Line = Int[np.ndarray, " positions"]
 
 ABSENT = -1
+
+# Slots of a band: what a line of cache holds of a row. Rules join slots of one or two bands.
+BAND, KEPT_BANDS = 16, 3
 
 
 def count_pairs(sources: range, targets: range, rule: Rule) -> int:
@@ -42,20 +45,37 @@ def _ramp(stop: int, top: int) -> int:
     return rising * (rising + 1) // 2 + max(stop - top, 0) * top
 
 
-def spread(columns: Columns, slot: Slot, values: Int[np.ndarray, " events"]) -> Line:
-    """The values of one slot along all positions, ``ABSENT`` where it is absent."""
-    held = columns.positions(slot)
-    if len(held) == columns.length and not columns.n_samples:
-        # Without feedback a line is a strided view: checking a long graph copies nothing.
-        return values[columns.index(slot, 0) : columns.start + len(columns) : columns.height]
-    line = np.full(columns.length, ABSENT, values.dtype)
-    line[held.start : held.stop] = values[columns.line(slot)]
-    return line
+class Lines:
+    """An array over events as the lines of one request, ``ABSENT`` where a slot is absent.
+
+    Canonical order puts the events of a line far apart. A band of neighbouring slots is copied
+    at a time, which reads memory in order and holds a small part of it.
+    """
+
+    def __init__(self, columns: Columns, values: Int[np.ndarray, " events"]) -> None:
+        self.columns, self._values = columns, values
+        self._bands: dict[int, Int[np.ndarray, "slots positions"]] = {}
+
+    def __getitem__(self, slot: Slot) -> Line:
+        number, row = divmod(self.columns.rank[slot], BAND)
+        if number not in self._bands:
+            if len(self._bands) == KEPT_BANDS:
+                del self._bands[next(iter(self._bands))]
+            self._bands[number] = self._band(number * BAND)
+        return self._bands[number][row]
+
+    def _band(self, first: int) -> Int[np.ndarray, "slots positions"]:
+        slots = min(BAND, len(self.columns.slots) - first)
+        band = np.full((slots, self.columns.length), ABSENT, self._values.dtype)
+        for held, sheet in self.columns.sheets(self._values):
+            rows = sheet[:, first : first + BAND].T
+            band[: len(rows), held.start : held.stop] = rows
+        return band
 
 
 def latest_source(line: Line, first: int, last: int | None) -> Line:
     """At every position q the greatest entry at q - last .. q - first, ``ABSENT`` without any."""
-    best = np.maximum.accumulate(line) if last is None else _trailing_maximum(line, last - first + 1)
+    best = _trailing(np.maximum, line, None if last is None else last - first + 1)
     if first == 0:
         return best
     return np.concatenate([np.full(first, ABSENT, line.dtype), best])[: len(line)]
@@ -66,11 +86,19 @@ def latest_reader(line: Line, first: int, last: int | None) -> Line:
     return latest_source(line[::-1], first, last)[::-1]
 
 
-def _trailing_maximum(line: Line, reach: int) -> Line:
+def earliest_reader(line: Line, last: int | None) -> Line:
+    """At every position p the least entry at p .. p + last, of a line that is absent nowhere."""
+    return _trailing(np.minimum, line[::-1], None if last is None else last + 1)[::-1]
+
+
+def _trailing(extreme: np.ufunc, line: Line, reach: int | None) -> Line:
+    """The extreme of so many entries up to each one, ``None`` for all."""
+    if reach is None:
+        return extreme.accumulate(line)
     best, span = line, 1
     while span < min(reach, len(line)):
         step = min(span, reach - span)
-        best = np.concatenate([best[:step], np.maximum(best[step:], best[:-step])])
+        best = np.concatenate([best[:step], extreme(best[step:], best[:-step])])
         span += step
     return best
 
@@ -102,7 +130,7 @@ def _longest_chains(
     length: int, blocks: Iterable[tuple[int, int]], rules: Sequence[Rule], held: dict[Slot, range]
 ) -> dict[Slot, Line]:
     """Rules come by target in an order that never reads a line of the same block too early."""
-    lines = {slot: np.full(length, ABSENT, np.int64) for slot in held}
+    lines = {slot: np.full(length, ABSENT, np.int32) for slot in held}
     for slot, present in held.items():
         lines[slot][present.start : present.stop] = 0
     for start, stop in blocks:
@@ -129,8 +157,9 @@ def first_violation(
 
     ``times`` are non-negative; an edge is respected if its target is strictly later.
     """
+    lines = Lines(columns, times)
     for rule in rules:
-        source, target = spread(columns, rule.source, times), spread(columns, rule.target, times)
+        source, target = lines[rule.source], lines[rule.target]
         broken = (latest_source(source, rule.first, rule.last) >= target) & (target != ABSENT)
         if broken.any():
             position = int(broken.argmax())
@@ -140,32 +169,19 @@ def first_violation(
     return None
 
 
-def gather(columns: Columns, lines: dict[Slot, Line], out: Int[np.ndarray, " events"]) -> None:
+def gather(columns: Columns, lines: Mapping[Slot, Line], out: Int[np.ndarray, " events"]) -> None:
     """Write lines back into an array over events in canonical order."""
-    for slot, line in lines.items():
-        held = columns.positions(slot)
-        out[columns.line(slot)] = line[held.start : held.stop]
+    for held, sheet in columns.sheets(out):
+        for first in range(0, sheet.shape[1], BAND):
+            rows = sheet[:, first : first + BAND]
+            slots = columns.slots[first : first + rows.shape[1]]
+            rows[:] = np.stack([lines[slot][held.start : held.stop] for slot in slots], axis=1)
 
 
-def latest_predecessors(graph: EventGraph, times: Int[np.ndarray, " events"]) -> Int[np.ndarray, " events"]:
-    """The greatest time among the direct predecessors of every event, ``ABSENT`` without any."""
-    out = np.full(len(graph), ABSENT, np.int64)
-    for columns in graph.requests:
-        lines = {slot: np.full(columns.length, ABSENT, np.int64) for slot in columns.slots}
-        for rule in graph.rules:
-            source = latest_source(spread(columns, rule.source, times), rule.first, rule.last)
-            np.maximum(lines[rule.target], source, out=lines[rule.target])
-        gather(columns, lines, out)
-    return out
-
-
-def latest_successors(graph: EventGraph, times: Int[np.ndarray, " events"]) -> Int[np.ndarray, " events"]:
-    """The greatest time among the direct successors of every event, ``ABSENT`` without any."""
-    out = np.full(len(graph), ABSENT, np.int64)
-    for columns in graph.requests:
-        lines = {slot: np.full(columns.length, ABSENT, np.int64) for slot in columns.slots}
-        for rule in graph.rules:
-            reader = latest_reader(spread(columns, rule.target, times), rule.first, rule.last)
-            np.maximum(lines[rule.source], reader, out=lines[rule.source])
-        gather(columns, lines, out)
-    return out
+def latest_predecessors(graph: EventGraph, lines: Lines) -> Iterator[tuple[Slot, Line]]:
+    """Slot by slot, the greatest time among the direct predecessors of each event, ``ABSENT`` without any."""
+    for slot, rules in graph.rules_into.items():
+        latest = np.full_like(lines[slot], ABSENT)
+        for rule in rules:
+            np.maximum(latest, latest_source(lines[rule.source], rule.first, rule.last), out=latest)
+        yield slot, latest

@@ -2,35 +2,51 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import reduce
+from itertools import zip_longest
 
 import numpy as np
-from jaxtyping import Int
 
 from causalsim.arguments import check_type
+from causalsim.errors import InputError
 from causalsim.events import EventGraph
-from causalsim.events.lines import latest_reader, latest_successors, spread
+from causalsim.events.lines import Lines, earliest_reader, latest_reader
 from causalsim.foliations.foliation import Foliation, Times
+from causalsim.foliations.ranks import places
+
+
+class _Sizes(dict[str, int]):
+    """Bytes by kind; one that is asked for and not there is told as every other error is."""
+
+    def __missing__(self, kind: str) -> int:
+        raise InputError(
+            "a footprint has the bytes of each kind of value that lives",
+            got=f"those of {', '.join(self) or 'none'}",
+            expected=f"those of {kind} among them",
+            cure="ModelConfig(...).footprint() has all.",
+        )
 
 
 @dataclass(frozen=True)
 class Footprint:
     """What costs need to know of a model: bytes of one value, and of the weights that an event
-    reads, each by kind of event.
+    reads, each by kind of event; ``flops`` of one event, and ``flops_per_read`` of an attention
+    for each position whose K/V it reads. What is left empty is not counted.
     """
 
     values: Mapping[str, int]
     weights: Mapping[str, int]
+    flops: Mapping[str, int] = field(default_factory=dict)
+    flops_per_read: int = 0
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "values", _Sizes(self.values))
 
 
-@dataclass(frozen=True)
-class _Lifetimes:
-    """Values that exist from ``birth`` to ``death``, both inclusive, in steps of some order."""
-
-    birth: Int[np.ndarray, " values"]
-    death: Int[np.ndarray, " values"]
-    size: Int[np.ndarray, " values"]
+Lifetimes = tuple[Times, Times, int]
+"""Values of one size by the time at which each is born and the last at which it is read."""
 
 
 def peak_during(foliation: Foliation, footprint: Footprint) -> int:
@@ -40,64 +56,63 @@ def peak_during(foliation: Foliation, footprint: Footprint) -> int:
     first read and, at block granularity, K/V at their first reader; a value that nobody
     reads drops at once. Weights are not counted.
     """
-    check_type("an order", foliation, Foliation)
-    values = _lifetimes(foliation.refine(), footprint)
-    return int(_live(values, len(foliation.graph)).max())
+    _check(foliation, footprint)
+    graph = foliation.graph
+    steps = places(foliation.times, foliation.slice_sizes)
+    return _peak(_lifetimes(graph, steps, footprint), len(graph), outlived=1)
 
 
 def peak_at_cuts(foliation: Foliation, footprint: Footprint) -> int:
     """Bytes that at most cross a cut between two slices, when a slice runs all its events at once."""
+    _check(foliation, footprint)
+    return _peak(_lifetimes(foliation.graph, foliation.times, footprint), foliation.depth, outlived=0)
+
+
+def _check(foliation: Foliation, footprint: Footprint) -> None:
     check_type("an order", foliation, Foliation)
-    values = _lifetimes(foliation, footprint)
-    crossing = _Lifetimes(values.birth, values.death - 1, values.size)
-    return int(_live(crossing, foliation.depth).max())
-
-
-def _live(values: _Lifetimes, steps: int) -> Int[np.ndarray, " steps"]:
-    change = np.zeros(steps + 1, np.int64)
-    held = values.birth <= values.death
-    np.add.at(change, values.birth[held], values.size[held])
-    np.add.at(change, values.death[held] + 1, -values.size[held])
-    return np.cumsum(change[:-1])
-
-
-def _lifetimes(foliation: Foliation, footprint: Footprint) -> _Lifetimes:
     check_type("a footprint", footprint, Footprint, "ModelConfig(...).footprint() makes one.")
-    times = foliation.times.astype(np.int64)
-    lifetimes = _of_blocks if foliation.graph.granularity == "block" else _of_sublayers
-    return lifetimes(foliation.graph, times, footprint)
 
 
-def _of_sublayers(graph: EventGraph, times: Times, footprint: Footprint) -> _Lifetimes:
-    """Every event's value lives from the event (an embedding: from its first reader) to its last reader."""
-    ranks = graph.codes()[0]
-    size = np.array([footprint.values[slot.kind] for slot in graph.slots], np.int64)[ranks]
-    is_embed = np.array([slot.kind == "embed" for slot in graph.slots])[ranks]
-    first = times.max() - latest_successors(graph, times.max() - times)
-    return _Lifetimes(
-        np.where(is_embed, first, times), np.maximum(times, latest_successors(graph, times)), size
-    )
+def _peak(lifetimes: Iterable[Lifetimes], steps: int, outlived: int) -> int:
+    """The most bytes live at a step; a value dies so many steps after it is last read."""
+    live = np.zeros(steps + 1, np.int64)
+    for birth, read, size in lifetimes:
+        death = read + outlived
+        held = birth < death
+        np.add.at(live, birth[held], size)
+        np.add.at(live, death[held], -size)
+    np.cumsum(live, out=live)
+    return int(live[:-1].max())
 
 
-def _of_blocks(graph: EventGraph, times: Times, footprint: Footprint) -> _Lifetimes:
-    """Residuals are read above at their own position only; K/V lives from its first to its last reader."""
-    parts = []
+def _lifetimes(graph: EventGraph, times: Times, footprint: Footprint) -> Iterator[Lifetimes]:
+    of_request = _of_blocks if graph.granularity == "block" else _of_sublayers
     for columns in graph.requests:
-        lines = [spread(columns, slot, times) for slot in graph.slots]
-        first_layer_readers, _ = _readers(lines[0], graph.wiring.reaches[0])
-        parts.append((first_layer_readers, lines[0], footprint.values["embed"]))
-        for layer, line in enumerate(lines):
-            parts.append(
-                (line, lines[layer + 1] if layer + 1 < len(lines) else line, footprint.values["block"])
-            )
-            parts.append((*_readers(line, graph.wiring.reaches[layer]), footprint.values["kv"]))
-    birth, death = (np.concatenate([part[i] for part in parts]) for i in (0, 1))
-    return _Lifetimes(
-        birth, death, np.concatenate([np.full(len(part[0]), part[2], np.int64) for part in parts])
-    )
+        yield from of_request(graph, Lines(columns, times), footprint.values)
+
+
+def _of_sublayers(graph: EventGraph, lines: Lines, sizes: Mapping[str, int]) -> Iterator[Lifetimes]:
+    """Every event's value lives from the event (an embedding: from its first reader) to its last reader."""
+    for slot, rules in graph.rules_from.items():
+        birth = read = lines[slot]
+        for rule in rules:
+            read = np.maximum(read, latest_reader(lines[rule.target], rule.first, rule.last))
+        if slot.kind == "embed":
+            birth = reduce(np.minimum, (lines[rule.target] for rule in rules))
+        held = slice(lines.columns.positions(slot).start, lines.columns.positions(slot).stop)
+        yield birth[held], read[held], sizes[slot.kind]
+
+
+def _of_blocks(graph: EventGraph, lines: Lines, sizes: Mapping[str, int]) -> Iterator[Lifetimes]:
+    """Residuals are read above at their own position only; K/V lives from its first to its last reader."""
+    first, _ = _readers(lines[graph.slots[0]], graph.wiring.reaches[0])
+    yield first, lines[graph.slots[0]], sizes["embed"]
+    for slot, above in zip_longest(graph.slots, graph.slots[1:]):
+        yield lines[slot], lines[above or slot], sizes["block"]
+        yield *_readers(lines[slot], graph.wiring.reaches[slot.layer]), sizes["kv"]
 
 
 def _readers(line: Times, reach: int | None) -> tuple[Times, Times]:
     """The first and the last time at which the K/V of each position is read."""
-    first = line.max() - latest_reader(line.max() - line, 0, None if reach is None else reach - 1)
-    return first, latest_reader(line, 0, None if reach is None else reach - 1)
+    last = None if reach is None else reach - 1
+    return earliest_reader(line, last), latest_reader(line, 0, last)

@@ -1,12 +1,13 @@
 """Named families of foliations: functions from a graph to a foliation.
 
-All of them read one height a slot (pinned so that it rises by one along a column) and
-the position, so that one formula serves every granularity, several requests and feedback.
-Requests advance together: batching is what the same heights and positions in one slice are.
+All of them add a multiple of one height a slot (pinned so that it rises by one along a column)
+and a shift of the position, so that one sum serves every granularity, several requests and
+feedback. Requests advance together: batching is what the same heights and positions in one slice are.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from fractions import Fraction
 
 import numpy as np
@@ -17,6 +18,7 @@ from causalsim.errors import CausalityError, InputError
 from causalsim.events import EventGraph, Slot
 from causalsim.events.lines import colevels, gather, levels
 from causalsim.foliations.foliation import Foliation
+from causalsim.foliations.ranks import narrow
 
 Velocity = int | float | str | Fraction
 
@@ -32,7 +34,7 @@ def layer_major(graph: EventGraph) -> Foliation:
     >>> layer_major(EventGraph(Wiring(1), 2)).slice_sizes.tolist()
     [2, 2, 2, 2, 2]
     """
-    return Foliation(graph, coordinates(graph)[0])
+    return _columns_shifted(graph, 1, lambda position, _: 0)
 
 
 def token_major(graph: EventGraph) -> Foliation:
@@ -42,8 +44,8 @@ def token_major(graph: EventGraph) -> Foliation:
     >>> token_major(EventGraph(Wiring(1), 2)).depth
     10
     """
-    heights, positions = coordinates(graph)
-    return Foliation(graph, positions * (int(heights.max()) + 1) + heights)
+    column = _column(graph)
+    return _columns_shifted(graph, 1, lambda position, _: position * column)
 
 
 def chunked(graph: EventGraph, size: int) -> Foliation:
@@ -58,12 +60,13 @@ def chunked(graph: EventGraph, size: int) -> Foliation:
     """
     if isinstance(size, bool) or not isinstance(size, int | np.integer) or size < 1:
         raise InputError("a chunk has a whole number of at least 1 positions", got=repr(size))
-    heights, positions = coordinates(graph)
-    size = min(size, int(positions.max()) + 1)
-    prompts = np.asarray(graph.prompts)[graph.codes()[2]]
-    whole = -(-prompts // size)
-    chunks = np.where(positions < prompts, positions // size, whole + positions - prompts)
-    return Foliation(graph, chunks * (int(heights.max()) + 1) + heights)
+    column, size = _column(graph), min(size, max(graph.lengths))
+
+    def shift(position: int, prompt: int) -> int:
+        decoded = -(-prompt // size) + position - prompt
+        return column * (position // size if position < prompt else decoded)
+
+    return _columns_shifted(graph, 1, shift)
 
 
 def wavefront(graph: EventGraph) -> Foliation:
@@ -83,9 +86,9 @@ def tilted(graph: EventGraph, velocity: Velocity) -> Foliation:
     (162, 45, 14)
     """
     exact = as_velocity(velocity)
-    heights, positions = coordinates(graph)
+    up, right = exact.denominator, exact.numerator
     try:
-        return Foliation(graph, _ranked(heights, positions, exact))
+        return _columns_shifted(graph, up, lambda position, _: position * right)
     except CausalityError as error:
         raise CausalityError(
             "tilted slices respect causality only above a bound on their velocity",
@@ -113,7 +116,7 @@ def tilt_bound(graph: EventGraph) -> Fraction | float:
 
 def earliest(graph: EventGraph) -> Foliation:
     """Every event as early as the graph allows: its longest chain from below."""
-    times = np.empty(len(graph), np.int64)
+    times = np.empty(len(graph), np.int32)
     for columns in graph.requests:
         gather(columns, levels(columns, graph.rules), times)
     return Foliation(graph, times)
@@ -121,7 +124,7 @@ def earliest(graph: EventGraph) -> Foliation:
 
 def latest(graph: EventGraph) -> Foliation:
     """Every event as late as the graph's depth allows: its longest chain from above."""
-    times = np.empty(len(graph), np.int64)
+    times = np.empty(len(graph), np.int32)
     for columns in graph.requests:
         gather(columns, colevels(columns, graph.rules), times)
     return Foliation(graph, times.max() - times)
@@ -145,6 +148,7 @@ def as_velocity(velocity: Velocity) -> Fraction:
 
 def _heights(graph: EventGraph) -> dict[Slot, int]:
     """The height of each slot: parallel attention and MLP stand level, else it rises slot by slot."""
+    check_type("a graph", graph, EventGraph, "EventGraph(wiring, length) makes one.")
     if graph.granularity == "block" or not graph.wiring.parallel_residual:
         first = 0 if graph.granularity == "block" else -1
         return {slot: rank + first for rank, slot in enumerate(graph.slots)}
@@ -154,17 +158,29 @@ def _heights(graph: EventGraph) -> dict[Slot, int]:
 
 def coordinates(graph: EventGraph) -> tuple[Int[np.ndarray, " events"], Int[np.ndarray, " events"]]:
     """The height of every event, from 0, and its position, in canonical order."""
-    check_type("a graph", graph, EventGraph, "EventGraph(wiring, length) makes one.")
+    heights = _heights(graph)
     ranks, positions, _ = graph.codes()
-    heights = np.array([_heights(graph)[slot] for slot in graph.slots], np.int64)
-    return heights[ranks] - heights.min(), positions.astype(np.int64)
+    rises = np.array([heights[slot] for slot in graph.slots], np.int64)
+    return rises[ranks] - rises.min(), positions.astype(np.int64)
 
 
-def _ranked(
-    heights: Int[np.ndarray, " events"], positions: Int[np.ndarray, " events"], velocity: Fraction
-) -> Int[np.ndarray, " events"]:
-    up, right = velocity.denominator, velocity.numerator
-    if up * max(1, int(heights.max())) + abs(right) * max(1, int(positions.max())) < 2**62:
-        return up * heights + right * positions
-    exact = heights.astype(object) * up + positions.astype(object) * right
-    return np.unique(exact, return_inverse=True)[1]
+def _column(graph: EventGraph) -> int:
+    """The heights of a column from its lowest slot to above its highest."""
+    heights = _heights(graph).values()
+    return max(heights) - min(heights) + 1
+
+
+def _columns_shifted(graph: EventGraph, stretch: int, shift: Callable[[int, int], int]) -> Foliation:
+    """Slices of constant stretch * height + shift(position, length of the prompt)."""
+    rises = [stretch * height for height in _heights(graph).values()]
+    texts = zip(graph.lengths, graph.prompts, strict=True)
+    shifts = [[shift(position, prompt) for position in range(length)] for length, prompt in texts]
+    most = max(map(abs, rises)) + max(abs(entry) for text in shifts for entry in text)
+    # Python's integers where no machine's hold them: exact, and for small graphs.
+    kind = narrow(most) if most < 2**62 else object
+    times = np.empty(len(graph), kind)
+    for columns, text in zip(graph.requests, shifts, strict=True):
+        for held, sheet in columns.sheets(times):
+            right = np.array(text[held.start : held.stop], kind)
+            np.add.outer(right, np.array(rises[: sheet.shape[1]], kind), out=sheet)
+    return Foliation(graph, np.unique(times, return_inverse=True)[1] if kind is object else times)

@@ -14,7 +14,8 @@ from jaxtyping import Int, Integer
 from causalsim.arguments import check_type
 from causalsim.errors import CausalityError, InputError
 from causalsim.events import Edge, Event, EventGraph
-from causalsim.events.lines import first_violation, latest_predecessors
+from causalsim.events.lines import ABSENT, Lines, first_violation, latest_predecessors
+from causalsim.foliations.ranks import count_slices, dense, places
 
 FORMAT = "causalsim.foliation/1"
 
@@ -45,7 +46,7 @@ Move attn(0,0) to a later slice: the edge kv(0,0) -> attn(0,0) [kv] runs backwar
     def __init__(self, graph: EventGraph, times: Sequence[int] | Times | Mapping[Event, int]) -> None:
         check_type("a graph", graph, EventGraph)
         given = _array(graph, times)
-        ranks = _dense(given)
+        ranks = dense(given)
         _check_causality(graph, ranks, given)
         ranks.flags.writeable = False
         self._graph, self._times = graph, ranks
@@ -66,14 +67,14 @@ Move attn(0,0) to a later slice: the edge kv(0,0) -> attn(0,0) [kv] runs backwar
     @cached_property
     def slice_sizes(self) -> Int[np.ndarray, " slices"]:
         """Number of events in each slice; read-only."""
-        sizes = np.bincount(self._times)
+        sizes = count_slices(self._times)
         sizes.flags.writeable = False
         return sizes
 
     @property
     def depth(self) -> int:
         """Number of slices."""
-        return len(self.slice_sizes)
+        return int(self._times.max()) + 1
 
     @property
     def width(self) -> int:
@@ -88,15 +89,11 @@ Move attn(0,0) to a later slice: the edge kv(0,0) -> attn(0,0) [kv] runs backwar
 
     def refine(self) -> Foliation:
         """The linear extension that splits every slice in canonical order."""
-        order = np.argsort(self._times, kind="stable")
-        times = np.empty(len(order), np.int64)
-        times[order] = np.arange(len(order))
-        return Foliation(self._graph, times)
+        return Foliation(self._graph, places(self._times, self.slice_sizes))
 
     def coarsen(self) -> Foliation:
         """Adjacent slices merged greedily, from the first on, while they stay antichains."""
-        last_read = np.full(self.depth, -1, np.int64)
-        np.maximum.at(last_read, self._times, latest_predecessors(self._graph, self._times))
+        last_read = self._last_read()
         group, start, groups = 0, 0, np.zeros(self.depth, np.int64)
         for time, read in enumerate(last_read):
             # A longer chain inside the group would have its last step inside it as well.
@@ -104,6 +101,16 @@ Move attn(0,0) to a later slice: the edge kv(0,0) -> attn(0,0) [kv] runs backwar
                 group, start = group + 1, time
             groups[time] = group
         return Foliation(self._graph, groups[self._times])
+
+    def _last_read(self) -> Int[np.ndarray, " slices"]:
+        """For each slice the latest one that it reads, -1 without any."""
+        last_read = np.full(self.depth, ABSENT, np.int64)
+        for columns in self._graph.requests:
+            lines = Lines(columns, self._times)
+            for slot, latest in latest_predecessors(self._graph, lines):
+                held = slice(columns.positions(slot).start, columns.positions(slot).stop)
+                np.maximum.at(last_read, lines[slot][held], latest[held])
+        return last_read
 
     def meet(self, other: Foliation) -> Foliation:
         """Every event as early as the earlier of two foliations has it."""
@@ -231,10 +238,7 @@ def _array(graph: EventGraph, times: Sequence[int] | Times | Mapping[Event, int]
         raise InputError(
             "times are integers", got=f"dtype {array.dtype}", cure="from_time ranks any real numbers for you."
         )
-    # Narrow integers would overflow when times are shifted; uint64 does not fit into int64.
-    if array.dtype == np.uint64:
-        return np.unique(array, return_inverse=True)[1]
-    return array.astype(np.int64, copy=False)
+    return array
 
 
 def _from_mapping(graph: EventGraph, times: Mapping[Event, int]) -> Times:
@@ -247,17 +251,6 @@ def _from_mapping(graph: EventGraph, times: Mapping[Event, int]) -> Times:
             expected=len(graph),
         )
     return _array(graph, [placed[index] for index in range(len(graph))])
-
-
-def _dense(times: Times) -> Times:
-    """Ranks from 0 without gaps; by counting where the range allows, which needs no sort."""
-    low, high = int(times.min()), int(times.max())
-    if high - low < 4 * len(times) + 1024:
-        present = np.zeros(high - low + 1, bool)
-        shifted = times - low
-        present[shifted] = True
-        return (np.cumsum(present, dtype=np.int32) - 1)[shifted]
-    return np.unique(times, return_inverse=True)[1].astype(np.int32)
 
 
 def backward_edge(graph: EventGraph, ranks: Times) -> Edge | None:

@@ -13,6 +13,7 @@ from jaxtyping import Int
 from causalsim.arguments import check_type
 from causalsim.errors import CausalityError
 from causalsim.events import EventGraph
+from causalsim.events.lines import Lines
 from causalsim.foliations.families import (
     chunked,
     coordinates,
@@ -36,7 +37,7 @@ def family_of(foliation: Foliation) -> str | None:
 
     >>> from causalsim.events import Wiring
     >>> graph = EventGraph(Wiring(2), 6)
-    >>> family_of(chunked(graph, 4)), family_of(tilted(graph, 0.5)), family_of(latest(graph).refine())
+    >>> family_of(chunked(graph, 4)), family_of(tilted(graph, 0.5)), family_of(chunked(graph, 4).refine())
     ('chunked(4)', 'tilted(1/2)', None)
     """
     check_type("an order", foliation, Foliation)
@@ -69,8 +70,8 @@ def chunks_of(foliation: Foliation) -> tuple[tuple[int, ...], ...]:
     ((3, 2), (2,))
     """
     graph = foliation.graph
-    starts = (columns.line(graph.slots[0]) for columns in graph.requests)
-    counts = (np.unique(foliation.times[line], return_counts=True)[1] for line in starts)
+    starts = (Lines(columns, foliation.times)[graph.slots[0]] for columns in graph.requests)
+    counts = (np.unique(line, return_counts=True)[1] for line in starts)
     return tuple(tuple(sizes.tolist()) for sizes in counts)
 
 

@@ -9,10 +9,11 @@ import numpy as np
 from jaxtyping import Int
 
 from causalsim import posets
-from causalsim.errors import InputError
-from causalsim.events import EventGraph
+from causalsim.errors import InputError, LimitError
+from causalsim.events import Event, EventGraph
+from causalsim.events.lattice import refuse_large
 from causalsim.foliations.foliation import Foliation
-from causalsim.posets.relations import successors
+from causalsim.posets.relations import elements, successors
 
 Seed = int | np.random.Generator
 
@@ -22,12 +23,18 @@ KEPT_EDGES = 1_000_000
 
 
 def random_linear_extension(
-    graph: EventGraph, seed: Seed, *, method: Literal["uniform", "kahn"] = "uniform"
+    graph: EventGraph,
+    seed: Seed,
+    *,
+    method: Literal["uniform", "kahn"] = "uniform",
+    limit: int = posets.DEFAULT_LIMIT,
+    steps: int = posets.DEFAULT_STEPS,
 ) -> Foliation:
     """A random order of the events, one by one.
 
-    ``"uniform"`` draws each linear extension with exactly the same probability, by counting
-    over the lattice of down-sets, or raises ``LimitError`` where that lattice is too large.
+    ``"uniform"`` draws each linear extension with exactly the same probability: by counting over
+    the lattice of down-sets where it has at most ``limit`` of them, else by coupling from the past
+    in at most ``steps`` moves (Huber 2006), or raises ``LimitError``.
     ``"kahn"`` picks uniformly among the events that are enabled: any size, but *not* uniform
     over orders (on 4x4 blocks the likeliest order is 21,845 times as likely as the rarest).
 
@@ -41,7 +48,7 @@ def random_linear_extension(
         )
     rng = _generator(seed)
     uniform = method == "uniform"
-    order = _sampler(graph).sample(rng) if uniform else posets.kahn_order(_sources(graph), rng)
+    order = _sampler(graph, limit, steps).sample(rng) if uniform else posets.kahn_order(_sources(graph), rng)
     times = np.empty(len(graph), np.int64)
     times[order] = np.arange(len(graph))
     return Foliation(graph, times)
@@ -57,6 +64,19 @@ def random_orders(graph: EventGraph, seed: Seed, count: int) -> Int[np.ndarray, 
     [[0, 1, 2, 3, 4], [0, 1, 2, 3, 4]]
     """
     return posets.kahn_orders(_sources(graph), _generator(seed), count)
+
+
+def random_down_set(graph: EventGraph, seed: Seed, *, limit: int = posets.DEFAULT_LIMIT) -> frozenset[Event]:
+    """A set of events that holds the past of each of its own, each such set equally likely.
+
+    What may have run at some moment. Raises ``LimitError`` where more than ``limit`` are tabulated.
+
+    >>> from causalsim.events import Wiring
+    >>> sorted(map(str, random_down_set(EventGraph(Wiring(1), 1), seed=2)))
+    ['embed(0)', 'kv(0,0)']
+    """
+    mask = _down_sets(graph, limit).sample(_generator(seed))
+    return frozenset(graph[index] for index in elements(mask))
 
 
 def random_foliation(graph: EventGraph, seed: Seed) -> Foliation:
@@ -108,5 +128,17 @@ def _generator(seed: Seed) -> np.random.Generator:
 
 
 @lru_cache(maxsize=2)
-def _sampler(graph: EventGraph) -> posets.UniformSampler:
-    return posets.UniformSampler(graph.explicit())
+def _sampler(graph: EventGraph, limit: int, steps: int) -> posets.UniformSampler | posets.CoupledSampler:
+    sources = graph.explicit()
+    try:
+        refuse_large(graph, limit)
+        return posets.UniformSampler(sources, limit=limit)
+    except LimitError:
+        return posets.CoupledSampler(sources, steps=steps)
+
+
+@lru_cache(maxsize=2)
+def _down_sets(graph: EventGraph, limit: int) -> posets.DownSetSampler:
+    sources = graph.explicit()
+    refuse_large(graph, limit)
+    return posets.DownSetSampler(sources, limit=limit)

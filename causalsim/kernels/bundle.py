@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
+from math import inf
 from types import MappingProxyType
 from typing import Any
 
+from causalsim.errors import InputError
 from causalsim.kernels import kinds
 from causalsim.kernels.certified import PANELLED
 from causalsim.kernels.kinds import Arithmetic
@@ -19,24 +21,36 @@ OVER_ARITHMETIC = ("prepare", "kv", "attn", "mlp", "unembed")
 LIBRARY_OFF: Mapping[str, str] = {"xla_cpu_experimental_ynn_fusion_type": ""}
 
 
+# A launch of fewer lanes than these costs as much: its time goes into reading weights.
+CHEAPEST = 24
+
+
 @dataclass(frozen=True)
 class Lanes:
     """Lane counts that launches may have; fewer events are padded, more are split.
 
-    An empty ``counts`` takes every count as it comes.
+    ``costs`` says what a launch of each count takes, in any unit; by default a guess. An empty
+    ``counts`` takes every count as it comes.
 
     >>> CERTIFIED_LANES.split(300), CERTIFIED_LANES.split(7)
     ([256, 32, 16], [8])
+    >>> Lanes((1, 8), costs=(2.0, 5.0)).split(10)
+    [8, 1, 1]
     """
 
     counts: tuple[int, ...] = ()
+    costs: tuple[float, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.counts != tuple(sorted({*self.counts})) or min(self.counts, default=1) < 1:
+            raise InputError("lane counts rise from at least 1", got=self.counts)
+        fit = len(self.costs) in (0, len(self.counts)) and all(0 < cost < inf for cost in self.costs)
+        if not fit:
+            raise InputError("every lane count has a cost above 0", got=self.costs, expected=self.counts)
 
     def split(self, events: int) -> list[int]:
-        """Lane counts of the launches that carry so many events."""
-        if not self.counts:
-            return [events]
-        full, rest = divmod(events, self.counts[-1])
-        return [self.counts[-1]] * full + list(_cheapest(self.counts, rest))
+        """Lane counts of the launches that carry so many events at the least cost."""
+        return list(_split(self, events)) if self.counts else [events]
 
     def is_one_call(self, events: int) -> bool:
         """Whether one launch carries so many events with little padding."""
@@ -48,20 +62,33 @@ class Lanes:
             return list(range(1, events + 1))
         return [count for i, count in enumerate(self.counts) if i == 0 or self.counts[i - 1] < events]
 
-
-# A launch of fewer lanes than these costs as much: its time goes into reading weights.
-CHEAPEST = 24
+    @property
+    def prices(self) -> dict[int, float]:
+        """What a launch of each count takes, measured or guessed."""
+        guess = (max(count, CHEAPEST) for count in self.counts)
+        return dict(zip(self.counts, self.costs or guess, strict=True))
 
 
 @lru_cache(maxsize=4096)
-def _cheapest(counts: tuple[int, ...], events: int) -> tuple[int, ...]:
-    """The lane counts that carry so many events at the least cost, the largest first."""
-    if events <= 0:
-        return ()
-    least = next(count for count in counts if count >= events)
-    options: list[tuple[int, ...]] = [(least,)]
-    options += [(count, *_cheapest(counts, events - count)) for count in counts if CHEAPEST < count < events]
-    return min(options, key=lambda option: sum(max(count, CHEAPEST) for count in option))
+def _split(lanes: Lanes, events: int) -> tuple[int, ...]:
+    """As many launches of the most efficient count as needed, then the cheapest ones for the rest."""
+    bulk = min(lanes.counts, key=lambda count: (lanes.prices[count] / count, -count))
+    full = max(0, -(-(events - lanes.counts[-1]) // bulk))
+    return (bulk,) * full + _covers(lanes)[events - full * bulk]
+
+
+@lru_cache(maxsize=64)
+def _covers(lanes: Lanes) -> tuple[tuple[int, ...], ...]:
+    """For every number of events up to the largest count: the cheapest lane counts, the largest first."""
+    price, totals = lanes.prices, [0.0]
+    covers: list[tuple[int, ...]] = [()]
+    for events in range(1, lanes.counts[-1] + 1):
+        rests = {count: max(events - count, 0) for count in lanes.up_to(events)}
+        # Of equal costs the one with the largest launch: there are fewer of them.
+        best = min(rests, key=lambda count: (price[count] + totals[rests[count]], -count))
+        totals.append(price[best] + totals[rests[best]])
+        covers.append(tuple(sorted((best, *covers[rests[best]]), reverse=True)))
+    return tuple(covers)
 
 
 # Two to seven rows take other loops than one or eight and more where products run on several threads.
@@ -83,6 +110,8 @@ class Kernels:
     sample: Callable[..., Any]
     lanes: Lanes
     compiler_options: tuple[tuple[str, str], ...]
+    # Which calibration chose the lanes.
+    calibration: str = "none"
 
 
 def kernels_of(
@@ -92,7 +121,7 @@ def kernels_of(
     compiler_options: Mapping[str, str] = MappingProxyType({}),
 ) -> Kernels:
     """The kernels of all kinds over one arithmetic."""
-    over = {kind: partial(getattr(kinds, kind), arithmetic) for kind in OVER_ARITHMETIC}
+    over: dict[str, Any] = {kind: partial(getattr(kinds, kind), arithmetic) for kind in OVER_ARITHMETIC}
     return Kernels(
         name=name,
         embed=kinds.embed,

@@ -7,6 +7,6 @@ from __future__ import annotations
 
 from causalsim.kernels.kinds import Arithmetic
 from causalsim.kernels.paged import attend
-from causalsim.kernels.panels import linear, panelled
+from causalsim.kernels.panels import linear, linear_into, panelled
 
-PANELLED = Arithmetic(pack=panelled, product=linear, attend=attend)
+PANELLED = Arithmetic(pack=panelled, product=linear, product_into=linear_into, attend=attend)

@@ -2,6 +2,7 @@
 
 The first axis of every argument and result is the lane: one event each. What the switches of
 a configuration ask for is decided while a kernel is traced, and costs nothing when it runs.
+Lanes come and go in float32; matrices and K/V are widened from what lies in memory where they are used.
 """
 
 from __future__ import annotations
@@ -13,10 +14,11 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float, Int, Num
 
 from causalsim.kernels.elementwise import activate, capped, longest_text, normalise, rotary_table, rotate
 from causalsim.kernels.paged import Pages
+from causalsim.kernels.precision import poison, rounded, to_memory, widened
 from causalsim.models import ModelConfig
 
 Weights = dict[str, Any]
@@ -27,11 +29,13 @@ Params = dict[str, np.ndarray]
 class Arithmetic:
     """How products are made: ``pack`` lays a matrix out, ``product(x, packed, out)`` multiplies by it.
 
+    ``product_into(cells, rows, x, packed, finish)`` puts the product, finished, into rows of cells.
     ``attend(queries, positions, pages, cap)`` is softmax attention; queries come scaled.
     """
 
     pack: Callable[[np.ndarray], Any]
     product: Callable[[Array, Any, int], Array]
+    product_into: Callable[[Array, Array, Array, Any, Callable[[Array], Array]], Array]
     attend: Callable[[Array, Array, Pages, float | None], Array]
 
 
@@ -40,7 +44,11 @@ def prepare(arithmetic: Arithmetic, config: ModelConfig, params: Params) -> Weig
     rope = jnp.asarray(rotary_table(config, longest_text(config))) if config.d_rotary else None
     unembed = params["embed"].T if config.tied_embeddings else params["unembed"]
     return {
-        "embed": _only(table=params["embed"], positions=params.get("positions")),
+        "embed": {
+            role: jnp.asarray(to_memory(params[name]))
+            for role, name in (("table", "embed"), ("positions", "positions"))
+            if name in params
+        },
         "layers": [
             _prepare_layer(arithmetic, _below(params, f"layers.{layer}."), rope)
             for layer in range(config.n_layers)
@@ -80,7 +88,8 @@ def _norm(params: Params, name: str | None) -> Weights:
 
 
 def _only(**arrays: np.ndarray | None) -> Weights:
-    return {name: jnp.asarray(array) for name, array in arrays.items() if array is not None}
+    """What is added or multiplied number by number: small enough to be widened once."""
+    return {name: jnp.asarray(array, jnp.float32) for name, array in arrays.items() if array is not None}
 
 
 def embed(
@@ -93,10 +102,9 @@ def embed(
     return rows + _rows(weights["positions"], positions) if config.positions == "learned" else rows
 
 
-def _rows(
-    table: Float[Array, "rows d_model"], indices: Int[Array, " lanes"]
-) -> Float[Array, "lanes d_model"]:
-    return table.at[indices].get(mode="fill", fill_value=jnp.nan, wrap_negative_indices=False)
+def _rows(table: Num[Array, "rows d_model"], indices: Int[Array, " lanes"]) -> Float[Array, "lanes d_model"]:
+    found = table.at[indices].get(mode="fill", fill_value=poison(table.dtype), wrap_negative_indices=False)
+    return widened(found)
 
 
 def kv(
@@ -164,11 +172,20 @@ def mlp(
 
 
 def unembed(
-    arithmetic: Arithmetic, config: ModelConfig, weights: Weights, x: Float[Array, "lanes d_model"]
-) -> Float[Array, "lanes vocab"]:
-    """The logits."""
+    arithmetic: Arithmetic,
+    config: ModelConfig,
+    weights: Weights,
+    x: Float[Array, "lanes d_model"],
+    cells: Num[Array, "rows vocab"],
+    rows: Int[Array, " lanes"],
+) -> Num[Array, "rows vocab"]:
+    """``cells`` with the logits of each lane in its row: to copy so many takes as long as a layer."""
     hidden = normalise(config, x, weights["norm"])
-    return capped(_dense(arithmetic, hidden, weights["out"], config.vocab_size), config.logit_cap)
+
+    def finish(logits: Array) -> Array:
+        return rounded(capped(logits, config.logit_cap), cells.dtype)
+
+    return arithmetic.product_into(cells, rows, hidden, weights["out"]["matrix"], finish)
 
 
 def _dense(arithmetic: Arithmetic, x: Array, weights: Weights, out: int) -> Array:

@@ -12,10 +12,11 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Bool, Float, Int, Num
 
 from causalsim.kernels.elementwise import capped
 from causalsim.kernels.panels import contract
+from causalsim.kernels.precision import poison, widened
 
 PAGE = 128
 TILE = 128
@@ -26,11 +27,12 @@ class Pages(NamedTuple):
 
     ``table[i]`` is the page of positions ``i * PAGE`` and up; one table a lane where the lanes
     are of different requests. A text's only page may be narrower. ``window`` is the number of
-    positions that an attention sees, its own counted.
+    positions that an attention sees, its own counted. Keys and values are as they lie in memory:
+    ``widened`` gives the numbers.
     """
 
-    keys: Float[Array, "pages kv_heads d_head page"]
-    values: Float[Array, "pages kv_heads page d_head"]
+    keys: Num[Array, "pages kv_heads d_head page"]
+    values: Num[Array, "pages kv_heads page d_head"]
     table: Int[Array, "*lanes entries"]
     window: Int[Array, ""]
 
@@ -121,7 +123,11 @@ def _read(pages: Pages, number: Int[Array, ""]) -> tuple[Array, Array, Bool[Arra
     Zeros, because a weight of zero times NaN would carry a neighbour's missing value over.
     """
     page = pages.table.at[number].get(mode="fill", fill_value=-1)
-    keys = pages.keys.at[page].get(mode="fill", fill_value=jnp.nan, wrap_negative_indices=False)
-    values = pages.values.at[page].get(mode="fill", fill_value=jnp.nan, wrap_negative_indices=False)
+    keys, values = (_page_of(cells, page) for cells in (pages.keys, pages.values))
     written = jnp.isfinite(keys).all(axis=1) & jnp.isfinite(values).all(axis=2)
     return jnp.where(written[:, None, :], keys, 0), jnp.where(written[:, :, None], values, 0), written
+
+
+def _page_of(cells: Num[Array, "pages *shape"], page: Int[Array, ""]) -> Float[Array, "*shape"]:
+    found = cells.at[page].get(mode="fill", fill_value=poison(cells.dtype), wrap_negative_indices=False)
+    return widened(found)

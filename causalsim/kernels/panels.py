@@ -10,15 +10,22 @@ vocabulary of 50,257), so columns are padded. See "What decides bits" in the REA
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int, Num
+
+from causalsim.kernels.precision import to_memory, widened
 
 LONGEST_PANEL = 192
 COLUMNS = 16
-# Above so many columns a matrix is cut into blocks of columns; from so many rows on, one after another.
+# Above so many columns a matrix is cut into blocks of columns; from so many rows on, they go one by one.
 WIDEST, BLOCK, MANY_ROWS = 8192, 2048, 64
+# What is widened before it is multiplied goes one after another too, so many numbers of it at a time:
+# they stay in a core's cache, and the matrix never lies in memory in float32.
+WIDENED = 2**19
 
 
 def panel_shape(length: int) -> tuple[int, int]:
@@ -36,34 +43,83 @@ def panel_shape(length: int) -> tuple[int, int]:
     return number, -(-length // number)
 
 
-def panelled(w: np.ndarray) -> Float[Array, "*blocks panels size columns"]:
+def block_width(length: int, columns: int, is_widened: bool) -> int:
+    """Columns of a block of a matrix with so many rows, padding included.
+
+    >>> block_width(768, 100, False), block_width(768, 50257, False), block_width(768, 3072, True)
+    (112, 2048, 624)
+    """
+    if is_widened:
+        columns = -(-columns // -(-length * columns // WIDENED))
+    elif columns > WIDEST:
+        return BLOCK
+    return columns + -columns % COLUMNS
+
+
+def panelled(w: np.ndarray) -> Num[Array, "*blocks panels size columns"]:
     """A weight matrix cut into panels, the last padded with zeros, as are the columns.
 
-    A matrix of very many columns, such as that of a vocabulary, is also cut into blocks of them.
+    A matrix of very many columns, such as that of a vocabulary, is also cut into blocks of them,
+    and so is one that is widened, into smaller ones.
     """
-    number, size = panel_shape(w.shape[0])
-    wide = w.shape[1] > WIDEST
-    padded = np.pad(w, ((0, number * size - w.shape[0]), (0, -w.shape[1] % (BLOCK if wide else COLUMNS))))
-    panels = padded.reshape(number, size, -1)
-    if not wide:
-        return jnp.asarray(panels)
-    blocks = panels.reshape(number, size, -1, BLOCK).transpose(2, 0, 1, 3)
-    return jnp.asarray(np.ascontiguousarray(blocks))
+    length, columns = w.shape
+    number, size = panel_shape(length)
+    width = block_width(length, columns, w.dtype != np.float32)
+    padded = np.pad(to_memory(w), ((0, number * size - length), (0, -columns % width)))
+    blocks = padded.reshape(number, size, -1, width).transpose(2, 0, 1, 3)
+    return jnp.asarray(np.ascontiguousarray(blocks if len(blocks) > 1 else blocks[0]))
 
 
 def linear(
-    x: Float[Array, "lanes in"], w: Float[Array, "*blocks panels size columns"], out: int
+    x: Float[Array, "lanes in"], w: Num[Array, "*blocks panels size columns"], out: int
 ) -> Float[Array, "lanes {out}"]:
     """``x @ w`` for a panelled ``w`` that has ``out`` columns without its padding."""
-    number, size = w.shape[-3:-1]
-    padded = jnp.pad(x, ((0, 0), (0, number * size - x.shape[1])))
-    panels = padded.reshape(x.shape[0], number, size).swapaxes(0, 1)
+    panels = _split(x, w)
     if w.ndim == 3:
         return _added(_product(panels, w), axis=0)[:, :out]
-    return (_all_blocks if len(x) < MANY_ROWS else _block_by_block)(panels, w)[:, :out]
+    if _fits_at_once(x, w):
+        return _all_blocks(panels, w)[:, :out]
+
+    def beside(cells: Array, column: Array | int, product: Array) -> Array:
+        return jax.lax.dynamic_update_slice(cells, product, (0, column))
+
+    return _block_by_block(jnp.zeros((len(x), out), x.dtype), panels, w, beside)
 
 
-def _all_blocks(x: Float[Array, "panels rows size"], w: Float[Array, "blocks panels size columns"]) -> Array:
+def linear_into(
+    cells: Num[Array, "rows out"],
+    rows: Int[Array, " lanes"],
+    x: Float[Array, "lanes in"],
+    w: Num[Array, "*blocks panels size columns"],
+    finish: Callable[[Array], Array],
+) -> Num[Array, "rows out"]:
+    """``cells`` with ``finish(x @ w)`` in some of its rows, ``finish`` going number by number.
+
+    Many rows of very many columns are written block by block: neither the products of all panels
+    nor a second copy of the result lie in memory then, which would take longer to write than to make.
+    """
+    if w.ndim == 3 or _fits_at_once(x, w):
+        return _put(cells, rows, 0, finish(linear(x, w, cells.shape[1])))
+
+    def into_rows(cells: Array, column: Array | int, product: Array) -> Array:
+        return _put(cells, rows, column, finish(product))
+
+    return _block_by_block(cells, _split(x, w), w, into_rows)
+
+
+def _fits_at_once(x: Array, w: Array) -> bool:
+    return len(x) < MANY_ROWS and w.dtype == x.dtype
+
+
+def _split(
+    x: Float[Array, "lanes in"], w: Num[Array, "*blocks panels size columns"]
+) -> Float[Array, "panels lanes size"]:
+    number, size = w.shape[-3:-1]
+    padded = jnp.pad(x, ((0, 0), (0, number * size - x.shape[1])))
+    return padded.reshape(x.shape[0], number, size).swapaxes(0, 1)
+
+
+def _all_blocks(x: Float[Array, "panels rows size"], w: Num[Array, "blocks panels size columns"]) -> Array:
     blocks, number, size, columns = w.shape
     each = jnp.broadcast_to(x, (blocks, *x.shape)).reshape(blocks * number, -1, size)
     products = _product(each, w.reshape(blocks * number, size, columns)).reshape(blocks, number, -1, columns)
@@ -71,16 +127,31 @@ def _all_blocks(x: Float[Array, "panels rows size"], w: Float[Array, "blocks pan
 
 
 def _block_by_block(
-    x: Float[Array, "panels rows size"], w: Float[Array, "blocks panels size columns"]
-) -> Array:
-    """In this order the products of all panels never lie in memory at once, which takes longer."""
-    blocks, _, _, columns = w.shape
+    cells: Num[Array, "rows out"],
+    x: Float[Array, "panels lanes size"],
+    w: Num[Array, "blocks panels size columns"],
+    put: Callable[[Array, Array | int, Array], Array],
+) -> Num[Array, "rows out"]:
+    """Put the product's columns into cells, one block after another, the last without its padding."""
+    columns = w.shape[3]
+    whole, rest = divmod(cells.shape[1], columns)
 
-    def body(block: Array, out: Array) -> Array:
-        product = _added(_product(x, w[block]), axis=0)
-        return jax.lax.dynamic_update_slice(out, product, (0, block * columns))
+    def body(block: Array, cells: Array) -> Array:
+        return put(cells, block * columns, _added(_product(x, w[block]), axis=0))
 
-    return jax.lax.fori_loop(0, blocks, body, jnp.zeros((x.shape[1], blocks * columns), x.dtype))
+    cells = jax.lax.fori_loop(0, whole, body, cells)
+    if not rest:
+        return cells
+    return put(cells, whole * columns, _added(_product(x, w[whole]), axis=0)[:, :rest])
+
+
+def _put(cells: Array, rows: Array, column: Array | int, value: Array) -> Array:
+    """Rows of values, from some column on; a row that is not there is dropped."""
+    starts = jnp.stack([rows, jnp.full_like(rows, column)], axis=1)
+    axes = jax.lax.ScatterDimensionNumbers(
+        update_window_dims=(1,), inserted_window_dims=(0,), scatter_dims_to_operand_dims=(0, 1)
+    )
+    return jax.lax.scatter(cells, starts, value, axes, mode=jax.lax.GatherScatterMode.FILL_OR_DROP)
 
 
 def contract(
@@ -96,8 +167,8 @@ def contract(
     return _added(flat.reshape(batch, number, rows, wide), axis=1)[:, :, :columns]
 
 
-def _product(x: Float[Array, "panels rows size"], w: Float[Array, "panels size out"]) -> Array:
-    product = jax.lax.dot_general(x, w, (((2,), (1,)), ((0,), (0,))))
+def _product(x: Float[Array, "panels rows size"], w: Num[Array, "panels size out"]) -> Array:
+    product = jax.lax.dot_general(x, widened(w), (((2,), (1,)), ((0,), (0,))))
     # Without it XLA may fuse the additions into the product of a lone row.
     return jax.lax.optimization_barrier(product)
 

@@ -6,13 +6,16 @@ changes its bits, at widths that real models have.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float, Int, Num
 
 from causalsim.kernels.elementwise import capped
 from causalsim.kernels.kinds import Arithmetic
 from causalsim.kernels.paged import PAGE, Pages
+from causalsim.kernels.precision import widened
 
 
 def attend(
@@ -22,7 +25,7 @@ def attend(
     cap: float | None = None,
 ) -> Float[Array, "lanes kv_heads group d_head"]:
     """Attention over the whole buffer at once, masked."""
-    keys, values = pages.keys[pages.table], pages.values[pages.table]
+    keys, values = (widened(cells[pages.table]) for cells in (pages.keys, pages.values))
     there = (jnp.arange(len(pages.table)) * PAGE)[:, None] + jnp.arange(keys.shape[3])
     distance = positions[:, None, None] - there
     sees = (distance >= 0) & (distance < pages.window)
@@ -33,4 +36,20 @@ def attend(
     return jnp.einsum("lhgnp,nhpd->lhgd", shares, jnp.where(seen, values, 0))
 
 
-PLAIN = Arithmetic(pack=jnp.asarray, product=lambda x, matrix, out: x @ matrix, attend=attend)
+def product(x: Float[Array, "lanes in"], w: Float[Array, "in out"], out: int) -> Float[Array, "lanes out"]:
+    """``x @ w``."""
+    return x @ w
+
+
+def product_into(
+    cells: Num[Array, "rows out"],
+    rows: Int[Array, " lanes"],
+    x: Float[Array, "lanes in"],
+    w: Float[Array, "in out"],
+    finish: Callable[[Array], Array],
+) -> Num[Array, "rows out"]:
+    """``cells`` with ``finish(x @ w)`` in some of its rows."""
+    return cells.at[rows].set(finish(x @ w), mode="drop", wrap_negative_indices=False)
+
+
+PLAIN = Arithmetic(pack=jnp.asarray, product=product, product_into=product_into, attend=attend)

@@ -1,6 +1,7 @@
 """Models without arithmetic: configuration, parameters, tokenizer and checkpoint formats."""
 
 from causalsim.models.checkpoint import Checkpoint, known_names, read_checkpoint
+from causalsim.models.checks import known_dtype
 from causalsim.models.config import ModelConfig
 from causalsim.models.parameters import (
     check_parameters,
@@ -19,6 +20,7 @@ __all__ = [
     "check_parameters",
     "check_tensors",
     "count_parameters",
+    "known_dtype",
     "known_names",
     "parameter_shapes",
     "random_parameters",

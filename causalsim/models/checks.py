@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from typing import SupportsFloat
+from typing import Any, SupportsFloat
 
 import numpy as np
 
 from causalsim.arguments import as_int
 from causalsim.errors import InputError
+
+# What parameters, cells and values can be kept in; arithmetic is float32 for all of them.
+DTYPES = ("float32", "bfloat16")
 
 
 def check_divides(part: str, divisor: int, whole: str, number: int, cure: str) -> None:
@@ -86,6 +89,23 @@ def one_of(name: str, value: object, known: tuple[str, ...]) -> str:
             f"{name} is a known one", got=f"{name}={value!r}", expected=" or ".join(map(repr, known))
         )
     return str(value)
+
+
+def known_dtype(dtype: Any) -> str:
+    """The name of a type that models are kept in, however it is given; ``InputError`` for any other."""
+    try:
+        # A name stays one: NumPy knows bfloat16 only once ml_dtypes is imported.
+        name = dtype if isinstance(dtype, str) else np.dtype(dtype).name
+    except (TypeError, ValueError):
+        name = ""
+    if name not in DTYPES:
+        raise InputError(
+            "a model's numbers are of a known type",
+            got=f"dtype={dtype!r}",
+            expected=" or ".join(map(repr, DTYPES)),
+            cure=f"Leave dtype out for {DTYPES[0]!r}.",
+        )
+    return name
 
 
 def plain_factors(name: str, value: object, count: int) -> tuple[float, ...] | None:

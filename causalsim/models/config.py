@@ -160,7 +160,8 @@ class ModelConfig:
 
         ``embed`` reads one row of its table and ``block`` each weight of its layer once; ``kv``
         and ``attn`` both read the norm before them. A ``sample`` is an int32. ``dtype`` is a
-        floating type, ``"bfloat16"`` included.
+        floating type, ``"bfloat16"`` included. FLOPs are two for each weight, but none for a
+        lookup, and ``4 n_heads d_head`` for each position that an attention reads.
 
         >>> config = ModelConfig(n_layers=1, n_heads=2, d_model=8, d_ff=16, vocab_size=10, max_length=4)
         >>> config.footprint("float16").values["kv"]
@@ -169,7 +170,13 @@ class ModelConfig:
         size = _item_bytes(dtype)
         values = {kind: size * numbers for kind, numbers in self._numbers_in_value().items()}
         weights = {kind: size * numbers for kind, numbers in count_read(self).items()}
-        return Footprint(values={**values, "sample": _TOKEN_BYTES}, weights=weights)
+        flops = {kind: 2 * numbers for kind, numbers in count_read(self).items()} | {"embed": 0}
+        return Footprint(
+            values={**values, "sample": _TOKEN_BYTES},
+            weights=weights,
+            flops=flops,
+            flops_per_read=4 * self.n_heads * self.d_head,
+        )
 
     def _numbers_in_value(self) -> dict[str, int]:
         residual = dict.fromkeys(("embed", "attn", "mlp", "block"), self.d_model)

@@ -13,7 +13,7 @@ import subprocess
 import sys
 import tempfile
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path, PurePosixPath
@@ -21,9 +21,9 @@ from typing import NamedTuple
 
 from causalsim.errors import CheckpointError
 from causalsim.files import write_whole
+from causalsim.progress import Progress, silent
 
 CACHE = "CAUSALSIM_CACHE"
-Progress = Callable[[str, int, int], object]
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +101,7 @@ def located(name: str) -> Path:
     return found
 
 
-def fetch(name: str, progress: Progress = lambda stage, done, total: None) -> Fetched:
+def fetch(name: str, progress: Progress = silent) -> Fetched:
     """Bring a known model into the cache, unless it is there; ``CheckpointError`` if that fails.
 
     The file is there whole or not at all, and only with the bytes that are expected.

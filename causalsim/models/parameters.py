@@ -16,9 +16,10 @@ import numpy as np
 
 from causalsim.arguments import as_int
 from causalsim.errors import CheckpointError, InputError, LimitError
+from causalsim.models.checks import known_dtype
 
 if TYPE_CHECKING:
-    from numpy.typing import ArrayLike, NDArray
+    from numpy.typing import ArrayLike, DTypeLike, NDArray
 
     from causalsim.models.config import ModelConfig
 
@@ -124,23 +125,27 @@ def count_parameters(config: ModelConfig) -> int:
     return config.n_layers * sum(map(math.prod, layer_shapes(config).values())) + ends
 
 
-def check_parameters(config: ModelConfig, params: Mapping[str, ArrayLike]) -> dict[str, NDArray[np.float32]]:
-    """The parameters of a model as float32 arrays, in canonical order.
+def check_parameters(
+    config: ModelConfig, params: Mapping[str, ArrayLike], dtype: DTypeLike = "float32"
+) -> dict[str, NDArray[Any]]:
+    """The parameters of a model as arrays of its dtype, in canonical order; bfloat16 to nearest even.
 
     ``CheckpointError``, with the tensor's name, where one is missing, surplus, of the wrong
     shape, not of a floating type or not finite. The arrays are read-only, and
-    nobody else's: writeable float32 input is copied.
+    nobody else's: writeable input of the same type is copied. ``InputError`` for another dtype
+    than float32 or bfloat16.
     """
-    return check_tensors(parameter_shapes(config), params)
+    return check_tensors(parameter_shapes(config), params, dtype)
 
 
 def check_tensors(
-    shapes: Mapping[str, tuple[int, ...]], tensors: Mapping[str, ArrayLike]
-) -> dict[str, NDArray[np.float32]]:
+    shapes: Mapping[str, tuple[int, ...]], tensors: Mapping[str, ArrayLike], dtype: DTypeLike = "float32"
+) -> dict[str, NDArray[Any]]:
     """Tensors of given names and shapes, under whatever names a checkpoint has for them.
 
     The check behind ``check_parameters``, for readers whose files use names of their own.
     """
+    kept = known_dtype(dtype)
     for name in shapes:
         if name not in tensors:
             cure = "Write the checkpoint anew, or correct the configuration."
@@ -149,26 +154,32 @@ def check_tensors(
         if name not in shapes:
             cure = "Remove it, or use the configuration that it belongs to."
             _refuse(name, "there are no other parameters", "one", "none", cure)
-    return {name: _checked(name, np.asarray(tensors[name]), shape) for name, shape in shapes.items()}
+    return {name: _checked(name, np.asarray(tensors[name]), shape, kept) for name, shape in shapes.items()}
 
 
-def _checked(name: str, array: NDArray[Any], shape: tuple[int, ...]) -> NDArray[np.float32]:
+def _checked(name: str, array: NDArray[Any], shape: tuple[int, ...], dtype: str) -> NDArray[Any]:
     if array.dtype.name not in _FLOATING:
         cure = "Dequantise it first."
         _refuse(name, "parameters are floating-point numbers", array.dtype, ", ".join(_FLOATING), cure)
     if array.shape != shape:
         cure = "Matrices are stored (in, out)."
         _refuse(name, "shapes follow from the configuration", array.shape, shape, cure)
-    with np.errstate(over="ignore"):  # What overflows float32 is infinite then, and refused below.
-        plain = np.ascontiguousarray(array, dtype=np.float32)
+    with np.errstate(over="ignore"):  # What overflows is infinite then, and refused below.
+        plain = np.ascontiguousarray(array, dtype=_numpy_type(dtype))
     # Whoever holds a writeable array of ours could change the model behind our back.
     plain = plain.copy() if array.flags.writeable and np.may_share_memory(plain, array) else plain.view()
     bad = plain.size - int(np.count_nonzero(np.isfinite(plain)))
     if bad:
         cure = "Was the file damaged, or made for a wider type?"
-        _refuse(name, "parameters are finite in float32", f"{bad} infinite or NaN", "none", cure)
+        _refuse(name, f"parameters are finite in {dtype}", f"{bad} infinite or NaN", "none", cure)
     plain.flags.writeable = False
     return plain
+
+
+def _numpy_type(dtype: str) -> np.dtype[Any]:
+    if dtype == "bfloat16":
+        import ml_dtypes  # noqa: F401  NumPy knows bfloat16 from it; it comes with JAX
+    return np.dtype(dtype)
 
 
 def _refuse(name: str, rule: str, got: object, expected: object, cure: str) -> None:

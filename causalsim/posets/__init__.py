@@ -6,20 +6,26 @@ Elements are 0 to n-1, ``predecessors[i]`` lists elements below i, and down-sets
 from causalsim.posets.antichains import maximum_antichain, minimum_chain_cover, width
 from causalsim.posets.chains import levels, longest_chain
 from causalsim.posets.counting import (
-    LatticeCounts,
     count_down_sets,
     count_lattice_edges,
     count_linear_extensions,
     lattice_counts,
 )
+from causalsim.posets.coupling import DEFAULT_STEPS, CoupledSampler
 from causalsim.posets.downsets import down_sets
+from causalsim.posets.enumeration import maximal_antichains
 from causalsim.posets.extensions import kahn_order, kahn_orders, linear_extensions
 from causalsim.posets.growth import DEFAULT_LIMIT
+from causalsim.posets.ideals import DownSetSampler
 from causalsim.posets.relations import Predecessors, closure, covers
 from causalsim.posets.sampling import UniformSampler
+from causalsim.posets.sizes import LatticeCounts
 
 __all__ = [
     "DEFAULT_LIMIT",
+    "DEFAULT_STEPS",
+    "CoupledSampler",
+    "DownSetSampler",
     "LatticeCounts",
     "Predecessors",
     "UniformSampler",
@@ -35,6 +41,7 @@ __all__ = [
     "levels",
     "linear_extensions",
     "longest_chain",
+    "maximal_antichains",
     "maximum_antichain",
     "minimum_chain_cover",
     "width",

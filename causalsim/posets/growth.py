@@ -5,7 +5,7 @@ from __future__ import annotations
 from causalsim.errors import InputError, LimitError
 from causalsim.posets.relations import Predecessors, checked, successors
 
-DEFAULT_LIMIT = 2_000_000
+DEFAULT_LIMIT = 4_000_000
 """Down-sets in a table: some hundreds of megabytes and some ten seconds."""
 
 
@@ -45,8 +45,8 @@ class Budget:
             raise InputError("a limit leaves room for the empty down-set", got=bound, expected="at least 1")
         self._bound, self._spent = bound, 1
 
-    def spend(self) -> None:
-        """Count one more down-set, or raise LimitError if it is one too many.
+    def spend(self, count: int = 1) -> None:
+        """Count more down-sets, or raise LimitError if they are too many.
 
         >>> Budget(1).spend()
         Traceback (most recent call last):
@@ -54,11 +54,11 @@ class Budget:
         causalsim.errors.LimitError: the down-sets are tabulated one by one: got at least 2, \
 expected at most 1. Raise the limit, or take a smaller or more constrained poset.
         """
-        self._spent += 1
+        self._spent += count
         if self._spent > self._bound:
             raise LimitError(
                 "the down-sets are tabulated one by one",
-                reached=self._spent,
+                reached=self._bound + 1,
                 bound=self._bound,
                 cure="Raise the limit, or take a smaller or more constrained poset.",
             )

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
 from math import factorial, prod
 from operator import index
 
 import numpy as np
 
 from causalsim.errors import InputError
-from causalsim.posets.counting import LatticeCounts, evaluate, tally
 from causalsim.posets.decomposition import Part, decompose
-from causalsim.posets.downsets import Rank, ranks
 from causalsim.posets.growth import DEFAULT_LIMIT, Budget
-from causalsim.posets.relations import Predecessors, elements
+from causalsim.posets.relations import Predecessors
+from causalsim.posets.sizes import LatticeCounts, evaluate
+from causalsim.posets.tables import Table, table
 
 
 class UniformSampler:
@@ -33,7 +32,7 @@ class UniformSampler:
     def __init__(self, predecessors: Predecessors, *, limit: int = DEFAULT_LIMIT) -> None:
         budget = Budget(limit)
         self._parts = decompose(predecessors)
-        self._tables: dict[tuple[int, ...], list[dict[int, int]]] = {}
+        self._tables: dict[tuple[int, ...], Table] = {}
         self._counts = evaluate(self._parts, lambda part: self._tabulate(part, budget))
 
     @property
@@ -43,7 +42,7 @@ class UniformSampler:
 
     def sample(self, rng: np.random.Generator) -> list[int]:
         """Return a uniform linear extension; the same state of ``rng`` gives the same one everywhere."""
-        return self.unrank(_below(self.count, rng))
+        return self.unrank(draw_below(self.count, rng))
 
     def unrank(self, rank: int) -> list[int]:
         """Return the linear extension of one rank in ``range(count)``: a bijection, in no stated order.
@@ -62,8 +61,8 @@ class UniformSampler:
         return orders[0]
 
     def _tabulate(self, part: Part, budget: Budget) -> LatticeCounts:
-        table = self._tables[part.members] = []
-        return tally(_recorded(ranks(part.predecessors, budget), table))
+        self._tables[part.members] = table(part.predecessors, budget)
+        return self._tables[part.members].counts()
 
     def _share(self, rank: int) -> list[int]:
         """Split the rank over the parts as mixed-radix digits; what remains is the part's own."""
@@ -75,30 +74,10 @@ class UniformSampler:
 
     def _order(self, part: Part, rank: int, orders: list[list[int]]) -> list[int]:
         if part.kind == "prime":
-            return [part.members[i] for i in _unwind(self._tables[part.members], rank)]
+            return [part.members[i] for i in self._tables[part.members].order(rank)]
         if part.kind == "series":
             return [i for order in orders for i in order]
         return _interleave(orders, rank)
-
-
-def _recorded(steps: Iterator[Rank], table: list[dict[int, int]]) -> Iterator[Rank]:
-    for rank in steps:
-        table.append(rank.ways)
-        yield rank
-
-
-def _unwind(table: Sequence[dict[int, int]], rank: int) -> list[int]:
-    """Take maximal elements off the whole poset, each owning as many ranks as there are ways without it."""
-    mask, order = (1 << len(table) - 1) - 1, []
-    for ways in reversed(table[:-1]):
-        for i in elements(mask):
-            count = ways.get(mask ^ 1 << i, 0)
-            if rank < count:
-                break
-            rank -= count
-        mask ^= 1 << i
-        order.append(i)
-    return order[::-1]
 
 
 def _interleave(orders: list[list[int]], rank: int) -> list[int]:
@@ -117,7 +96,12 @@ def _interleave(orders: list[list[int]], rank: int) -> list[int]:
     return merged
 
 
-def _below(bound: int, rng: np.random.Generator) -> int:
+def draw_below(bound: int, rng: np.random.Generator) -> int:
+    """Return an integer in ``range(bound)``, each equally likely, however large the bound is.
+
+    >>> draw_below(1, np.random.default_rng(0))
+    0
+    """
     # Rejection keeps the draw exact: reducing modulo the bound would favour small ranks.
     bits = (bound - 1).bit_length()
     size = (bits + 7) // 8

@@ -94,8 +94,8 @@ def _source(table: ModelTable) -> Model | Wiring:
     from causalsim import engine
 
     if table.name is not None:
-        return engine.load(table.name)
-    return engine.random_model(_sizes(table.random or {}), table.seed)
+        return engine.load(table.name, dtype=table.dtype)
+    return engine.random_model(_sizes(table.random or {}), table.seed, dtype=table.dtype)
 
 
 def _windows(table: ModelTable) -> int | list[int | None] | None:

@@ -15,12 +15,15 @@ from causalsim.scenario.problems import first_problem, nearest
 from causalsim.scenario.schema import Scenario
 
 
-def load(path: str | PathLike[str]) -> Scenario:
-    """Read a scenario file; ``ScenarioError`` says which key is wrong and what is near it."""
-    return parse(_text(Path(path)), str(path))
+def load(path: str | PathLike[str], **model: Any) -> Scenario:
+    """Read a scenario file; ``ScenarioError`` says which key is wrong and what is near it.
+
+    What is given for ``model`` stands in place of the same keys of the file's ``[model]``.
+    """
+    return parse(_text(Path(path)), str(path), **model)
 
 
-def parse(text: str, name: str = "the scenario") -> Scenario:
+def parse(text: str, name: str = "the scenario", **model: Any) -> Scenario:
     """A scenario from the text of a file; ``name`` is what messages call it."""
     try:
         data = tomllib.loads(text)
@@ -30,6 +33,8 @@ def parse(text: str, name: str = "the scenario") -> Scenario:
             got=f"{name}, which is none: {error}",
             cure="See scenarios/ for examples.",
         ) from None
+    if model and isinstance(data.get("model"), dict):
+        data["model"].update(model)
     return check(data)
 
 

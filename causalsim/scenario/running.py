@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
     from causalsim.engine import Model, Run
     from causalsim.kernels import Kernels
+    from causalsim.progress import Progress
     from causalsim.verification import Report
-    from causalsim.verification.progress import Progress
 
 
 def run(scenario: Scenario | Experiment, watch: Progress | None = None) -> Outcome:
@@ -79,13 +79,14 @@ class _Runs:
             return OrderRow(order.name, foliation.depth, foliation.width)
         seconds, result = timed(lambda: self._run(self.ready.ids, foliation))
         self.done[order.name] = result
-        peak = peak_during(foliation, self.ready.model.config.footprint())
+        model = self.ready.model
+        peak = peak_during(foliation, model.config.footprint(model.dtype))
         return OrderRow(order.name, foliation.depth, foliation.width, peak, seconds, result.digest)
 
-    def _kernels(self) -> Kernels:
-        from causalsim import kernels
+    def _kernels(self) -> Kernels | None:
+        from causalsim.kernels import STOCK
 
-        return kernels.STOCK if self.ready.scenario.model.kernels == "stock" else kernels.CERTIFIED
+        return STOCK if self.ready.scenario.model.kernels == "stock" else None
 
     def _run(self, texts: tuple[Any, ...], foliation: Foliation | None = None) -> Run:
         from causalsim import engine

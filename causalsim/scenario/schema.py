@@ -43,7 +43,8 @@ class ModelTable(Table):
 
     ``random`` holds the sizes of ``causalsim.ModelConfig``; ``seed`` goes with it. ``layers``,
     ``windows`` and ``parallel_residual`` describe a wiring: no weights, so nothing runs.
-    ``kernels = "stock"`` runs on XLA's defaults, which promise nothing about bits.
+    ``kernels = "stock"`` runs on XLA's defaults, which promise nothing about bits; ``dtype`` is
+    what weights and values are kept in.
     """
 
     name: str | None = None
@@ -53,6 +54,7 @@ class ModelTable(Table):
     windows: Window | list[Window] | None = None
     parallel_residual: bool = False
     kernels: Literal["certified", "stock"] = "certified"
+    dtype: Literal["float32", "bfloat16"] = "float32"
 
     @model_validator(mode="after")
     def _one_source(self) -> ModelTable:
@@ -63,10 +65,13 @@ class ModelTable(Table):
                 got=" and ".join(given) or "none of them",
                 cure='Give name = "glass", or random = {...} with sizes, or layers = 3 for its wiring alone.',
             )
-        homes = {"seed": "random", "windows": "layers", "parallel_residual": "layers"}
+        homes = {
+            "seed": ("random",), "dtype": ("name", "random"),
+            "windows": ("layers",), "parallel_residual": ("layers",),
+        }  # fmt: skip
         for key, home in homes.items():
-            if key in self.model_fields_set and home not in given:
-                raise refused(f"this key goes with {home}", key=key, got=f"it beside {given[0]}")
+            if key in self.model_fields_set and given[0] not in home:
+                raise refused(f"this key goes with {' or '.join(home)}", key=key, got=f"it beside {given[0]}")
         return self
 
     @property

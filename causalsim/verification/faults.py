@@ -17,24 +17,27 @@ from causalsim.engine import Program, compile_unchecked
 from causalsim.events import Edge, EventGraph
 from causalsim.kernels import Kernels
 
+# A part of a number that changes its last bits, as values of a type have them.
+_LAST_BITS = {"float32": 2.0**-20, "bfloat16": 2.0**-4}
+
 
 @cache
-def with_lane_count(kernels: Kernels) -> Kernels:
+def with_lane_count(kernels: Kernels, dtype: str = "float32") -> Kernels:
     """An MLP whose last bits depend on how many lanes its launch has."""
 
     def mlp(config: Any, weights: Any, x: Any) -> Any:
-        return kernels.mlp(config, weights, x) * jnp.float32(1 + len(x) * 2.0**-20)
+        return kernels.mlp(config, weights, x) * jnp.float32(1 + len(x) * _LAST_BITS[dtype])
 
     return replace(kernels, name="an MLP that depends on the number of lanes", mlp=mlp)
 
 
 @cache
-def with_neighbour(kernels: Kernels) -> Kernels:
+def with_neighbour(kernels: Kernels, dtype: str = "float32") -> Kernels:
     """An MLP into which a little of the next lane leaks."""
 
     def mlp(config: Any, weights: Any, x: Any) -> Any:
         value = kernels.mlp(config, weights, x)
-        return value + jnp.float32(2.0**-20) * jnp.roll(value, 1, axis=0)
+        return value + jnp.float32(_LAST_BITS[dtype]) * jnp.roll(value, 1, axis=0)
 
     return replace(kernels, name="an MLP that reads the lane beside it", mlp=mlp)
 

@@ -18,9 +18,9 @@ from causalsim.engine.cells import Cell, cells_written, poisoned
 from causalsim.events import Event, EventGraph, Slot
 from causalsim.foliations import earliest, layer_major
 from causalsim.kernels import PAGE
+from causalsim.progress import Progress
 from causalsim.verification.comparison import same_bits
 from causalsim.verification.faults import sampling_for_neighbour, with_lane_count, with_neighbour
-from causalsim.verification.progress import Progress
 from causalsim.verification.report import Control, Verdict
 from causalsim.verification.subject import CROWD, Subject
 
@@ -157,15 +157,15 @@ def _fault_in_buffer(alone: Subject) -> str | None:
 
 
 def _controls(subject: Subject, draws: int, seed: int) -> Iterator[Control]:
-    faults = [with_neighbour, sampling_for_neighbour]
-    if len(subject.kernels.lanes.up_to(CROWD)) > 1:
-        faults.append(with_lane_count)
-    for fault in faults:
-        faulty = subject.with_kernels(fault(subject.kernels))
-        samples = fault is sampling_for_neighbour
-        bench = (
-            _sampling_bench(faulty) if samples else _bench(faulty.beginning(2).in_company(), Slot("mlp", 0))
-        )
+    kernels, dtype = subject.kernels, subject.model.dtype
+    faults = {with_neighbour(kernels, dtype): _mlp_bench, sampling_for_neighbour(kernels): _sampling_bench}
+    if len(kernels.lanes.up_to(CROWD)) > 1:
+        faults[with_lane_count(kernels, dtype)] = _mlp_bench
+    for faulty, bench in faults.items():
         tally = Tally()
-        _try_launches(bench, draws, np.random.default_rng(seed), tally)
-        yield Control(faulty.kernels.name, tally.witness is not None, tally.witness or "")
+        _try_launches(bench(subject.with_kernels(faulty)), draws, np.random.default_rng(seed), tally)
+        yield Control(faulty.name, tally.witness is not None, tally.witness or "")
+
+
+def _mlp_bench(subject: Subject) -> Bench:
+    return _bench(subject.beginning(2).in_company(), Slot("mlp", 0))

@@ -8,7 +8,7 @@ from contextlib import suppress
 import numpy as np
 
 from causalsim.engine import Program, compile
-from causalsim.errors import CausalityError
+from causalsim.errors import CausalityError, LimitError
 from causalsim.events import EventGraph
 from causalsim.foliations import (
     Foliation,
@@ -21,11 +21,12 @@ from causalsim.foliations import (
     token_major,
     wavefront,
 )
+from causalsim.progress import Progress, silent
 from causalsim.verification.comparison import departure
-from causalsim.verification.faults import covers_to_invert, one_edge_inverted, with_neighbour
-from causalsim.verification.progress import Progress
+from causalsim.verification.faults import covers_to_invert, one_edge_inverted, seeing_too_far, with_neighbour
 from causalsim.verification.report import Control, Verdict
 from causalsim.verification.subject import Subject
+from causalsim.verification.walk import Walk, lattice_of, walk
 
 
 def named_foliations(graph: EventGraph) -> dict[str, Foliation]:
@@ -54,24 +55,49 @@ def random_orders(graph: EventGraph, count: int, seed: int) -> Iterator[tuple[st
             yield f"random foliation {number}", random_foliation(graph, rng)
 
 
-def order_independence(subject: Subject, orders: int, seed: int, progress: Progress) -> Verdict:
-    """Run named and random orders and compare every event's bits with the reference order's."""
+def order_independence(
+    subject: Subject, orders: int, seed: int, progress: Progress, exhaustive: int = 0
+) -> Verdict:
+    """Run named and random orders and compare every event's bits with the reference order's.
+
+    A graph all of whose orders are covered by at most ``exhaustive`` runs of an event is walked, too.
+    """
+    walked = _walked(subject, exhaustive, progress)
     named = named_foliations(subject.graph)
-    witness, tried = None, 0
+    witness, tried = str(walked.clash) if walked and walked.clash else None, 0
     for name, foliation in (*named.items(), *random_orders(subject.graph, orders, seed)):
         witness = witness or _fault_of(subject, name, foliation)
         tried += 1
         progress("orders", tried, len(named) + orders)
+    whole = f"all {walked.orders:,} orders by {walked.event_runs:,} event runs, and " if walked else ""
     return Verdict(
         name="order independence",
-        method="sampled",
+        method="exhaustive" if walked else "sampled",
         claim="all gave the same bits in every event, and each ran in the order asked for",
-        coverage=f"{tried} orders ({', '.join(named)}, {orders} random with seed {seed}) of "
+        coverage=f"{whole}{tried} orders ({', '.join(named)}, {orders} random with seed {seed}) of "
         f"{len(subject.graph):,} events",
-        excludes=("orders not drawn", "other texts, machines and library versions"),
-        controls=tuple(_controls(subject, seed)),
+        excludes=(
+            "slices not drawn, whose launches are the lane rule's matter" if walked else "orders not drawn",
+            "other texts, machines and library versions",
+        ),
+        controls=(*_controls(subject, seed), *(_controls_of_walk(subject, exhaustive) if walked else ())),
         witness=witness,
     )
+
+
+def _walked(subject: Subject, exhaustive: int, progress: Progress = silent) -> Walk | None:
+    try:
+        lattice = lattice_of(subject.graph, exhaustive) if exhaustive else None
+    except LimitError:
+        return None
+    return walk(subject, lattice, progress) if lattice else None
+
+
+def _controls_of_walk(subject: Subject, exhaustive: int) -> Iterator[Control]:
+    faulty = subject.with_kernels(seeing_too_far(subject.kernels))
+    found = _walked(faulty, exhaustive)
+    clash = found.clash if found else None
+    yield Control(f"all orders of {faulty.kernels.name}", clash is not None, str(clash or ""))
 
 
 def _fault_of(subject: Subject, name: str, foliation: Foliation) -> str | None:
@@ -86,7 +112,8 @@ def _controls(subject: Subject, seed: int) -> Iterator[Control]:
     for edge in covers_to_invert(subject.graph, np.random.default_rng(seed)):
         yield _control(subject, f"{edge} run backwards", one_edge_inverted(subject.graph, edge))
     # Alone and in a crowd: whatever the text's length, its lanes then have other neighbours.
-    crowd = subject.beginning(2).in_company().with_kernels(with_neighbour(subject.kernels))
+    faulty = with_neighbour(subject.kernels, subject.model.dtype)
+    crowd = subject.beginning(2).in_company().with_kernels(faulty)
     yield _control(crowd, crowd.kernels.name, compile(earliest(crowd.graph).refine()))
 
 

@@ -17,9 +17,9 @@ from causalsim.engine import State, event_values, execute, step
 from causalsim.engine.cells import Cell, cells_written, littered, poisoned
 from causalsim.events import Event
 from causalsim.kernels import Kernels
+from causalsim.progress import Progress, silent
 from causalsim.verification.comparison import same_bits
 from causalsim.verification.faults import overlooking, seeing_too_far
-from causalsim.verification.progress import Progress, silent
 from causalsim.verification.report import Control, Verdict
 from causalsim.verification.subject import Subject
 

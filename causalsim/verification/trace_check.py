@@ -8,17 +8,18 @@ from itertools import groupby
 from math import isfinite
 from typing import TYPE_CHECKING
 
-from causalsim.engine import compile
 from causalsim.errors import InputError
 from causalsim.events import Event, EventGraph
 from causalsim.foliations import (
+    Costs,
     Foliation,
     Footprint,
+    Shape,
     chunks_of,
+    costs,
     describe,
     family_of,
-    peak_at_cuts,
-    peak_during,
+    shape,
 )
 from causalsim.verification.comparison import Departure
 from causalsim.verification.recorded import Recorded, ValuesCheck, compare_values
@@ -31,30 +32,13 @@ if TYPE_CHECKING:
 SHOWN = 6
 
 
-@dataclass(frozen=True)
-class Costs:
-    """What a foliation costs: slices, events in the widest, launches, and bytes live at most."""
-
-    depth: int
-    width: int
-    launches: int
-    peak_during: int | None = None
-    peak_at_cuts: int | None = None
-
-    def __str__(self) -> str:
-        shape = f"{self.depth:,} slices, {self.width:,} events in the widest, {self.launches:,} launches"
-        if self.peak_during is None:
-            return f"{shape}."
-        return f"{shape}; at most {self.peak_during:,} bytes live, {self.peak_at_cuts:,} at cuts."
-
-
 @dataclass(frozen=True, eq=False)
 class TraceCheck:
     """Whether a trace is a foliation of a graph, which, at what cost, and whether its values agree.
 
     ``faults`` are what keeps it from being one; then there is no ``foliation``, ``family``,
-    ``chunks`` (positions of each request that start together) or ``costs``. ``values`` are only
-    there if some were given.
+    ``chunks`` (positions of each request that start together) or ``costs`` (``Costs`` over a
+    footprint, a ``Shape`` without). ``values`` are only there if some were given.
     """
 
     graph: EventGraph
@@ -62,7 +46,7 @@ class TraceCheck:
     foliation: Foliation | None = None
     family: str | None = None
     chunks: tuple[tuple[int, ...], ...] | None = None
-    costs: Costs | None = None
+    costs: Shape | None = None
     values: ValuesCheck | None = None
 
     @property
@@ -101,7 +85,7 @@ class TraceCheck:
             table.add_column(heading, vertical="top")
         table.add_row(headline("foliation", not self.faults), Text(self._kind()))
         if self.costs is not None:
-            table.add_row("costs", Text(str(self.costs)))
+            table.add_row("costs", Text(_told(self.costs)))
         if self.values is not None:
             table.add_row(headline("values", self.departure is None), Text(str(self.values)))
         return table
@@ -147,8 +131,8 @@ def check_trace(
     if reading.faults:
         return TraceCheck(graph, reading.faults, values=compared)
     foliation = Foliation(graph, ranked(graph, reading.times))
-    family, chunks = family_of(foliation), chunks_of(foliation)
-    return TraceCheck(graph, (), foliation, family, chunks, _costs(foliation, footprint), compared)
+    found = shape(foliation) if footprint is None else costs(foliation, footprint)
+    return TraceCheck(graph, (), foliation, family_of(foliation), chunks_of(foliation), found, compared)
 
 
 def _compared(
@@ -166,11 +150,11 @@ def _compared(
     return None
 
 
-def _costs(foliation: Foliation, footprint: Footprint | None) -> Costs:
-    shape = foliation.depth, foliation.width, len(compile(foliation))
-    if footprint is None:
-        return Costs(*shape)
-    return Costs(*shape, peak_during(foliation, footprint), peak_at_cuts(foliation, footprint))
+def _told(costs: Shape) -> str:
+    told = f"{costs.depth:,} slices, {costs.width:,} events in the widest, {costs.launches:,} launches"
+    if not isinstance(costs, Costs):
+        return f"{told}."
+    return f"{told}; at most {costs.peak_during:,} bytes live, {costs.peak_at_cuts:,} at cuts."
 
 
 def _sizes(chunks: tuple[tuple[int, ...], ...]) -> str:

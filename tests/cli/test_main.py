@@ -64,6 +64,9 @@ BAD = [
     (["verify", LONG], "at most 128"),
     (["verify", "--model", "glas"], "neither a known name"),
     (["verify", "--orders", "0"], "expected: >= 1"),
+    (["verify", "--dtype", "float16"], "expected: 'float32' or 'bfloat16'"),
+    (["run", str(SCENARIOS / "stock-kernels.toml"), "--dtype", "half"], "model.dtype: a value of"),
+    (["run", str(SCENARIOS / "two-highways.toml"), "--dtype", "bfloat16"], "goes with name or random"),
     (["draw", "wavefrnt"], "Did you mean 'wavefront'?"),
     (["draw", "tilted"], "tilted needs its velocity"),
     (["draw", "tilted", "--velocity", "-1/5"], "velocity > -1/5"),
@@ -151,13 +154,13 @@ def test_draw(arguments, name, tmp_path, capsys):
 def test_verify_says_what_the_report_says(witness, code, monkeypatch, tmp_path, capsys):
     asked = {}
 
-    def verify(_, text, **options):
-        asked.update(options, text=text)
+    def verify(model, text, **options):
+        asked.update(options, text=text, dtype=model.dtype)
         return report(witness)
 
     monkeypatch.setattr("causalsim.verification.verify", verify)
-    assert main(["verify", "Hello", "--orders", "3", "--json", "r.json"]) == code
-    assert (asked["text"], asked["orders"], asked["seed"]) == ("Hello", 3, 0)
+    assert main(["verify", "Hello", "--orders", "3", "--dtype", "bfloat16", "--json", "r.json"]) == code
+    assert (asked["text"], asked["orders"], asked["seed"], asked["dtype"]) == ("Hello", 3, 0, "bfloat16")
     assert json.loads((tmp_path / "r.json").read_text())["holds"] is (witness is None)
     out = capsys.readouterr().out
     assert "order independence" in out

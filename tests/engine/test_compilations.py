@@ -37,7 +37,7 @@ def compilations() -> Iterator[list[str]]:
         _counts.remove(count)
 
 
-def _new_model(vocab_size: int, **switches) -> cs.Model:
+def _new_model(vocab_size: int, dtype: str = "float32", **switches) -> cs.Model:
     """A model of a vocabulary that no other test has, so that nothing of it is compiled yet."""
     config = cs.ModelConfig(
         n_layers=2,
@@ -49,11 +49,13 @@ def _new_model(vocab_size: int, **switches) -> cs.Model:
         max_length=64,
         **switches,
     )
-    return cs.random_model(config)
+    return cs.random_model(config, dtype=dtype)
 
 
 @pytest.mark.parametrize(
-    "switches", [{}, {"parallel_residual": True, "windows": 3}], ids=["plain", "parallel"]
+    "switches",
+    [{}, {"parallel_residual": True, "windows": 3, "dtype": "bfloat16"}],
+    ids=["plain", "parallel in bfloat16"],
 )
 def test_after_warm_no_foliation_compiles_anything(switches):
     model, length = _new_model(101 if switches else 102, **switches), 8

@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 
 import causalsim as cs
 from causalsim.engine import Launch, Program, compile, compile_unchecked
-from causalsim.engine.program import MANY_LANES
+from causalsim.engine.program import LAYER, MANY_LANES, whole_layers
 from causalsim.verification.strategies import foliations, graphs, wirings
 from tests.foliations.orders import graphs_with_foliation
+from tests.models_for_tests import tiny
 
 GRAPH = cs.EventGraph(cs.Wiring(2), (3, 2))
 
@@ -58,6 +59,36 @@ def test_a_slice_makes_as_few_launches_as_it_has_slots(foliation):
         }
         launched = [launch for launch in program.order() if foliation.time(launch[0]) == time]
         assert len(launched) == len(apart)
+
+
+def _begins_a_layer(launches: list[Launch]) -> bool:
+    """Said once more, launch by launch."""
+    if [launch.slot.kind for launch in launches] != list(LAYER):
+        return False
+    lanes = [(launch.slot.layer, launch.positions.tolist(), launch.requests.tolist()) for launch in launches]
+    return lanes[0] == lanes[1] == lanes[2]
+
+
+@given(graphs_with_foliation())
+def test_whole_layers_are_found_where_three_launches_have_the_same_lanes(foliation):
+    launches = compile(foliation).launches
+    naive = [_begins_a_layer(list(launches[number : number + 3])) for number in range(len(launches))]
+    assert whole_layers(launches).tolist() == naive
+    assert whole_layers(launches[:1]).tolist() == naive[:1]
+    assert whole_layers(()).tolist() == []
+
+
+def test_a_layer_of_the_same_lanes_runs_in_one_call():
+    model = tiny(n_layers=3)
+    length, layers = 4, model.config.n_layers
+    graph = cs.EventGraph(model.config, length)
+    calls = {
+        family.__name__: cs.run(model, [1, 2, 3, 4], family(graph)).program.calls
+        for family in (cs.layer_major, cs.token_major, cs.wavefront)
+    }
+    assert calls["layer_major"] == layers + 2
+    assert calls["token_major"] == length * (layers + 2)
+    assert calls["wavefront"] == len(compile(cs.wavefront(graph)))
 
 
 @given(graphs_with_foliation())

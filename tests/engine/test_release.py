@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -9,8 +11,10 @@ from hypothesis import strategies as st
 
 import causalsim as cs
 from causalsim.engine import Program, compile, execute
-from causalsim.engine.state import State
-from tests.engine.support import architectures, fresh, graphs_of, ids, texts
+from causalsim.engine.slots import Slots, lifetimes
+from causalsim.engine.state import Layout, State
+from causalsim.kernels import PAGE
+from tests.engine.support import architectures, cells_of, fresh, graphs_of, ids, texts
 from tests.models_for_tests import tiny
 
 MODEL = tiny(n_layers=4)
@@ -19,7 +23,7 @@ GRAPH = cs.EventGraph(MODEL.config, 6)
 
 def _bare() -> State:
     """Fresh memory in which no K/V is reserved."""
-    return State.fresh(MODEL, GRAPH, [np.asarray(ids(MODEL, 6), np.int32)], reserve=False)
+    return State.fresh(MODEL, GRAPH, [np.asarray(ids(MODEL, 6), np.int32)], bare=True)
 
 
 def _kv_layers(run: cs.Run) -> float:
@@ -58,14 +62,10 @@ def test_a_recorded_run_keeps_all():
 
 @settings(max_examples=15)
 @given(st.data(), st.sampled_from(architectures()), st.integers(0, 99))
-def test_releasing_changes_no_bits(data, model, seed):
+def test_giving_up_changes_no_bits(data, model, seed):
     graph = data.draw(graphs_of(model))
     given_texts, order = texts(model, graph.lengths), cs.random_foliation(graph, seed)
-    kept, _ = execute(compile(order), fresh(model, graph, given_texts))
     assert cs.run(model, given_texts, order).digest == cs.run(model, given_texts, order, record=True).digest
-    freed, _ = execute(compile(order), fresh(model, graph, given_texts), release=True)
-    assert np.array_equal(np.asarray(kept.logits), np.asarray(freed.logits), equal_nan=True)
-    assert freed.keys == freed.values == [None] * model.config.n_layers
 
 
 def test_what_is_given_up_is_poison_for_the_next():
@@ -73,14 +73,112 @@ def test_what_is_given_up_is_poison_for_the_next():
     launches = compile(cs.layer_major(GRAPH)).launches
     second = next(n for n, launch in enumerate(launches) if launch.slot == ("kv", 1))
     alone = [launch.restricted(slice(2, 3)) for launch in launches[second : second + 2]]
-    state, outputs = execute(Program(GRAPH, (*launches[:second], *alone)), _bare(), release=True)
-    assert state.reserved == 1
+    state, outputs = execute(Program(GRAPH, (*launches[:second], *alone)), _bare())
+    assert state.banks == 1
     assert np.isnan(np.asarray(outputs[-1].value)).all()  # it sees positions that nobody wrote
 
 
 def test_a_program_that_reads_what_was_given_up_gets_poison():
     launches = compile(cs.layer_major(GRAPH)).launches
     late = next(n for n, launch in enumerate(launches) if launch.slot == ("attn", 0))
-    state, _ = execute(Program(GRAPH, launches[: late + 1]), _bare(), release=True)
+    state, _ = execute(Program(GRAPH, launches[: late + 1]), _bare())
+    assert state.is_bare
     _, outputs = execute(Program(GRAPH, (launches[late],)), state)
     assert np.isnan(np.asarray(outputs[0].value)[: len(launches[late])]).all()
+
+
+# -- pages of long texts and of several ---------------------------------------------------------
+
+
+@st.composite
+def long_programs(draw):
+    """Programs over texts of several pages; windows reach into the page before, or not."""
+    windows = draw(st.lists(st.sampled_from([None, 1, 60, 130, 300]), min_size=1, max_size=4))
+    wiring = cs.Wiring(len(windows), windows=windows)
+    lengths = draw(st.lists(st.integers(1, 3 * PAGE + 5), min_size=1, max_size=3))
+    graph = cs.EventGraph(wiring, lengths)
+    families = [cs.layer_major, cs.token_major, lambda g: cs.chunked(g, 90), cs.wavefront]
+    return compile(draw(st.sampled_from(families))(graph))
+
+
+def _lifetimes_said_once_more(program: Program, layout: Layout) -> dict[tuple[int, int], tuple[int, int]]:
+    """Of every page of every layer, from what each event reads."""
+    found: dict[tuple[int, int], tuple[int, int]] = {}
+    first = layout.first_pages()
+    for number, launch in enumerate(program.launches):
+        if launch.slot.kind not in ("kv", "attn"):
+            continue
+        reach = 1 if launch.slot.kind == "kv" else program.graph.wiring.reaches[launch.slot.layer]
+        for request, position in zip(launch.requests.tolist(), launch.positions.tolist(), strict=True):
+            start = 0 if reach is None else max(position - reach + 1, 0)
+            for page in {seen // PAGE for seen in range(start, position + 1)}:
+                here = launch.slot.layer, int(first[request]) + page
+                found[here] = found.get(here, (number, number))[0], number
+    return found
+
+
+@settings(max_examples=10)
+@given(long_programs())
+def test_a_page_lives_from_the_first_launch_that_touches_it_to_the_last(program):
+    layout = Layout(program.graph.lengths)
+    birth, death = lifetimes(program.launches, program.graph.wiring, layout)
+    expected = _lifetimes_said_once_more(program, layout)
+    used = {
+        (int(layer), int(page)): (int(birth[layer, page]), int(death[layer, page]))
+        for layer, page in zip(*np.nonzero(death >= 0), strict=True)
+    }
+    assert used == expected
+
+
+@settings(max_examples=50)
+@given(long_programs())
+def test_no_two_pages_have_one_place_at_the_same_time(program):
+    layout = Layout(program.graph.lengths)
+    wiring = program.graph.wiring
+    birth, death = lifetimes(program.launches, wiring, layout)
+    slots = Slots.fitted(program.launches, wiring, layout)
+    tenants: dict[tuple[int, int], list[tuple[int, int]]] = {}
+    for layer, page in zip(*np.nonzero(death >= 0), strict=True):
+        assert slots.place[layer, page] < layout.pages
+        here = int(slots.bank[layer]), int(slots.place[layer, page])
+        tenants.setdefault(here, []).append((int(birth[layer, page]), int(death[layer, page])))
+    changes = {(launch, *here) for launch, places in slots.reused.items() for here in places}
+    for here, stays in tenants.items():
+        stays.sort()
+        assert all(earlier[1] < later[0] for earlier, later in pairwise(stays))
+        assert {(start, *here) for start, _ in stays[1:]} == {c for c in changes if c[1:] == here}
+    assert slots.banks <= wiring.n_layers
+    at_once = np.zeros(len(program) + 1, np.int64)
+    np.add.at(at_once, birth[death >= 0], 1)
+    np.add.at(at_once, death[death >= 0] + 1, -1)
+    assert slots.banks * layout.pages >= np.cumsum(at_once).max()
+
+
+def _banks(model: cs.Model, graph: cs.EventGraph, order: cs.Foliation) -> int:
+    """How many banks an order needs, after a check that its bits are those of an order that keeps all."""
+    given_texts = texts(model, graph.lengths)
+    state, _ = execute(
+        compile(order), State.fresh(model, graph, list(map(np.asarray, given_texts)), bare=True)
+    )
+    kept, _ = execute(compile(cs.layer_major(graph)), fresh(model, graph, given_texts))
+    assert cells_of(state)["logits"] == cells_of(kept)["logits"]
+    return state.banks
+
+
+def test_layers_with_short_windows_share_a_bank():
+    """Four pages of text, of which an attention sees two: two layers fit into one bank."""
+    banks = {}
+    for windows in ((100, 100, 100), None):
+        model = tiny(n_layers=3, windows=windows)
+        graph = cs.EventGraph(model.config, 4 * PAGE)
+        banks[windows] = _banks(model, graph, cs.chunked(graph, 64))
+    assert list(banks.values()) == [2, 3]
+
+
+def test_requests_one_after_the_other_take_the_place_of_one():
+    model = tiny(n_layers=4)
+    graph = cs.EventGraph(model.config, (5, 4, 6, 3))
+    ranks, positions, requests = graph.codes()
+    in_turn = cs.Foliation(graph, (requests * 100 + positions) * 100 + ranks)
+    assert _banks(model, graph, in_turn) == 1
+    assert _banks(model, graph, cs.token_major(graph)) == 4

@@ -8,8 +8,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from causalsim.errors import InputError
 from causalsim.events import Event, EventGraph, Wiring
-from causalsim.foliations import Foliation, Footprint, layer_major, peak_at_cuts, peak_during, token_major
+from causalsim.foliations import (
+    Foliation,
+    Footprint,
+    kv_bytes_read,
+    layer_major,
+    least_peak,
+    peak_at_cuts,
+    peak_during,
+    token_major,
+)
 from causalsim.models import ModelConfig
 from tests.foliations.orders import graphs_with_foliation
 
@@ -140,3 +150,11 @@ def test_a_configuration_gives_the_footprint(dtype):
 def test_a_long_text_is_priced_without_listing_edges():
     graph = EventGraph(Wiring(28), 20_000, granularity="block")
     assert peak_during(layer_major(graph), BYTES) == 20_000 * (D + K) + D
+
+
+def test_a_kind_that_a_footprint_lacks_is_named():
+    order = layer_major(EventGraph(Wiring(1), 2))
+    lacking = Footprint({"embed": 1, "attn": 1, "mlp": 1, "unembed": 1}, {})
+    for cost in (peak_during, peak_at_cuts, kv_bytes_read, lambda o, f: least_peak(o.graph, f)):
+        with pytest.raises(InputError, match="those of kv among them"):
+            cost(order, lacking)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from causalsim.errors import InputError, LimitError
 from causalsim.events import EventGraph, Wiring
-from causalsim.foliations import random_foliation, random_linear_extension
+from causalsim.foliations import random_down_set, random_foliation, random_linear_extension
 from causalsim.verification.strategies import graphs
 from tests.foliations.orders import backwards
 
@@ -107,3 +107,23 @@ def test_methods_that_are_not_known():
 def test_what_is_no_seed_is_refused(draw, seed):
     with pytest.raises(InputError, match="seed is a whole number"):
         draw(EventGraph(Wiring(1), 1), seed)
+
+
+def test_what_has_too_many_down_sets_is_drawn_by_coupling():
+    """With room for no table the law is the same: uniform, and Kahn's is not."""
+    graph = EventGraph(Wiring(2), 2, granularity="block")
+    rng = np.random.default_rng(7)
+    counts = Counter(random_linear_extension(graph, rng, limit=1).times.tobytes() for _ in range(500))
+    assert len(counts) == 5 and sum((n - 100) ** 2 / 100 for n in counts.values()) < 18.5
+    with pytest.raises(LimitError, match="moves"):
+        random_linear_extension(graph, 0, limit=1, steps=10)
+
+
+def test_random_down_sets_are_uniform():
+    expected = set(BLOCKS.down_sets())
+    rng = np.random.default_rng(7)
+    counts = Counter(random_down_set(BLOCKS, rng) for _ in range(20 * len(expected)))
+    assert counts.keys() == expected
+    assert sum((n - 20) ** 2 / 20 for n in counts.values()) < 37 + 4 * (2 * 37) ** 0.5
+    with pytest.raises(LimitError):
+        random_down_set(BLOCKS, 0, limit=10)

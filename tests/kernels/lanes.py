@@ -6,9 +6,12 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
+from causalsim.kernels import Kernels
 from causalsim.kernels.bundle import LIBRARY_OFF
+from causalsim.models import ModelConfig
 
 # One lane, and counts on both sides of every boundary that XLA's products are known to have.
 COUNTS = (1, 8, 9, 16, 33, 64, 256)
@@ -22,6 +25,12 @@ Rows = Callable[[np.ndarray], Any]
 def certified(function: Callable[..., Any], **options: Any) -> Callable[..., Any]:
     """Compiled as the engine compiles its forms."""
     return jax.jit(function, compiler_options=dict(LIBRARY_OFF), **options)
+
+
+def logits_of(kernels: Kernels, config: ModelConfig, weights: Any, x: jax.Array) -> jax.Array:
+    """What unembed writes for each lane, in cells of its own."""
+    cells = jnp.full((len(x), config.vocab_size), jnp.nan, jnp.float32)
+    return kernels.unembed(config, weights, x, cells, jnp.arange(len(x), dtype=jnp.int32))
 
 
 def bits(value: Any) -> np.ndarray:

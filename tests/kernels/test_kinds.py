@@ -12,7 +12,7 @@ import pytest
 
 from causalsim.kernels import CERTIFIED, PAGE, STOCK, Pages
 from causalsim.models import ModelConfig, random_parameters
-from tests.kernels.lanes import bits, certified, offenders
+from tests.kernels.lanes import bits, certified, logits_of, offenders
 
 NARROW = ModelConfig(
     n_layers=1, n_heads=4, n_kv_heads=2, d_model=128, d_head=32, d_ff=341, vocab_size=64, max_length=64
@@ -53,7 +53,7 @@ def _rows_of(kind, config, kernels):
         "kv": lambda x, p: jnp.concatenate(kernels.kv(config, layer["kv"], x, p), axis=1),
         "attn": lambda x, p: kernels.attn(config, layer["attn"], x, p, pages),
         "mlp": lambda x, p: kernels.mlp(config, layer["mlp"], x),
-        "unembed": lambda x, p: kernels.unembed(config, weights["unembed"], x),
+        "unembed": lambda x, p: logits_of(kernels, config, weights["unembed"], x),
     }
     compiled = jax.jit(functions[kind], compiler_options=dict(kernels.compiler_options))
 

@@ -10,7 +10,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from causalsim.kernels.elementwise import rms_norm
-from causalsim.kernels.panels import LONGEST_PANEL, contract, linear, panel_shape, panelled
+from causalsim.kernels.panels import (
+    BLOCK,
+    LONGEST_PANEL,
+    MANY_ROWS,
+    contract,
+    linear,
+    linear_into,
+    panel_shape,
+    panelled,
+)
 from tests.kernels.lanes import COUNTS, MOST, at_every_place, bits, certified, offenders
 
 WIDTHS = (16, 64, 128, 341, 576, 768, 1536, 2048)
@@ -19,6 +28,7 @@ SHAPES = [(width, 192) for width in WIDTHS] + [(768, 768), (768, 3072), (576, 30
 LEFT_OVER = [(768, 129), (576, 257), (128, 513), (64, 73), (100, 17), (16, 1), (6, 6), (3, 8), (1, 1)]
 
 linear_ = certified(linear, static_argnums=2)
+into_ = certified(lambda cells, rows, x, w: linear_into(cells, rows, x, w, jnp.tanh))
 contract_ = certified(contract)
 norm_ = certified(lambda x, gain: rms_norm(x, gain, 1e-6))
 # As the reader of a parallel residual has it: the sum comes into the same loop.
@@ -27,6 +37,12 @@ norm_of_sum_ = certified(lambda x, gain: rms_norm(x + x[:, ::-1], gain, 1e-6))
 
 def _normal(seed: int, *shape: int) -> np.ndarray:
     return np.random.default_rng(seed).standard_normal(shape, dtype=np.float32)
+
+
+def _written(x: np.ndarray, panels: jax.Array, out: int) -> jax.Array:
+    """The product, as the logits are made."""
+    rows = np.arange(len(x), dtype=np.int32)
+    return into_(np.full((len(x), out), np.nan, np.float32), rows, x, panels)
 
 
 @given(st.integers(1, 5000))
@@ -61,11 +77,32 @@ def test_linear_gives_a_row_the_same_bits_at_every_place(width, count):
     assert at_every_place(lambda rows: linear_(rows, panels, 96), _normal(0, MOST, width), count)
 
 
+# Whole blocks of columns, a rest behind them, and none.
+@pytest.mark.parametrize(("width", "out"), [(64, 5 * BLOCK), (768, 4 * BLOCK + 108), (40, 300)])
+def test_a_product_written_in_place_is_the_product_and_touches_no_other_row(width, out):
+    x, panels = _normal(0, MOST, width), panelled(_normal(1, width, out))
+    product = bits(np.tanh(linear_(x, panels, out)))
+    for count in (1, MANY_ROWS - 1, MANY_ROWS, MOST):
+        rows = np.random.default_rng(count).permutation(2 * MOST)[:count].astype(np.int32)
+        cells = bits(into_(np.full((MOST, out), np.nan, np.float32), rows, x[:count], panels))
+        there = rows < MOST
+        np.testing.assert_allclose(
+            cells[rows[there]].view(np.float32), product[:count][there].view(np.float32), rtol=1e-5, atol=1e-6
+        )
+        assert np.isnan(np.delete(cells, rows[there], axis=0).view(np.float32)).all()
+
+
+@pytest.mark.parametrize(("width", "out"), [(64, 5 * BLOCK), (768, 4 * BLOCK + 108)])
+def test_a_product_written_in_place_keeps_the_lane_rule(width, out):
+    x, panels = _normal(0, MOST, width), panelled(_normal(1, width, out))
+    assert offenders(lambda rows: _written(rows, panels, out), x) == []
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(("width", "out"), [(576, 49_152), (768, 50_257), (3072, 768), (5632, 2048)])
 def test_linear_keeps_the_lane_rule_at_the_sizes_of_vocabularies(width, out):
     x, panels = _normal(0, MOST, width), panelled(_normal(1, width, out) / np.float32(width))
-    assert offenders(lambda rows: linear_(rows, panels, out), x) == []
+    assert offenders(lambda rows: _written(rows, panels, out), x) == []
 
 
 @settings(max_examples=25)

@@ -19,9 +19,9 @@ from causalsim.posets import (
     lattice_counts,
     linear_extensions,
 )
-from causalsim.posets.counting import tally
 from causalsim.posets.decomposition import decompose
 from causalsim.posets.downsets import ranks
+from causalsim.posets.sizes import tally
 
 from .specimens import (
     Poset,

@@ -14,7 +14,7 @@ from scipy.stats import chi2
 
 from causalsim.errors import InputError
 from causalsim.posets import UniformSampler, count_linear_extensions, kahn_order, linear_extensions
-from causalsim.posets.sampling import _below
+from causalsim.posets.sampling import draw_below
 
 from .specimens import (
     Poset,
@@ -123,20 +123,20 @@ def test_counts_far_beyond_sixty_four_bits() -> None:
 
 @given(st.integers(1, 2**130), st.integers(0, 2**32 - 1))
 def test_big_integers_stay_below_their_bound(bound: int, seed: int) -> None:
-    assert 0 <= _below(bound, np.random.default_rng(seed)) < bound
+    assert 0 <= draw_below(bound, np.random.default_rng(seed)) < bound
 
 
 @pytest.mark.parametrize("bound", [1, 2, 3, 5, 255, 256, 257, 300])
 def test_big_integers_are_uniform(bound: int) -> None:
     rng = np.random.default_rng(bound)
-    seen = Counter(_below(bound, rng) for _ in range(50 * bound))
+    seen = Counter(draw_below(bound, rng) for _ in range(50 * bound))
     statistic = sum((seen[k] - 50) ** 2 / 50 for k in range(bound))
     assert bound == 1 or chi2.sf(statistic, bound - 1) > 1e-3
 
 
 def test_big_integers_reach_their_high_and_their_low_bits() -> None:
     rng, bound = np.random.default_rng(0), 3 * 2**100
-    draws = [_below(bound, rng) for _ in range(3000)]
+    draws = [draw_below(bound, rng) for _ in range(3000)]
     thirds = Counter(draw // 2**100 for draw in draws)
     assert all(850 < thirds[k] < 1150 for k in range(3))
     assert 1350 < sum(draw & 1 for draw in draws) < 1650

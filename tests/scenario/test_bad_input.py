@@ -66,6 +66,7 @@ ADDED = [
     ("windos = 4", "model.windos", "Did you mean 'windows'?"),
     ("texts = [[1]]", "model.texts", "above the first [table]"),
     ("seed = 1", "model.seed", "goes with random"),
+    ('dtype = "bfloat16"', "model.dtype", "goes with name or random: got it beside layers"),
     ('name = "glass"', "model", "one of name, random or layers"),
 ]  # fmt: skip
 
@@ -125,6 +126,23 @@ def test_an_unknown_model():
     with pytest.raises(ScenarioError, match="'glas', neither a known name") as caught:
         scenario.prepare(scenario.parse(text))
     assert caught.value.key == "model"
+
+
+@pytest.mark.parametrize("dtype", ["float16", "Bfloat16", "half", ""])
+def test_an_unknown_type(dtype):
+    text = GLASS.format(texts="[[1]]")
+    for asked in ({}, {"dtype": dtype}):
+        line = "" if asked else f'\ndtype = "{dtype}"'
+        with pytest.raises(
+            ScenarioError, match=rf"got '{dtype}', expected 'float32' or 'bfloat16'"
+        ) as caught:
+            scenario.parse(text.replace('"glass"', f'"glass"{line}'), **asked)
+        assert caught.value.key == "model.dtype"
+
+
+def test_a_type_beside_a_wiring():
+    with pytest.raises(ScenarioError, match="goes with name or random"):
+        scenario.parse(WIRING + '[[foliation]]\nfamily = "latest"', dtype="bfloat16")
 
 
 def test_a_random_model_of_no_consistent_size():

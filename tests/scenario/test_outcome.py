@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from causalsim import scenario
+from causalsim.foliations import peak_during
 from causalsim.scenario.families import FAMILIES, arguments_of
 
 BASE = """
@@ -50,6 +51,20 @@ def test_a_wrong_count_fails():
 def test_expectations_about_bits_can_fail():
     assert failing(SMALL + ORDERS + "[expect]\nsame_bits = true\nalone = true") == []
     assert len(failing(SMALL + ORDERS + "[expect]\nsame_bits = false\nalone = false")) == 2
+
+
+def test_a_model_in_bfloat16_keeps_its_bits_and_takes_half_the_memory():
+    text = SMALL + ORDERS + "[expect]\nsame_bits = true\nalone = true"
+    narrow = scenario.prepare(scenario.parse(text, dtype="bfloat16"))
+    assert (
+        narrow.model.dtype == "bfloat16" and scenario.prepare(scenario.parse(text)).model.dtype == "float32"
+    )
+    found = scenario.run(narrow)
+    assert found.holds
+    # The tables price residuals and K/V; nothing here is a token that waits.
+    assert [2 * row.peak_bytes for row in found.orders] == [
+        peak_during(order.foliation, narrow.model.config.footprint()) for order in narrow.orders
+    ]
 
 
 def test_an_order_that_did_not_run_fails(monkeypatch):

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 import causalsim as cs
-from causalsim.engine import compile
+from causalsim.foliations import costs
 from causalsim.kernels import CERTIFIED
 from causalsim.verification import check_trace, trace_of_steps
 from causalsim.verification.faults import overlooking
@@ -43,11 +43,10 @@ def test_a_trace_of_a_foliation_is_that_foliation_with_its_costs(graph, data):
     for told in (trace, dict(reversed(trace)), iter(trace), [[e, time / 8] for e, time in trace]):
         check = check_trace(graph, told, footprint=FOOTPRINT)
         assert check.holds and not check.faults and check.foliation == expected
-    costs = check.costs
-    assert (costs.depth, costs.width) == (expected.depth, expected.width)
-    assert costs.launches == len(compile(expected).launches)
-    assert costs.peak_during == cs.peak_during(expected, FOOTPRINT)
-    assert costs.peak_at_cuts == cs.peak_at_cuts(expected, FOOTPRINT)
+    assert check.costs == costs(expected, FOOTPRINT)
+    bare = check_trace(graph, trace).costs
+    slots = [{(event.kind, event.layer) for event in events} for events in expected.slices()]
+    assert (bare.depth, bare.width, bare.launches) == (len(slots), expected.width, sum(map(len, slots)))
     assert [sum(sizes) for sizes in check.chunks] == list(graph.lengths)
 
 

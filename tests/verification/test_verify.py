@@ -14,6 +14,7 @@ import causalsim as cs
 from causalsim.engine import Program, compile, execute
 from causalsim.foliations import layer_major
 from causalsim.kernels import CERTIFIED, FIXED, STOCK
+from causalsim.progress import silent
 from causalsim.verification.faults import (
     overlooking,
     sampling_for_neighbour,
@@ -23,7 +24,6 @@ from causalsim.verification.faults import (
 )
 from causalsim.verification.lanes import lane_rule
 from causalsim.verification.orders import _fault_of, order_independence
-from causalsim.verification.progress import silent
 from causalsim.verification.reads import causal_invariance
 from causalsim.verification.report import Control, Report, Verdict
 from causalsim.verification.subject import Subject
@@ -68,13 +68,24 @@ def test_other_wirings_feedback_and_crowds_hold(model, tokens, options):
     assert report.holds, report.to_json()
 
 
+def test_all_orders_of_a_small_graph_are_covered():
+    graph = cs.EventGraph(tiny().config, 2)
+    subject = Subject(tiny(), graph, (np.array([3, 1]),), CERTIFIED)
+    verdict = order_independence(subject, 1, 0, silent, exhaustive=102)
+    assert verdict.holds and verdict.method == "exhaustive"
+    assert verdict.coverage.startswith("all 7,236 orders by 102 event runs, and 6 orders")
+    assert order_independence(subject, 1, 0, silent, exhaustive=101).method == "sampled"
+    faulty = subject.with_kernels(seeing_too_far(CERTIFIED))
+    assert "the same" in order_independence(faulty, 1, 0, silent, exhaustive=102).witness
+
+
 def test_report_is_json_and_a_table(healthy):
     found = json.loads(healthy.to_json())
     assert found["holds"] is True
     for name in ("order_independence", "causal_invariance", "lane_rule"):
         assert found[name]["holds"] and found[name]["coverage"] and found[name]["excludes"]
         assert all(control["caught"] and control["witness"] for control in found[name]["controls"])
-    assert found["environment"]["jaxlib"]
+    assert found["environment"]["jaxlib"] and found["environment"]["calibration"] == "none"
     shown = io.StringIO()
     Console(width=120, file=shown).print(healthy)
     text = shown.getvalue()

@@ -16,7 +16,6 @@ from typing import NamedTuple
 import numpy as np
 from hypothesis import note
 from hypothesis import strategies as st
-from jaxtyping import Int
 
 from causalsim.errors import InputError
 from causalsim.events import Edge, Event, EventGraph
@@ -161,9 +160,10 @@ def _sources(graph: EventGraph) -> list[tuple[int, ...]]:
     return graph.explicit()
 
 
-def _starts(graph: EventGraph) -> list[Int[np.ndarray, " positions"]]:
+def _starts(graph: EventGraph) -> list[list[int]]:
     """The events that read nothing, request by request."""
-    return [columns.line(graph.slots[0])[: columns.prompt] for columns in graph.requests]
+    first = graph.slots[0]
+    return [[columns.index(first, p) for p in range(columns.prompt)] for columns in graph.requests]
 
 
 @lru_cache(maxsize=64)

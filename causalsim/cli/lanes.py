@@ -1,0 +1,115 @@
+"""``causalsim lanes``: calibration on the machine at hand, as a table."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.table import Table
+from rich.text import Text
+
+from causalsim import engine
+from causalsim.cli import FAILS, HOLDS
+from causalsim.cli.files import check_file, write_text
+from causalsim.cli.tables import Indented, check_lines, plain_table
+from causalsim.cli.terminal import console, progress
+from causalsim.engine import Calibration
+from causalsim.engine.calibration import measured
+from causalsim.engine.kept import LANES, file_of
+from causalsim.engine.measuring import Measurement
+from causalsim.kernels import CERTIFIED
+from causalsim.scenario import Check
+from causalsim.verification.faults import with_lane_count
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from causalsim.progress import Progress
+
+EXAMPLE = 20
+
+
+def lanes(name: str, path: Path | None) -> int:
+    """Measure, show, keep; fails if a lane count had to be dropped or a planted fault went unseen."""
+    check_file(path)
+    model, out = engine.load(name), console()
+    with progress(out) as watch:
+        found = engine.calibrate(model, progress=watch)
+        checks = [_bits(found), _control(model, watch)]
+    kept = file_of(model)
+    for part in _shown(found, checks):
+        out.print(part)
+    # A path is one word, for whoever copies it.
+    out.print(f"{kept}", markup=False, soft_wrap=True)
+    holds = all(check.holds for check in checks)
+    if path is not None:
+        write_text(path, _to_json(found, checks, kept))
+        out.print(f"wrote {path}", markup=False)
+    return HOLDS if holds else FAILS
+
+
+def _bits(found: Calibration) -> Check:
+    forms = len({each.form for each in found.measurements})
+    tried = f"{forms} forms at {_list(found.counts)} lanes"
+    dropped = f"not at {_list(found.dropped)} of {_list(found.counts)} lanes"
+    return Check("a lane has the same bits in every launch", found.holds, dropped if found.dropped else tried)
+
+
+def _control(model: engine.Model, watch: Progress) -> Check:
+    """What was planted on purpose must be found, or the measurement says nothing."""
+    faulty = with_lane_count(CERTIFIED)
+    seen = measured(model, kernels=faulty, forms=("mlp",), progress=watch).dropped
+    where = f"seen at {_list(seen)} lanes" if seen else "not seen"
+    return Check("a planted fault is seen", bool(seen), f"{faulty.name}, {where}")
+
+
+def _shown(found: Calibration, checks: list[Check]) -> Iterator[RenderableType]:
+    yield Indented(_table(found))
+    yield Text()
+    yield from check_lines(checks)
+    choice = f"Launches of {_list(found.lanes.counts)} lanes are chosen"
+    example = f"{EXAMPLE} events, for example, go as {_sum(found.lanes.split(EXAMPLE))}"
+    yield Text(f"\n{choice}: {example}.")
+    if {*found.lanes.counts} <= {*found.dropped}:
+        yield Text("Not even these keep their bits here: nothing is promised on this machine.", style="red")
+    asked = os.environ.get(LANES)
+    use = f"do not use it while {LANES}={asked}" if asked else "use it from now on"
+    yield Text(f"This is calibration {found.identity}; runs of this model {use}. It is kept in")
+
+
+def _table(found: Calibration) -> Table:
+    """A row a form, and one for all of them that a lane takes on its way up; a column a lane count."""
+    table = plain_table("microseconds a launch\nand a lane; lanes:")
+    for count in found.counts:
+        table.add_column(Text(f"\n{count}"), justify="right")
+    rows: dict[str, list[Measurement]] = {}
+    for each in found.measurements:
+        rows.setdefault(each.form, []).append(each)
+    for form, row in rows.items():
+        table.add_row(Text(form), *(_cell(each.microseconds, each.lanes, each.same_bits) for each in row))
+    columns = [_cell(found.microseconds(count), count, count not in found.dropped) for count in found.counts]
+    table.add_row(Text("a whole column", style="bold"), *columns)
+    return table
+
+
+def _cell(microseconds: float, lanes: int, same_bits: bool) -> Text:
+    times = f"{microseconds:,.0f}", (f"\n{microseconds / lanes:,.1f}", "dim")
+    return Text.assemble(*times) if same_bits else Text.assemble(*times, ("\nother bits", "bold red"))
+
+
+def _list(counts: tuple[int, ...]) -> str:
+    return ", ".join(map(str, counts))
+
+
+def _sum(counts: list[int]) -> str:
+    return " + ".join(map(str, counts))
+
+
+def _to_json(found: Calibration, checks: list[Check], kept: Path) -> str:
+    chosen = {"counts": found.lanes.counts, "microseconds": found.lanes.costs, "kept": str(kept)}
+    head = {"holds": all(check.holds for check in checks), "identity": found.identity, "chosen": chosen}
+    return json.dumps({**head, "checks": list(map(asdict, checks)), **asdict(found)}, indent=2) + "\n"

@@ -1,0 +1,135 @@
+"""Calibration: which lane counts keep their bits on the machine at hand, and what they cost.
+
+Only lane counts whose every form was measured to have the bits of the fixed-lane form are chosen,
+so that the choice decides how long a run takes and nothing else.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property
+from typing import Any
+
+from causalsim.arguments import as_int, check_type
+from causalsim.engine.environment import environment
+from causalsim.engine.measuring import FORMS, Measurement, measure
+from causalsim.engine.model import Model
+from causalsim.engine.program import LAYER
+from causalsim.engine.tokens import check_length
+from causalsim.errors import InputError
+from causalsim.kernels import CERTIFIED, CERTIFIED_LANES, FIXED_LANES, Kernels, Lanes, longest_text
+from causalsim.models import ModelConfig
+from causalsim.progress import Progress, silent
+
+# Positions of the texts that are measured: more than one page of K/V.
+LENGTH = 192
+SHOWN = 12
+# Of a launch, in microseconds; a file that says more is damaged.
+LONGEST = 1e12
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """What was measured of a model's forms, where, and the lane counts that follow from it.
+
+    ``environment`` and ``model`` are all that the bits are a property of besides the weights.
+    """
+
+    environment: Mapping[str, str]
+    model: Mapping[str, Any]
+    length: int
+    measurements: tuple[Measurement, ...]
+
+    @property
+    def counts(self) -> tuple[int, ...]:
+        """The lane counts that were tried, rising."""
+        return tuple(sorted({each.lanes for each in self.measurements}))
+
+    @property
+    def dropped(self) -> tuple[int, ...]:
+        """The lane counts at which some form has other bits than at sixteen lanes in order."""
+        return tuple(sorted({each.lanes for each in self.measurements if not each.same_bits}))
+
+    @property
+    def holds(self) -> bool:
+        """Whether every lane count that was tried keeps its bits."""
+        return not self.dropped
+
+    @cached_property
+    def lanes(self) -> Lanes:
+        """The lane counts to launch, with what they cost: the fixed one where no other holds beside it."""
+        kept = tuple(count for count in self.counts if count not in self.dropped)
+        if not {*FIXED_LANES.counts} < {*kept}:
+            return FIXED_LANES
+        return Lanes(kept, tuple(map(self.microseconds, kept)))
+
+    def microseconds(self, lanes: int) -> float:
+        """What it takes to carry so many lanes up a whole column, one call a kind of event."""
+        time = {each.form: each.microseconds for each in self.measurements if each.lanes == lanes}
+        layer = sum(time[kind] for kind in LAYER)
+        return time["embed"] + self.model["n_layers"] * layer + time["unembed"]
+
+    @cached_property
+    def identity(self) -> str:
+        """A short digest of all that was measured, by which reports name it."""
+        return hashlib.sha256(self.to_json().encode()).hexdigest()[:SHOWN]
+
+    @cached_property
+    def kernels(self) -> Kernels:
+        """The certified kernels with these lanes, to be given as ``kernels=``."""
+        return replace(CERTIFIED, lanes=self.lanes, calibration=self.identity)
+
+    def to_json(self) -> str:
+        return json.dumps(asdict(self), indent=1)
+
+    @staticmethod
+    def from_json(text: str) -> Calibration:
+        """Read what ``to_json`` wrote; ``ValueError`` for anything else."""
+        try:
+            content = json.loads(text)
+            rows = [Measurement(**row) for row in content.pop("measurements")]
+            found = Calibration(**content, measurements=tuple(rows))
+            whole = sorted((row.form, row.lanes) for row in rows) == _EXPECTED and all(map(_is_sound, rows))
+        except (TypeError, KeyError, AttributeError, RecursionError) as error:
+            raise ValueError(f"no calibration: {error}") from error
+        if not whole or type(found.length) is not int:
+            raise ValueError("no calibration: its measurements are not those of every form")
+        return found
+
+
+_EXPECTED = sorted((form, lanes) for form in FORMS for lanes in CERTIFIED_LANES.counts)
+
+
+def _is_sound(row: Measurement) -> bool:
+    types = type(row.lanes), type(row.same_bits), type(row.microseconds)
+    return types == (int, bool, float) and 0 < row.microseconds < LONGEST
+
+
+def measured(
+    model: Model,
+    length: int | None = None,
+    *,
+    kernels: Kernels = CERTIFIED,
+    forms: Sequence[str] = tuple(FORMS),
+    progress: Progress = silent,
+) -> Calibration:
+    """Measure a model's forms on this machine, of these kernels; nothing is kept.
+
+    ``length`` is that of the texts that are measured, by default a page and a half of K/V or the
+    model's context. ``InputError`` for one that the model has no room for.
+    """
+    check_type("a model", model, Model, 'load("glass") or random_model(config) gives one.')
+    size = min(LENGTH, longest_text(model.config)) if length is None else as_int(length)
+    if size is None or size < 1:
+        raise InputError("a length is a whole number of at least 1 positions", got=repr(length))
+    check_length(model, 0, size)
+    rows = tuple(measure(model, size, kernels, forms, progress))
+    return Calibration(environment(kernels, model.dtype), plain(model.config), size, rows)
+
+
+def plain(config: ModelConfig) -> dict[str, Any]:
+    """A configuration as JSON gives it back."""
+    return json.loads(json.dumps(asdict(config)))

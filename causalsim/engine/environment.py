@@ -1,0 +1,85 @@
+"""What bits are a property of, besides the model and the text."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import platform
+import sys
+from functools import cache
+from importlib.metadata import version
+from pathlib import Path
+
+import jax
+
+import causalsim
+from causalsim.kernels import CERTIFIED, Kernels
+
+# In the order of preference: the widest vectors that a processor may say it has.
+VECTORS = ("avx512f", "avx2", "asimd", "sse2")
+# What decides the numbers: the kernels, and the forms that read and write for them.
+SOURCES = ("kernels/*.py", "engine/forms.py")
+SHOWN = 12
+
+
+def environment(kernels: Kernels = CERTIFIED, dtype: str = "float32") -> dict[str, str]:
+    """Machine, versions, flags and forms; two results are compared in bits only where these agree."""
+    options = ", ".join(f"{key}={value!r}" for key, value in kernels.compiler_options)
+    return {
+        **_machine(),
+        # Both say how many threads a product runs on.
+        "processors": str(_usable_processors()),
+        "NPROC": os.environ.get("NPROC", ""),
+        "dtype": dtype,
+        "XLA_FLAGS": os.environ.get("XLA_FLAGS", ""),
+        "jax_enable_x64": str(jax.config.values["jax_enable_x64"]),
+        "jax_default_matmul_precision": str(jax.config.values["jax_default_matmul_precision"]),
+        "kernels": kernels.name,
+        "compiler options": options or "defaults",
+        "lanes": ", ".join(map(str, kernels.lanes.counts)) or "any",
+        "calibration": kernels.calibration,
+    }
+
+
+@cache
+def _machine() -> dict[str, str]:
+    """What stays the same as long as a process lives."""
+    said = _said_by_processor()
+    features = (said.get("flags") or said.get("Features") or "").split()
+    return {
+        "causalsim": f"{causalsim.__version__}, forms {_digest(_sources())}",
+        "jax": version("jax"),
+        "jaxlib": version("jaxlib"),
+        "backend": jax.default_backend(),
+        "device": jax.devices()[0].device_kind,
+        "machine": platform.machine(),
+        "processor": said.get("model name") or platform.processor() or "unknown",
+        "vector instructions": next((name for name in VECTORS if name in features), "unknown"),
+        "processor features": _digest(" ".join(sorted(features)).encode()) if features else "unknown",
+    }
+
+
+def _said_by_processor() -> dict[str, str]:
+    """What the first processor says of itself, where the system tells."""
+    try:
+        text = Path("/proc/cpuinfo").read_text()
+    except OSError:
+        return {}
+    pairs = (line.partition(":") for line in text.split("\n\n")[0].splitlines())
+    return {key.strip(): value.strip() for key, _, value in pairs}
+
+
+def _sources() -> bytes:
+    package = Path(causalsim.__file__).parent
+    return b"".join(path.read_bytes() for pattern in SOURCES for path in sorted(package.glob(pattern)))
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()[:SHOWN]
+
+
+def _usable_processors() -> int:
+    """Those that this process may run on: as many threads as XLA takes."""
+    if sys.platform == "linux":
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

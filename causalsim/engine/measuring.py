@@ -1,0 +1,227 @@
+"""Forms measured on the machine at hand: which bits their lanes have, and how long a launch takes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cache
+from time import perf_counter
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Int, Num
+
+from causalsim.engine.machine import Machine
+from causalsim.engine.program import LAYER, Launch
+from causalsim.engine.slots import Slots
+from causalsim.engine.state import Sampling, State, fresh_kv
+from causalsim.events import EventGraph, Slot
+from causalsim.kernels import CERTIFIED_LANES, FIXED_LANES, Kernels, Lanes
+from causalsim.kernels.precision import from_memory, poison, rounded
+from causalsim.progress import Progress
+
+if TYPE_CHECKING:
+    from causalsim.engine.model import Model
+
+# Lanes that must be filled; at few lanes a launch, as many events are run in several.
+MOST, FEWEST = CERTIFIED_LANES.counts[-1], 16
+# Each launch is timed at least so often and so long.
+TIMES, SECONDS = 7, 0.05
+
+
+@dataclass(frozen=True)
+class Form:
+    """Kinds of events that one call carries, for lanes of one text or of several."""
+
+    kinds: tuple[str, ...]
+    several: bool = False
+
+
+FORMS: Mapping[str, Form] = MappingProxyType(
+    {
+        "embed": Form(("embed",)),
+        "kv": Form(("kv",)),
+        "attn": Form(("attn",)),
+        "attn, several texts": Form(("attn",), several=True),
+        "mlp": Form(("mlp",)),
+        "layer": Form(LAYER),
+        "layer, several texts": Form(LAYER, several=True),
+        "unembed": Form(("unembed",)),
+        "sample": Form(("sample",)),
+    }
+)
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """A form at a lane count: whether its lanes have the bits of the reference, and its time.
+
+    The reference are launches of sixteen lanes, each kind apart, in which the events stand in order.
+    """
+
+    form: str
+    lanes: int
+    same_bits: bool
+    microseconds: float
+
+
+def measure(
+    model: Model, length: int, kernels: Kernels, forms: Sequence[str], progress: Progress
+) -> Iterator[Measurement]:
+    """Every form at every lane count that ``kernels`` allow, over texts of up to ``length`` positions.
+
+    Events stand at random places of a launch, beside others drawn at random, then beside poisoned ones.
+    """
+    bench = Bench(model, length, kernels)
+    counts = kernels.lanes.counts
+    for done, name in enumerate(forms):
+        for place, lanes in enumerate(counts):
+            progress(f"{name}, {lanes} lanes", done * len(counts) + place, len(forms) * len(counts))
+            same = bench.has_same_bits(FORMS[name], lanes)
+            yield Measurement(name, lanes, same, 1e6 * bench.seconds(FORMS[name], lanes))
+
+
+class Bench:
+    """Texts of random cells at one layer, with the K/V that belongs to them, and launches over their rows.
+
+    All layers share a form's executables, so that one of them stands for all.
+    """
+
+    def __init__(self, model: Model, length: int, kernels: Kernels) -> None:
+        self.kernels, self.rng = kernels, np.random.default_rng(0)
+        graph = EventGraph(model.config, _lengths(length))
+        self.outer = {"embed": -1, "unembed": model.config.n_layers, "sample": model.config.n_layers}
+        self.requests = np.repeat(np.arange(len(graph.lengths), dtype=np.int32), graph.lengths)
+        self.positions = np.concatenate([np.arange(size, dtype=np.int32) for size in graph.lengths])
+        self.spoilt = self.positions >= (np.asarray(graph.lengths)[self.requests] + 1) // 2
+        self.rows = np.arange(len(self.positions))
+        machine = self._machine(self._filled(model, graph), FIXED_LANES, keep=False)
+        list(machine.run_all(self._launches(("kv",), self.rows)))
+        self.state = machine.state
+        self.reference = cache(self._reference)
+
+    def has_same_bits(self, form: Form, lanes: int) -> bool:
+        """Whether events have the bits of the reference, wherever and beside whatever they stand."""
+        reference = self.reference(form.kinds)
+        for spoilt in (np.zeros_like(self.spoilt), self.spoilt):
+            rows = self._drawn(form, lanes)
+            machine = self._machine(_poisoned(self.state, spoilt), Lanes((lanes,)))
+            for start in range(0, len(rows), lanes):
+                part = rows[start : start + lanes]
+                launches = self._launches(form.kinds, part)
+                found = [output.value for output in machine.run_all(launches)]
+                if not _agree(found, reference, part, spoilt[part]):
+                    return False
+        return True
+
+    def seconds(self, form: Form, lanes: int) -> float:
+        """The least time of several launches of so many lanes, all of them filled where events suffice."""
+        machine = self._machine(self.state.copy(), Lanes((lanes,)), keep=False)
+        launches = self._launches(form.kinds, self._drawn(form, lanes)[:lanes])
+        times: list[float] = []
+        while len(times) < TIMES or sum(times) < SECONDS:
+            start = perf_counter()
+            list(machine.run_all(launches))
+            jax.block_until_ready(machine.state.cells())
+            times.append(perf_counter() - start)
+        return min(times)
+
+    def _filled(self, model: Model, graph: EventGraph) -> State:
+        """Random cells where a run would have left its values; K/V is still missing."""
+        vocabulary = model.config.vocab_size
+        ids = self.rng.integers(vocabulary, size=len(self.rows)).astype(np.int32)
+        state = State.fresh(model, graph, np.split(ids, np.cumsum(graph.lengths)[:-1]), bare=True)
+        keys, values = fresh_kv(model, state.layout, 1)
+        return replace(
+            state,
+            keys=keys,
+            values=values,
+            banks=1,
+            sampling=Sampling(np.full(state.layout.rows + 1, -1, np.int32), temperature=1.0),
+            residual=self._normal(state.residual, axis=1),
+            logits=self._normal(state.logits, axis=0),
+        )
+
+    def _normal(self, cells: Any, axis: int) -> Any:
+        """Random numbers in the rows of the texts; the others stay poison."""
+        numbers = self.rng.standard_normal(cells.shape, dtype=np.float32)
+        np.moveaxis(numbers, axis, 0)[len(self.rows) :] = np.nan
+        return rounded(jnp.asarray(numbers), cells.dtype)
+
+    def _machine(self, state: State, lanes: Lanes, keep: bool = True) -> Machine:
+        return Machine(state, Slots.apart(1, state.layout), replace(self.kernels, lanes=lanes), keep)
+
+    def _launches(self, kinds: Sequence[str], rows: Int[np.ndarray, " lanes"]) -> list[Launch]:
+        slots = [Slot(kind, self.outer.get(kind, 0)) for kind in kinds]
+        return [Launch(slot, self.requests[rows], self.positions[rows], rows) for slot in slots]
+
+    def _drawn(self, form: Form, lanes: int) -> Int[np.ndarray, " rows"]:
+        """Rows in random order: of the first text, or of all, the first two then of different texts."""
+        mine = self.rows if form.several or form.kinds[0] not in LAYER else self.rows[self.requests == 0]
+        rows = self.rng.permutation(mine)[: max(lanes, FEWEST)]
+        others = np.flatnonzero(self.requests[rows] != self.requests[rows[0]])
+        if others.size:
+            rows[[1, others[0]]] = rows[[others[0], 1]]
+        return rows
+
+    def _reference(self, kinds: tuple[str, ...]) -> list[Any]:
+        """Every row's values in launches of sixteen lanes, kind by kind and text by text."""
+        machine = self._machine(self.state.copy(), FIXED_LANES)
+        return [self._all_rows(machine, kind) for kind in kinds]
+
+    def _all_rows(self, machine: Machine, kind: str) -> Any:
+        parts = []
+        for request in range(self.requests[-1] + 1):
+            launches = self._launches((kind,), self.rows[self.requests == request])
+            parts += [_lanes(output.value, len(output.launch)) for output in machine.run_all(launches)]
+        return jax.tree.map(lambda *arrays: np.concatenate(arrays), *parts)
+
+
+def _lengths(length: int) -> list[int]:
+    """Texts of so many positions that together fill the widest launch; never one alone."""
+    if length >= MOST:
+        return [length, FEWEST]
+    full, rest = divmod(MOST, length)
+    return [length] * full + [rest] * (rest > 0)
+
+
+def _poisoned(state: State, spoilt: Bool[np.ndarray, " rows"]) -> State:
+    """A copy of a state in which some rows are as if never written."""
+    behind = len(state.tokens) - len(spoilt)
+    mask, unknown = np.pad(spoilt, (0, behind)), state.model.config.vocab_size
+    cells = _overwritten(mask, state.tokens, state.residual, state.logits, unknown)
+    return replace(state.copy(), **dict(zip(("tokens", "residual", "logits"), cells, strict=True)))
+
+
+@jax.jit
+def _overwritten(
+    mask: Bool[Array, " rows"],
+    tokens: Int[Array, " rows"],
+    residual: Num[Array, "planes rows d_model"],
+    logits: Num[Array, "rows vocab"],
+    unknown: Int[Array, ""],
+) -> tuple[Array, Array, Array]:
+    return (
+        jnp.where(mask, unknown, tokens),
+        jnp.where(mask[:, None], poison(residual.dtype), residual),
+        jnp.where(mask[:, None], poison(logits.dtype), logits),
+    )
+
+
+def _lanes(value: Any, count: int) -> Any:
+    """The first lanes of a launch, on the host."""
+    return jax.tree.map(lambda array: from_memory(np.asarray(array)[:count]), value)
+
+
+def _agree(found: Sequence[Any], reference: Sequence[Any], rows: Any, spoilt: Any) -> bool:
+    """Whether the lanes that are not spoilt have the reference's bits, all of them numbers."""
+    kept = ~spoilt
+    pairs = zip(jax.tree.leaves(found), jax.tree.leaves(reference), strict=True)
+    return all(_equal(from_memory(np.asarray(a))[: len(rows)][kept], b[rows][kept]) for a, b in pairs)
+
+
+def _equal(a: np.ndarray, b: np.ndarray) -> bool:
+    return a.dtype == b.dtype and a.tobytes() == b.tobytes() and bool(np.isfinite(a).all())

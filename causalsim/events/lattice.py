@@ -1,0 +1,157 @@
+"""The lattice of down-sets of full attention in closed form, counted from column to column.
+
+What later positions read of a column is which of its K/V exist, and they read those of the first
+layers or none. So the columns before a position need to know one number of those behind it: up to
+which layer K/V is read. Windows and feedback need more, and are left to tables.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+from causalsim import posets
+from causalsim.errors import LimitError
+from causalsim.posets.relations import elements
+
+if TYPE_CHECKING:
+    from causalsim.events.graph import EventGraph
+    from causalsim.events.wiring import Granularity, Wiring
+
+# Additions of integers that grow with the text: some seconds.
+MOST_SUMS = 20_000_000
+
+Steps = Counter[tuple[int, int]]
+"""How many parts of a column (or pairs of them one event apart) have so many K/V and read so many."""
+
+
+def count_down_sets(graph: EventGraph, *, limit: int = posets.DEFAULT_LIMIT) -> int:
+    """Number of sets of events that contain the past of each of their events, exactly.
+
+    In closed form for full attention without feedback: the sum over what a column's part reads, column
+    after column, of the ways of the columns before. Else from tables of at most ``limit`` down-sets
+    (Stanley, Enumerative Combinatorics 1, section 3.5). Raises ``LimitError`` beyond it.
+
+    >>> from causalsim.events import EventGraph, Wiring
+    >>> count_down_sets(EventGraph(Wiring(1), 1)), count_down_sets(EventGraph(Wiring(3), 8))
+    (6, 3633912)
+    """
+    return _counts(graph, limit)[0]
+
+
+def count_lattice_edges(graph: EventGraph, *, limit: int = posets.DEFAULT_LIMIT) -> int:
+    """Number of pairs of down-sets that differ by one event: the covers of their lattice, exactly.
+
+    In closed form, or from tables, as for `count_down_sets`.
+
+    >>> from causalsim.events import EventGraph, Wiring
+    >>> count_lattice_edges(EventGraph(Wiring(1), 1)), count_lattice_edges(EventGraph(Wiring(1), 2))
+    (5, 48)
+    """
+    return _counts(graph, limit)[1]
+
+
+def refuse_large(graph: EventGraph, limit: int) -> None:
+    """Raise ``LimitError`` at once if it is known that the tables of a graph hold more down-sets.
+
+    >>> from causalsim.events import EventGraph, Wiring
+    >>> refuse_large(EventGraph(Wiring(1), 1), limit=6)
+    """
+    if not has_closed_form(graph) or not _is_prime(graph):
+        return
+    tabulated = 1 + sum(_of_text(graph.wiring, graph.granularity, length)[0] - 1 for length in graph.lengths)
+    if tabulated > limit:
+        raise LimitError(
+            "the down-sets are tabulated one by one",
+            reached=tabulated,
+            bound=limit,
+            got=f"more than 2**{tabulated.bit_length() - 1}",
+            cure="Raise the limit, or take a shorter text.",
+        )
+
+
+def has_closed_form(graph: EventGraph) -> bool:
+    """Whether no window and no feedback bounds what a position reads of the columns before."""
+    longest = max(graph.lengths)
+    return not graph.has_feedback and all(reach is None or reach >= longest for reach in graph.wiring.reaches)
+
+
+def _is_prime(graph: EventGraph) -> bool:
+    # One column is a stack, and blocks of one layer lie side by side: their tables are smaller.
+    flat = graph.granularity == "block" and graph.wiring.n_layers == 1
+    return min(graph.lengths) > 1 and not flat
+
+
+def _counts(graph: EventGraph, limit: int) -> tuple[int, int]:
+    if not has_closed_form(graph):
+        found = posets.lattice_counts(graph.explicit(), limit=limit)
+        return found.down_sets, found.lattice_edges
+    sets, edges = 1, 0
+    for length in graph.lengths:
+        more, joined = _of_text(graph.wiring, graph.granularity, length)
+        sets, edges = sets * more, edges * more + sets * joined
+    return sets, edges
+
+
+@lru_cache(maxsize=256)
+def _of_text(wiring: Wiring, granularity: Granularity, length: int) -> tuple[int, int]:
+    parts, pairs = _column(wiring, granularity)
+    _refuse_long(length * len(parts) * wiring.n_layers)
+    sets, edges = [1] * (wiring.n_layers + 1), [0] * (wiring.n_layers + 1)
+    for _ in range(length):
+        edges = [
+            sum(n * edges[max(read, reads)] for reads, n in _having(parts, read))
+            + sum(n * sets[max(read, reads)] for reads, n in _having(pairs, read))
+            for read in range(len(sets))
+        ]
+        sets = [
+            sum(n * sets[max(read, reads)] for reads, n in _having(parts, read)) for read in range(len(sets))
+        ]
+    return sets[0], edges[0]
+
+
+def _having(steps: Steps, read: int) -> Iterable[tuple[int, int]]:
+    """What is read before, and in how many ways, by the parts that have the K/V that is read behind."""
+    return ((reads, n) for (has, reads), n in steps.items() if has >= read)
+
+
+@lru_cache(maxsize=64)
+def _column(wiring: Wiring, granularity: Granularity) -> tuple[Steps, Steps]:
+    """The parts of one column, and the pairs of them one event apart, by the K/V of the lesser one."""
+    from causalsim.events.graph import EventGraph
+
+    column = EventGraph(wiring, 1, granularity=granularity)
+    # A block makes K/V for the one above, which reads it and none of its own layer.
+    has, reads = ("block", "block") if granularity == "block" else ("kv", "attn")
+    makers, readers = _layers(column, has), _layers(column, reads)[granularity == "block" :]
+    found = {
+        mask: (_reached(mask, makers), _reached(mask, readers))
+        for mask in posets.down_sets(column.explicit())
+    }
+    pairs = Counter(
+        (found[lesser][0], reads)
+        for mask, (_, reads) in found.items()
+        for i in elements(mask)
+        if (lesser := mask ^ 1 << i) in found
+    )
+    return Counter(found.values()), pairs
+
+
+def _layers(column: EventGraph, kind: str) -> list[int]:
+    return [1 << index for index, event in enumerate(column) if event.kind == kind]
+
+
+def _reached(mask: int, bits: list[int]) -> int:
+    return sum(mask & bit > 0 for bit in bits)
+
+
+def _refuse_long(sums: int) -> None:
+    if sums > MOST_SUMS:
+        raise LimitError(
+            "a count of down-sets sums over layers and positions",
+            reached=sums,
+            bound=MOST_SUMS,
+            cure="Take a shorter text or fewer layers.",
+        )

@@ -1,0 +1,98 @@
+"""The lattice of down-sets as a graph of states, and what branches off at one step of it."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from itertools import combinations, islice
+from typing import TYPE_CHECKING
+
+from causalsim import posets
+from causalsim.arguments import check_type
+from causalsim.errors import InputError
+from causalsim.events.event import Event
+from causalsim.events.lattice import refuse_large
+from causalsim.posets.downsets import Rank, ranks
+from causalsim.posets.growth import Budget
+from causalsim.posets.relations import elements
+
+if TYPE_CHECKING:
+    import networkx as nx
+
+    from causalsim.events.graph import EventGraph
+
+State = frozenset[Event]
+
+
+def maximal_antichains(graph: EventGraph) -> Iterator[tuple[Event, ...]]:
+    """All sets of events, of which no two are comparable, that no event can join.
+
+    Each in canonical order, and lexicographically by canonical indices; as `posets.maximal_antichains`.
+
+    >>> from causalsim.events import EventGraph, Wiring
+    >>> graph = EventGraph(Wiring(2), 2, granularity="block")
+    >>> [[str(event) for event in antichain] for antichain in maximal_antichains(graph)]
+    [['block(0,0)', 'block(0,1)'], ['block(1,0)', 'block(0,1)'], ['block(1,0)', 'block(1,1)']]
+    """
+    events = list(graph)
+    for antichain in posets.maximal_antichains(graph.explicit()):
+        yield tuple(events[i] for i in antichain)
+
+
+def state_graph(graph: EventGraph, *, limit: int = 100_000) -> nx.DiGraph:
+    """The multiway graph of all orders: a node for each down-set, an edge for each event that runs.
+
+    Nodes are the sets of events that have run, by size; ``step`` is that size, and ``event`` of an
+    edge is what runs. It is the Hasse diagram of the lattice of down-sets (Birkhoff 1937), and its
+    paths from the empty set to all events are the linear extensions. ``LimitError`` beyond ``limit``.
+
+    >>> from causalsim.events import EventGraph, Wiring
+    >>> states = state_graph(EventGraph(Wiring(2), 2, granularity="block"))
+    >>> states.number_of_nodes(), states.number_of_edges()
+    (8, 10)
+    """
+    import networkx as nx
+
+    view, events, steps = nx.DiGraph(), list(graph), list(_ranks(graph, limit))
+    for step, rank in enumerate(steps):
+        view.add_nodes_from((_state(events, mask) for mask in sorted(rank.ways)), step=step)
+    for mask, enabled in (item for rank in steps for item in rank.enabled.items()):
+        for i in elements(enabled):
+            view.add_edge(_state(events, mask), _state(events, mask | 1 << i), event=events[i])
+    return view
+
+
+def branchial_graph(graph: EventGraph, step: int, *, limit: int = 100_000) -> nx.Graph:
+    """The states after some events, joined where they come from one state by two events that could swap.
+
+    ``events`` of an edge are these two. The branchial graph of a multiway system at a step (Wolfram
+    2020), here of the orders of a graph. Of step 0 it is one node.
+
+    >>> from causalsim.events import EventGraph, Wiring
+    >>> view = branchial_graph(EventGraph(Wiring(2), 2, granularity="block"), step=1)
+    >>> [[str(event) for event in events] for _, _, events in view.edges(data="events")]
+    [['block(0,0)', 'block(0,1)']]
+    """
+    import networkx as nx
+
+    check_type("a step", step, int)
+    if not 0 <= step <= len(graph):
+        raise InputError("a step counts the events that have run", got=step, expected=f"0 to {len(graph)}")
+    view, events = nx.Graph(step=step), list(graph)
+    steps = deque(islice(_ranks(graph, limit), step + 1), maxlen=2)
+    view.add_nodes_from(_state(events, mask) for mask in sorted(steps[-1].ways))
+    for mask, enabled in sorted(steps[0].enabled.items()) if step else ():
+        for i, j in combinations(elements(enabled), 2):
+            pair = _state(events, mask | 1 << i), _state(events, mask | 1 << j)
+            view.add_edge(*pair, events=(events[i], events[j]))
+    return view
+
+
+def _ranks(graph: EventGraph, limit: int) -> Iterator[Rank]:
+    sources = graph.explicit()
+    refuse_large(graph, limit)
+    return ranks(sources, Budget(limit))
+
+
+def _state(events: list[Event], mask: int) -> State:
+    return frozenset(events[i] for i in elements(mask))

@@ -1,0 +1,218 @@
+"""What every slice of a foliation costs, and schedules compared, without running any.
+
+A launch is one slot (a kind of event at a layer) of one slice: its events share their weights,
+over all positions and requests.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Int
+
+from causalsim.arguments import check_type
+from causalsim.errors import InputError
+from causalsim.events import EventGraph, Slot
+from causalsim.events.lines import Lines
+from causalsim.foliations.costs import Footprint, peak_at_cuts, peak_during
+from causalsim.foliations.foliation import Foliation
+
+PerSlice = Int[np.ndarray, " slices"]
+
+# Of the events of a slot, told how many positions each of them sees.
+EventCost = Callable[[Slot, Int[np.ndarray, " positions"]], int | Int[np.ndarray, " positions"]]
+
+# What reads K/V of other positions.
+READERS = ("attn", "block")
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What a foliation costs whatever the model: slices, events in the widest, and launches.
+
+    ``tokens`` is the most events of one launch: what serving engines call the tokens of a step.
+    """
+
+    depth: int
+    width: int
+    tokens: int
+    launches: int
+
+
+@dataclass(frozen=True)
+class Costs(Shape):
+    """A foliation in numbers: its shape, bytes and FLOPs over all slices, and the peaks of what is live."""
+
+    weight_bytes: int
+    kv_bytes: int
+    flops: int
+    peak_during: int
+    peak_at_cuts: int
+
+
+def shape(foliation: Foliation) -> Shape:
+    """What a foliation costs whatever the model.
+
+    >>> from causalsim.events import EventGraph, Wiring
+    >>> from causalsim.foliations import layer_major
+    >>> shape(layer_major(EventGraph(Wiring(2), 3)))
+    Shape(depth=8, width=3, tokens=3, launches=8)
+    """
+    total = int(launches(foliation).sum())
+    return Shape(foliation.depth, foliation.width, _most_tokens(foliation), total)
+
+
+def costs(foliation: Foliation, footprint: Footprint) -> Costs:
+    """All costs of a foliation over a footprint.
+
+    >>> from causalsim.events import EventGraph, Wiring
+    >>> from causalsim.foliations import layer_major
+    >>> graph = EventGraph(Wiring(2), 2, granularity="block")
+    >>> sizes = Footprint({"embed": 10, "block": 10, "kv": 1}, {"block": 100})
+    >>> found = costs(layer_major(graph), sizes)
+    >>> found.launches, found.weight_bytes, found.kv_bytes, found.peak_during
+    (2, 200, 6, 32)
+    """
+    return Costs(
+        **vars(shape(foliation)),
+        weight_bytes=int(weight_bytes_read(foliation, footprint).sum()),
+        kv_bytes=int(kv_bytes_read(foliation, footprint).sum()),
+        flops=int(flops(foliation, footprint).sum()),
+        peak_during=peak_during(foliation, footprint),
+        peak_at_cuts=peak_at_cuts(foliation, footprint),
+    )
+
+
+def launches(foliation: Foliation) -> PerSlice:
+    """Launches of every slice: the slots that have events in it.
+
+    >>> from causalsim.events import EventGraph, Wiring
+    >>> from causalsim.foliations import wavefront
+    >>> launches(wavefront(EventGraph(Wiring(2), 2, granularity="block"))).tolist()
+    [1, 2, 1]
+    """
+    return _by_launch(foliation, lambda slot: 1)
+
+
+def weight_bytes_read(foliation: Foliation, footprint: Footprint) -> PerSlice:
+    """Bytes of weights that every slice reads: each launch its slot's once, an embedding its own row.
+
+    >>> from causalsim.events import EventGraph, Wiring
+    >>> from causalsim.foliations import wavefront
+    >>> sizes = Footprint({}, {"block": 100})
+    >>> weight_bytes_read(wavefront(EventGraph(Wiring(2), 2, granularity="block")), sizes).tolist()
+    [100, 200, 100]
+    """
+    sizes = _checked(footprint).weights
+    shared = _by_launch(foliation, lambda slot: 0 if slot.kind == "embed" else _of(sizes, slot))
+    rows = _by_event(foliation, lambda slot, _: _of(sizes, slot) if slot.kind == "embed" else 0)
+    return shared + rows
+
+
+def kv_bytes_read(foliation: Foliation, footprint: Footprint) -> PerSlice:
+    """Bytes of K/V that the attentions of every slice read, each of them all that it sees.
+
+    >>> from causalsim.events import EventGraph, Wiring
+    >>> from causalsim.foliations import token_major
+    >>> decode = token_major(EventGraph(Wiring(1), 3, granularity="block"))
+    >>> kv_bytes_read(decode, Footprint({"kv": 8}, {})).tolist()
+    [8, 16, 24]
+    """
+    size = _checked(footprint).values["kv"]
+    return _by_event(foliation, lambda slot, seen: seen * size if slot.kind in READERS else 0)
+
+
+def flops(foliation: Foliation, footprint: Footprint) -> PerSlice:
+    """Floating-point operations of every slice: of its events, and of each position that one reads.
+
+    >>> from causalsim.events import EventGraph, Wiring
+    >>> from causalsim.foliations import token_major
+    >>> sizes = Footprint({}, {}, flops={"block": 100}, flops_per_read=8)
+    >>> flops(token_major(EventGraph(Wiring(1), 3, granularity="block")), sizes).tolist()
+    [108, 116, 124]
+    """
+    each, read = _checked(footprint).flops, footprint.flops_per_read
+    return _by_event(
+        foliation, lambda slot, seen: _of(each, slot) + (seen * read if slot.kind in READERS else 0)
+    )
+
+
+def admissible(
+    schedules: Mapping[str, Costs], *, token_budget: int | None = None, memory_cap: int | None = None
+) -> list[str]:
+    """The schedules that no launch of which has more tokens and no moment more live bytes, by bytes read.
+
+    Those that read the fewest bytes of weights and K/V come first: so one engine after another ranks
+    schedules that its memory holds, where bandwidth is what bounds it (Agrawal et al. 2023).
+
+    >>> few = Costs(2, 4, 4, 2, 200, 6, 0, 32, 30)
+    >>> many = Costs(4, 1, 1, 4, 400, 6, 0, 23, 20)
+    >>> both = {"decode": many, "prefill": few}
+    >>> admissible(both), admissible(both, token_budget=2)
+    (['prefill', 'decode'], ['decode'])
+    """
+    kept = [
+        name
+        for name, found in schedules.items()
+        if (token_budget is None or found.tokens <= token_budget)
+        and (memory_cap is None or found.peak_during <= memory_cap)
+    ]
+    return sorted(kept, key=lambda name: schedules[name].weight_bytes + schedules[name].kv_bytes)
+
+
+def _by_launch(foliation: Foliation, cost: Callable[[Slot], int]) -> PerSlice:
+    totals = np.zeros(foliation.depth, np.int64)
+    for slot, lines in _slots(foliation):
+        totals[np.unique(np.concatenate(lines))] += cost(slot)
+    return totals
+
+
+def _by_event(foliation: Foliation, cost: EventCost) -> PerSlice:
+    totals = np.zeros(foliation.depth, np.int64)
+    for slot, lines in _slots(foliation):
+        for line in lines:
+            np.add.at(totals, line, cost(slot, _seen(foliation.graph, slot, len(line))))
+    return totals
+
+
+def _seen(graph: EventGraph, slot: Slot, length: int) -> Int[np.ndarray, " positions"]:
+    reach = graph.wiring.reaches[slot.layer] if slot.kind in READERS else None
+    seen = np.arange(1, length + 1)
+    return seen if reach is None else np.minimum(seen, reach)
+
+
+def _most_tokens(foliation: Foliation) -> int:
+    return max(
+        int(np.unique(np.concatenate(lines), return_counts=True)[1].max()) for _, lines in _slots(foliation)
+    )
+
+
+def _slots(foliation: Foliation) -> Iterable[tuple[Slot, list[Int[np.ndarray, " positions"]]]]:
+    """The times of every slot that has events, one array a request."""
+    requests = foliation.graph.requests
+    lines = [Lines(columns, foliation.times) for columns in requests]
+    for slot in foliation.graph.slots:
+        found = [
+            line[slot][columns.positions(slot).start : columns.positions(slot).stop]
+            for columns, line in zip(requests, lines, strict=True)
+        ]
+        if any(len(line) for line in found):
+            yield slot, found
+
+
+def _of(by_kind: Mapping[str, int], slot: Slot) -> int:
+    if by_kind and slot.kind not in by_kind:
+        raise InputError(
+            "a footprint says what every kind of event costs",
+            got=f"none for {slot.kind}",
+            expected=f"one for {', '.join(by_kind)} and {slot.kind}",
+            cure="ModelConfig(...).footprint() makes a whole one.",
+        )
+    return by_kind.get(slot.kind, 0)
+
+
+def _checked(footprint: Footprint) -> Footprint:
+    check_type("a footprint", footprint, Footprint, "ModelConfig(...).footprint() makes one.")
+    return footprint

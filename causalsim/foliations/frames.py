@@ -1,0 +1,96 @@
+"""What an observer would say of a graph and of a foliation: its dimension, and how its clocks tick."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from fractions import Fraction
+from math import inf, lgamma, log
+
+import numpy as np
+from jaxtyping import Int
+
+from causalsim.arguments import check_type
+from causalsim.errors import InputError, LimitError
+from causalsim.events import EventGraph
+from causalsim.foliations.foliation import Foliation
+
+# A past is found in time that grows with the layers: some ten seconds in all.
+MOST_EVENTS = 100_000
+
+
+def ticks(foliation: Foliation, position: int, request: int = 0) -> Int[np.ndarray, " ticks"]:
+    """The slices at which one position's worldline computes, each once, ascending.
+
+    Between two ticks the position waits, as a moving clock does: token-major slices tick for one
+    position at a time, layer-major ones for all together.
+
+    >>> from causalsim.events import EventGraph, Wiring
+    >>> from causalsim.foliations import wavefront
+    >>> ticks(wavefront(EventGraph(Wiring(2), 2, granularity="block")), position=1).tolist()
+    [1, 2]
+    """
+    check_type("an order", foliation, Foliation)
+    graph = foliation.graph
+    if request not in range(len(graph.lengths)) or position not in range(graph.lengths[request]):
+        raise InputError(
+            "a worldline is of a position of the text",
+            got=f"position {position} of request {request}",
+            expected=f"texts of {graph.lengths} positions",
+        )
+    for held, sheet in graph.requests[request].sheets(foliation.times):
+        if position in held:
+            return np.unique(sheet[position - held.start])
+    raise AssertionError("sheets hold every position")
+
+
+def ordering_fraction(graph: EventGraph) -> Fraction:
+    """The comparable pairs of events over the square of their number.
+
+    For L layers of T blocks in full attention it is (1/4)(1 - 1/L)(1 + 1/T).
+
+    >>> from causalsim.events import Wiring
+    >>> ordering_fraction(EventGraph(Wiring(2), 2, granularity="block"))
+    Fraction(3, 16)
+    """
+    check_type("a graph", graph, EventGraph, "EventGraph(wiring, length) makes one.")
+    if len(graph) > MOST_EVENTS:
+        raise LimitError(
+            "comparable pairs are counted event by event",
+            reached=len(graph),
+            bound=MOST_EVENTS,
+            cure="Take a shorter text: the fraction tends to a limit.",
+        )
+    pairs = sum(len(graph.past(event)) for event in graph)
+    return Fraction(pairs, len(graph) ** 2)
+
+
+def dimension(graph: EventGraph) -> float:
+    """The Myrheim-Meyer dimension: that of flat spacetime whose diamonds have as many comparable pairs.
+
+    Sprinkled into a causal diamond of d dimensions, so many events have in the mean the ordering
+    fraction Gamma(d+1) Gamma(d/2) / (4 Gamma(3d/2)) of their square (Myrheim 1978; Meyer 1988):
+    1/2 at d = 1, 1/4 at d = 2. Infinite where no two events are comparable. The block order
+    tends to 2 as layers and positions grow, and has it at L = T + 1.
+
+    >>> from causalsim.events import Wiring
+    >>> round(dimension(EventGraph(Wiring(3), 2, granularity="block")), 6)
+    2.0
+    """
+    fraction = ordering_fraction(graph)
+    if not fraction:
+        return inf
+    return _decreasing_root(_log_fraction, log(fraction))
+
+
+def _log_fraction(d: float) -> float:
+    return lgamma(d + 1) + lgamma(d / 2) - lgamma(3 * d / 2) - log(4)
+
+
+def _decreasing_root(f: Callable[[float], float], value: float) -> float:
+    """Where a decreasing function has a value: from above 0, by doubling and then by halving."""
+    low, high = 0.0, 1.0
+    while f(high) > value:
+        low, high = high, 2 * high
+    while (middle := (low + high) / 2) not in (low, high):
+        low, high = (middle, high) if f(middle) > value else (low, middle)
+    return high

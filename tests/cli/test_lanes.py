@@ -1,0 +1,126 @@
+"""The command ``lanes``: what it shows, keeps, writes, and when it fails."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from causalsim import engine
+from causalsim.cli import BAD_INPUT, FAILS, HOLDS, main
+from causalsim.engine import Calibration
+from causalsim.engine.kept import file_of
+from tests.engine.test_calibration import made
+from tests.models_for_tests import tiny
+
+COUNTS = "1, 8, 16, 32, 64, 128, 256"
+
+
+@pytest.fixture(autouse=True)
+def _elsewhere(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "100")
+    monkeypatch.setenv("CAUSALSIM_CACHE", str(tmp_path / "cache"))
+    monkeypatch.delenv("CAUSALSIM_LANES")
+    monkeypatch.setattr(engine, "load", lambda name: tiny())
+
+
+@pytest.fixture
+def measuring(monkeypatch):
+    """What is found instead of being measured: of the model, and of the planted fault."""
+
+    def finds(dropped=(), seen=(1, 8)):
+        whole = made(tiny(), dropped=dropped)
+        monkeypatch.setattr("causalsim.engine.kept.measured", lambda model, length, progress: whole)
+        fault = made(tiny(), dropped=seen, forms=("mlp",))
+        monkeypatch.setattr("causalsim.cli.lanes.measured", lambda model, **_: fault)
+        return whole
+
+    return finds
+
+
+def _kept() -> Calibration:
+    return Calibration.from_json(file_of(tiny().config).read_text())
+
+
+def test_it_shows_what_was_measured_and_keeps_the_choice(measuring, capsys, tmp_path):
+    found = measuring()
+    assert main(["lanes", "--json", "lanes.json"]) == HOLDS
+    out, err = capsys.readouterr()
+    assert err == ""
+    for words in (
+        "attn, several texts",
+        "a whole column",
+        f"the same bits in every launch: 9 forms at {COUNTS} lanes",
+        f"Launches of {COUNTS} lanes are chosen",
+        found.identity,
+    ):
+        assert words in " ".join(out.split())
+    assert "other bits" not in out and "do not use it" not in out
+    assert str(file_of(tiny().config)) in out.splitlines()
+    assert _kept() == found
+    written = json.loads((tmp_path / "lanes.json").read_text())
+    assert written["holds"] is True and written["identity"] == found.identity
+    assert written["chosen"]["counts"] == list(found.lanes.counts)
+    assert len(written["measurements"]) == 63
+
+
+def test_a_lane_count_that_had_to_be_dropped_is_a_failure(measuring, capsys):
+    found = measuring(dropped=(8, 64))
+    assert main(["lanes"]) == FAILS
+    out = " ".join(capsys.readouterr().out.split())
+    assert f"FAILS a lane has the same bits in every launch: not at 8, 64 of {COUNTS} lanes" in out
+    assert "other bits" in out and "Launches of 1, 16, 32, 128, 256 lanes are chosen" in out
+    assert _kept() == found
+
+
+def test_where_nothing_fast_holds_it_says_so(measuring, capsys):
+    measuring(dropped=(1, 8, 16, 32, 64, 128, 256))
+    assert main(["lanes"]) == FAILS
+    out = " ".join(capsys.readouterr().out.split())
+    assert "Launches of 16 lanes are chosen: 20 events, for example, go as 16 + 16." in out
+    assert "Not even these keep their bits" in out
+    measuring(dropped=(1, 8, 32, 64, 128, 256))
+    assert main(["lanes"]) == FAILS
+    assert "Not even these" not in capsys.readouterr().out
+
+
+def test_a_planted_fault_that_goes_unseen_is_a_failure(measuring, capsys):
+    measuring(seen=())
+    assert main(["lanes"]) == FAILS
+    assert "FAILS a planted fault is seen" in " ".join(capsys.readouterr().out.split())
+
+
+def test_a_flag_that_overrides_the_choice_is_named(measuring, monkeypatch, capsys):
+    measuring()
+    monkeypatch.setenv("CAUSALSIM_LANES", "fixed")
+    assert main(["lanes"]) == HOLDS
+    assert "do not use it while CAUSALSIM_LANES=fixed" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["lanes", "--json", "no/such.json"], "whose folder is missing"),
+        (["lanes", "glass", "smollm2"], "takes no more words"),
+        (["lanes", "--length", "3"], "causalsim lanes --help"),
+    ],
+)
+def test_bad_input(arguments, words, capsys, tmp_path):
+    assert main(arguments) == BAD_INPUT
+    out, err = capsys.readouterr()
+    assert words in " ".join(err.split()) and out == ""
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_model_that_is_not_there(monkeypatch, capsys):
+    monkeypatch.undo()
+    assert main(["lanes", "glas"]) == BAD_INPUT
+    assert "neither a known name" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_it_measures_here(capsys):
+    assert main(["lanes"]) == HOLDS
+    assert "with a planted fault" not in capsys.readouterr().out
+    assert _kept().holds

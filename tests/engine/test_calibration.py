@@ -1,0 +1,392 @@
+"""Calibration: what is measured, what is chosen, and that no choice changes a bit."""
+
+from __future__ import annotations
+
+import json
+import os
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import causalsim as cs
+from causalsim.engine import Calibration, calibrate, kernels_for, run_orders
+from causalsim.engine.calibration import measured, plain
+from causalsim.engine.environment import environment
+from causalsim.engine.kept import file_of, stored
+from causalsim.engine.measuring import FORMS, Measurement
+from causalsim.foliations import random_orders
+from causalsim.kernels import CERTIFIED, CERTIFIED_LANES, FIXED, FIXED_LANES, STOCK, Lanes
+from causalsim.verification.faults import sampling_for_neighbour, with_lane_count, with_neighbour
+from tests.engine.processes import answer, start
+from tests.engine.support import ids
+from tests.models_for_tests import tiny, wide
+
+MODEL = tiny(1, 2, 1)
+FEW = Lanes((1, 16))
+# Two pages of K/V, and no launch of sixteen that is not full.
+LENGTH = 256
+
+
+def made(model=MODEL, dropped=(), forms=FORMS, counts=CERTIFIED_LANES.counts, seed=0) -> Calibration:
+    """A calibration as if it had been measured, with random times."""
+    rng = np.random.default_rng(seed)
+    rows = tuple(
+        Measurement(form, lanes, lanes not in dropped, float(rng.uniform(1, 9)))
+        for form in forms
+        for lanes in counts
+    )
+    return Calibration(environment(), plain(model.config), 192, rows)
+
+
+@pytest.fixture
+def cache(tmp_path, monkeypatch):
+    """An empty cache, and nothing that overrides what is kept there."""
+    monkeypatch.setenv("CAUSALSIM_CACHE", str(tmp_path))
+    monkeypatch.delenv("CAUSALSIM_LANES")
+    return tmp_path
+
+
+def keep(found: Calibration, model=MODEL) -> None:
+    path = file_of(model)
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(found.to_json())
+
+
+# -- what is measured --------------------------------------------------------------------------------
+
+
+def few(kernels):
+    return replace(kernels, lanes=FEW)
+
+
+def test_every_form_keeps_its_bits():
+    calls = []
+    found = measured(MODEL, LENGTH, kernels=few(CERTIFIED), progress=lambda *a: calls.append(a))
+    assert found.holds and found.lanes.counts == (1, 16)
+    assert [(row.form, row.lanes) for row in found.measurements] == [(f, n) for f in FORMS for n in (1, 16)]
+    assert all(row.microseconds > 0 for row in found.measurements)
+    assert [done for _, done, _ in calls] == list(range(18)) and {total for *_, total in calls} == {18}
+
+
+def in_its_place(kernels):
+    """An MLP whose lanes know where they stand."""
+
+    def mlp(config, weights, x):
+        return (
+            kernels.mlp(config, weights, x) * (1 + jnp.arange(len(x), dtype=jnp.float32) * 2.0**-20)[:, None]
+        )
+
+    return replace(kernels, mlp=mlp)
+
+
+def without_numbers(kernels):
+    def mlp(config, weights, x):
+        return kernels.mlp(config, weights, x) * jnp.float32(np.nan)
+
+    return replace(kernels, mlp=mlp)
+
+
+def peeping(kernels):
+    """An MLP that adds nothing from its neighbour unless that is poison."""
+
+    def mlp(config, weights, x):
+        return kernels.mlp(config, weights, x) + 0 * jnp.roll(x, 1, axis=0)
+
+    return replace(kernels, mlp=mlp)
+
+
+@pytest.mark.parametrize(
+    ("fault", "forms", "dropped"),
+    [
+        (with_lane_count, ("mlp", "layer"), {1}),
+        (with_neighbour, ("mlp",), {1, 16}),
+        (in_its_place, ("mlp",), {1, 16}),
+        (without_numbers, ("mlp",), {1, 16}),
+        (peeping, ("mlp",), {16}),
+        (sampling_for_neighbour, ("sample",), {1, 16}),
+    ],
+)
+def test_planted_faults_are_seen(fault, forms, dropped):
+    found = measured(MODEL, LENGTH, kernels=few(fault(CERTIFIED)), forms=forms)
+    failed = {(row.form, row.lanes) for row in found.measurements if not row.same_bits}
+    assert failed == {(form, lanes) for form in forms for lanes in dropped}
+    assert found.lanes == FIXED_LANES and not found.holds
+
+
+def test_stock_kernels_at_width_768_are_seen():
+    forms = ("kv", "mlp")
+    found = measured(wide(), kernels=few(STOCK), forms=forms)
+    assert {row.form for row in found.measurements if not row.same_bits} == {*forms}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("width", [16, 768, 2048, 4096])
+def test_every_form_at_every_lane_count_keeps_its_bits(width):
+    heads = max(2, width // 64)
+    sizes = {"n_heads": heads, "n_kv_heads": max(1, heads // 4), "d_model": width, "d_ff": 4 * width}
+    config = cs.ModelConfig(n_layers=1, vocab_size=1000, max_length=256, **sizes)
+    found = measured(cs.random_model(config))
+    assert found.holds, found.dropped
+    assert found.counts == CERTIFIED_LANES.counts
+
+
+@pytest.mark.usefixtures("unchecked")
+@pytest.mark.parametrize("length", [0, -1, 1.5, True, "8", 513])
+def test_lengths_that_the_model_has_no_room_for_are_refused(length, cache):
+    with pytest.raises(cs.InputError, match="got"):
+        MODEL.calibrate(length)
+    assert not list(cache.rglob("*.json"))
+
+
+# -- what is chosen ----------------------------------------------------------------------------------
+
+
+def test_only_lane_counts_that_hold_for_every_form_are_chosen():
+    found = made(dropped=(8, 256))
+    assert (found.lanes.counts, found.dropped) == ((1, 16, 32, 64, 128), (8, 256))
+    assert found.lanes.costs == tuple(map(found.microseconds, found.lanes.counts))
+    one = replace(found, measurements=(*made().measurements[:-1], Measurement("sample", 256, False, 1.0)))
+    assert one.dropped == (256,)
+
+
+@pytest.mark.parametrize("dropped", [(16,), (1, 8, 32, 64, 128, 256), CERTIFIED_LANES.counts])
+def test_where_nothing_else_holds_lanes_are_fixed(dropped):
+    assert made(dropped=dropped).lanes == FIXED_LANES
+
+
+def test_a_column_costs_every_layer_of_it():
+    model = tiny(2, 4, 2)
+    rows = [
+        Measurement(form, 8, True, cost)
+        for form, cost in zip(FORMS, [1, 2, 4, 0, 8, 0, 0, 16, 0], strict=True)
+    ]
+    found = replace(made(model), measurements=tuple(rows))
+    assert found.microseconds(8) == 1 + 2 * (2 + 4 + 8) + 16
+
+
+@settings(max_examples=15)
+@given(st.data())
+def test_no_choice_changes_a_bit(data):
+    """Any lane counts beside sixteen, at any cost: runs split otherwise, and give the same."""
+    dropped = data.draw(st.sets(st.sampled_from([1, 8, 16, 32])))
+    found = made(dropped={*dropped, 64, 128, 256}, seed=data.draw(st.integers(0, 99)))
+    tokens = ids(MODEL, 20)
+    graph = cs.EventGraph(MODEL.config, len(tokens))
+    foliation = cs.random_foliation(graph, data.draw(st.integers(0, 3)))
+    ran = cs.run(MODEL, tokens, foliation, record=True, kernels=found.kernels)
+    assert ran.program.refines(foliation)
+    assert ran.values_digest == cs.run(MODEL, tokens, record=True).values_digest
+
+
+def test_many_orders_in_step_run_in_lanes_that_are_allowed():
+    tokens = ids(MODEL, 4)
+    orders = random_orders(cs.EventGraph(MODEL.config, 4), seed=0, count=20)
+    # In launches of another size this MLP gives other bits.
+    telling = with_lane_count(FIXED)
+    expected = cs.run(MODEL, tokens, kernels=telling).digest
+    assert {*run_orders(MODEL, tokens, orders, kernels=telling).digests} == {expected}
+    assert expected != cs.run(MODEL, tokens).digest
+
+
+# -- what is kept ------------------------------------------------------------------------------------
+
+
+def test_a_calibration_is_read_back_as_it_was():
+    found = made(dropped=(8,))
+    again = Calibration.from_json(found.to_json())
+    assert again == found and again.identity == found.identity and again.kernels == found.kernels
+    assert made(seed=1).identity != made(seed=2).identity
+
+
+@pytest.mark.usefixtures("cache")
+def test_runs_use_what_is_kept():
+    """A launch of 20 events is split as the kept costs ask for, and reports name the calibration."""
+    tokens = ids(MODEL, 20)
+    before = cs.run(MODEL, tokens)
+    assert kernels_for(MODEL) == CERTIFIED and stored(MODEL) is None
+    keep(made(dropped=(32, 64, 128, 256)))
+    assert kernels_for(MODEL) == CERTIFIED, "looked up once a process"
+    assert kernels_for(tiny(1, 2, 1, seed=7)) == CERTIFIED, "and a configuration"
+    forget()
+    found = stored(MODEL)
+    after = cs.run(MODEL, tokens)
+    assert kernels_for(MODEL) == found.kernels == made(dropped=(32, 64, 128, 256)).kernels
+    assert len(after.program) > len(before.program) and after.digest == before.digest
+    facts = environment(kernels_for(MODEL))
+    assert facts["calibration"] == found.identity and facts["lanes"] == "1, 8, 16"
+    assert kernels_for(tiny()) == CERTIFIED, "another model"
+
+
+def forget() -> None:
+    """What a process remembers of calibrations."""
+    from causalsim.engine import kept
+
+    kept._stored.cache_clear()
+
+
+@pytest.mark.usefixtures("cache")
+def test_calibrating_keeps_it_for_this_process_too(monkeypatch):
+    monkeypatch.setattr("causalsim.engine.kept.measured", lambda model, length, progress: made(model))
+    assert kernels_for(MODEL) == CERTIFIED
+    found = MODEL.calibrate()
+    assert kernels_for(MODEL) == found.kernels != CERTIFIED
+    assert Calibration.from_json(file_of(MODEL).read_text()) == found == stored(MODEL)
+
+
+@pytest.mark.parametrize(("asked", "kernels"), [("fixed", FIXED), ("certified", CERTIFIED)])
+@pytest.mark.usefixtures("cache")
+def test_a_flag_overrides_what_is_kept(asked, kernels, monkeypatch):
+    keep(made())
+    forget()
+    monkeypatch.setenv("CAUSALSIM_LANES", asked)
+    assert kernels_for(MODEL) == kernels
+    assert kernels_for(MODEL, STOCK) == STOCK
+    tokens = ids(MODEL, 20)
+    launches = {len(launch) for launch in cs.run(MODEL, tokens).program.launches}
+    assert launches == ({16, 4} if asked == "fixed" else {20})
+
+
+@pytest.mark.parametrize("asked", ["fast", "16", "Fixed"])
+def test_a_flag_that_says_something_else_is_refused(asked, monkeypatch):
+    monkeypatch.setenv("CAUSALSIM_LANES", asked)
+    for call in (lambda: cs.run(MODEL, [1, 2]), lambda: MODEL.warm(2), lambda: cs.verify(MODEL, [1, 2])):
+        with pytest.raises(cs.InputError, match="'fixed' or 'certified'"):
+            call()
+
+
+def changed(**facts):
+    """Of another machine or model, under this one's name."""
+    return lambda text: json.dumps({**json.loads(text), **facts})
+
+
+def first_row(**values):
+    def damage(text):
+        content = json.loads(text)
+        content["measurements"][0].update(values)
+        return json.dumps(content)
+
+    return damage
+
+
+DAMAGES = {
+    "empty": lambda text: "",
+    "half": lambda text: text[: len(text) // 2],
+    "no object": lambda text: "[]",
+    "a number": lambda text: "7",
+    "deep": lambda text: "[" * 100_000,
+    "no text": lambda text: b"\xff\xfe\x00",
+    "surplus": changed(more=1),
+    "no rows": changed(measurements=[]),
+    "rows that are none": changed(measurements=7),
+    "rows twice": lambda text: changed(measurements=json.loads(text)["measurements"] * 2)(text),
+    "another machine": changed(environment={**environment(), "processor": "another"}),
+    "another version": changed(environment={**environment(), "jaxlib": "0.0"}),
+    "another model": changed(model=plain(tiny().config)),
+    "no length": changed(length="long"),
+    "free time": first_row(microseconds=0.0),
+    "no time": first_row(microseconds=float("nan")),
+    "endless": first_row(microseconds=1e300),
+    "time in words": first_row(microseconds="9"),
+    "another form": first_row(form="head"),
+    "no form": first_row(form=[]),
+    "half a lane": first_row(lanes=1.0),
+    "other lanes": first_row(lanes=2),
+    "maybe": first_row(same_bits=1),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
+@pytest.mark.usefixtures("cache")
+def test_a_file_that_is_damaged_or_foreign_is_as_good_as_none(damage, monkeypatch):
+    keep(made())
+    path = file_of(MODEL)
+    spoilt = damage(path.read_text())
+    path.write_bytes(spoilt if isinstance(spoilt, bytes) else spoilt.encode())
+    forget()
+    assert kernels_for(MODEL) == CERTIFIED
+    monkeypatch.setattr("causalsim.engine.kept.measured", lambda model, length, progress: made(model))
+    calibrate(MODEL)
+    assert kernels_for(MODEL) == made().kernels, "and replaced"
+
+
+@pytest.mark.usefixtures("cache")
+def test_a_folder_in_its_place_is_as_good_as_none():
+    file_of(MODEL).mkdir(parents=True)
+    forget()
+    assert kernels_for(MODEL) == CERTIFIED
+
+
+@settings(max_examples=50)
+@given(st.data())
+def test_whatever_a_file_says_it_is_read_or_refused(data):
+    text = made().to_json()
+    start = data.draw(st.integers(0, len(text)))
+    stop = data.draw(st.integers(start, min(start + 20, len(text))))
+    spoilt = text[:start] + data.draw(st.text(max_size=8)) + text[stop:]
+    try:
+        found = Calibration.from_json(spoilt)
+    except ValueError:
+        return
+    assert 16 in found.lanes.counts and found.identity
+
+
+def test_a_cache_where_nothing_can_be_kept_is_refused_before_anything_is_measured(tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("CAUSALSIM_CACHE", str(tmp_path / "file"))
+    with pytest.raises(cs.InputError, match="Set CAUSALSIM_CACHE to a folder of yours"):
+        calibrate(MODEL)
+    monkeypatch.setenv("CAUSALSIM_CACHE", str(tmp_path))
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    with pytest.raises(cs.InputError, match="not writable"):
+        calibrate(MODEL)
+
+
+@pytest.mark.usefixtures("cache")
+def test_whoever_looks_while_many_calibrate_sees_a_whole_file(monkeypatch):
+    turns = iter(range(40))
+    monkeypatch.setattr(
+        "causalsim.engine.kept.measured", lambda model, length, progress: made(model, seed=next(turns))
+    )
+    calibrate(MODEL)
+    path = file_of(MODEL)
+    with ThreadPoolExecutor(4) as pool:
+        writers = [pool.submit(calibrate, MODEL) for _ in range(39)]
+        while not all(writer.done() for writer in writers):
+            Calibration.from_json(path.read_text())
+    known = {writer.result().identity for writer in writers}
+    assert stored(MODEL).identity in known
+    assert [file.name for file in path.parent.iterdir()] == [path.name]
+
+
+@pytest.mark.slow
+def test_two_processes_that_calibrate_at_once_give_the_same_bits(tmp_path):
+    flags = {"CAUSALSIM_CACHE": str(tmp_path), "CAUSALSIM_LANES": ""}
+    found = [answer(process) for process in [start("calibration", **flags) for _ in range(2)]]
+    assert all(each["holds"] for each in found)
+    identities = {each["identity"] for each in found}
+    assert {each["used"] for each in found} <= identities
+    assert {each["digest"] for each in found} == {cs.run(MODEL, list(range(20)), record=True).values_digest}
+    (path,) = tmp_path.rglob("*.json")
+    assert Calibration.from_json(path.read_text()).identity in identities
+
+
+@pytest.mark.usefixtures("cache")
+def test_what_decides_bits_is_part_of_the_name(monkeypatch):
+    here = file_of(MODEL)
+    assert file_of(tiny()) != here
+    for name, value in {"XLA_FLAGS": "--xla_cpu_use_thunk_runtime=false", "NPROC": "1"}.items():
+        with monkeypatch.context() as other:
+            other.setenv(name, value)
+            assert file_of(MODEL) != here
+    assert file_of(MODEL) == here
+
+
+@pytest.mark.usefixtures("unchecked")
+def test_a_model_is_asked_for():
+    with pytest.raises(cs.InputError, match="a model must be"):
+        calibrate("glass")

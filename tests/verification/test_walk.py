@@ -1,0 +1,92 @@
+"""The exhaustive walk covers every order, and clashes on faults that only an order shows."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import cache
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import causalsim as cs
+from causalsim.engine import step
+from causalsim.errors import LimitError
+from causalsim.kernels import CERTIFIED, Kernels
+from causalsim.verification.faults import seeing_too_far, with_lane_count
+from causalsim.verification.subject import Subject
+from causalsim.verification.walk import lattice_of, walk
+from tests.engine.faulty import unmasked
+from tests.engine.support import cells_of
+from tests.models_for_tests import tiny
+
+
+def subject(length, prompt=None, kernels=CERTIFIED, **switches) -> Subject:
+    model = tiny(**switches)
+    graph = cs.EventGraph(model.config, length, prompt=prompt)
+    return Subject(model, graph, tuple(np.arange(n, dtype=np.int32) for n in graph.lengths), kernels)
+
+
+@cache
+def counting_what_is_written() -> Kernels:
+    """An attention into which goes how many keys its layer holds, seen or not."""
+
+    def attn(config, weights, x, positions, pages):
+        count = jnp.isfinite(pages.keys).sum().astype(jnp.float32)
+        return CERTIFIED.attn(config, weights, x, positions, pages) * (1 + count * 2.0**-20)
+
+    return replace(CERTIFIED, name="an attention that counts what has been written", attn=attn)
+
+
+# Runs and orders as brute force counts them (edges of the lattice of down-sets, its maximal chains).
+@pytest.mark.parametrize(
+    ("layers", "length", "runs", "orders"), [(1, 1, 5, 1), (1, 2, 48, 186), (2, 2, 102, 7_236)]
+)
+def test_all_orders_are_covered_by_few_runs(layers, length, runs, orders):
+    whole = subject(length, n_layers=layers)
+    found = walk(whole, lattice_of(whole.graph, 1000))
+    assert (found.clash, found.event_runs, found.orders) == (None, runs, orders)
+    assert orders == whole.graph.count_linear_extensions()
+
+
+@pytest.mark.parametrize(
+    ("length", "prompt", "switches"),
+    [
+        (3, None, {"n_layers": 1, "windows": 2}),
+        (2, None, {"n_layers": 2, "parallel_residual": True}),
+        ((2, 1), None, {"n_layers": 1}),
+        (3, 1, {"n_layers": 2}),
+    ],
+    ids=["window", "parallel", "two texts", "feedback"],
+)
+def test_other_wirings_hold(length, prompt, switches):
+    whole = subject(length, prompt, **switches)
+    assert walk(whole, lattice_of(whole.graph, 2000)).clash is None
+
+
+@pytest.mark.parametrize(
+    "fault", [seeing_too_far, lambda _: unmasked(), lambda _: counting_what_is_written()]
+)
+def test_faults_of_order_clash_and_the_orders_given_show_it(fault):
+    whole = subject(2, n_layers=1, kernels=fault(CERTIFIED))
+    clash = walk(whole, lattice_of(whole.graph, 1000)).clash
+    assert set(clash.one) == set(clash.other)
+    assert len(clash.one) == len(set(clash.one))
+    assert clash.event in clash.one
+    states = []
+    for order in (clash.one, clash.other):
+        state = whole.fresh()
+        for event in order:
+            state, _ = step(state, [event], whole.kernels)
+        states.append(cells_of(state))
+    assert states[0] != states[1] or "value" in clash.where
+
+
+def test_what_depends_on_the_launch_shows_in_the_value():
+    whole = subject(2, n_layers=1, kernels=with_lane_count(CERTIFIED))
+    assert walk(whole, lattice_of(whole.graph, 1000)).clash.where == "its value"
+
+
+def test_a_large_graph_is_refused_at_once():
+    with pytest.raises(LimitError, match="at most 1,000"):
+        lattice_of(cs.EventGraph(cs.Wiring(4), 30), 1000)
