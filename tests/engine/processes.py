@@ -96,7 +96,7 @@ def calibration() -> dict:
     return {
         "identity": found.identity,
         "used": used,
-        "lanes": found.lanes.counts,
+        "holds": found.holds,
         "digest": run.values_digest,
     }
 
