@@ -65,10 +65,12 @@ def test_other_wirings_hold(length, prompt, switches):
 
 
 @pytest.mark.parametrize(
-    "fault", [seeing_too_far, lambda _: unmasked(), lambda _: counting_what_is_written()]
+    "faulty",
+    [lambda: seeing_too_far(CERTIFIED), unmasked, counting_what_is_written],
+    ids=["too far", "unmasked", "counting"],
 )
-def test_faults_of_order_clash_and_the_orders_given_show_it(fault):
-    whole = subject(2, n_layers=1, kernels=fault(CERTIFIED))
+def test_faults_of_order_clash_and_the_orders_given_show_it(faulty):
+    whole = subject(2, n_layers=1, kernels=faulty())
     clash = walk(whole, lattice_of(whole.graph, 1000)).clash
     assert set(clash.one) == set(clash.other)
     assert len(clash.one) == len(set(clash.one))
