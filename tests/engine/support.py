@@ -74,13 +74,13 @@ def reference_logits(model: cs.Model, tokens) -> np.ndarray:
     x = params["embed"][list(tokens)].astype(np.float64)
     for layer, reach in enumerate(config.wiring.reaches):
         weights = {name: params[f"layers.{layer}.{name}"].astype(np.float64) for name in _NAMES}
-        after = x + _attention(config, weights, _normed(config, x, weights["attn.norm"]), reach)
+        after = x + _attention(config, weights, normed(config, x, weights["attn.norm"]), reach)
         into_mlp = x if config.parallel_residual else after
-        hidden = _normed(config, into_mlp, weights["mlp.norm"])
+        hidden = normed(config, into_mlp, weights["mlp.norm"])
         gate = hidden @ weights["mlp.gate"]
         x = after + (gate / (1 + np.exp(-gate)) * (hidden @ weights["mlp.up"])) @ weights["mlp.down"]
     out = params["embed"].T if config.tied_embeddings else params["unembed"]
-    return _normed(config, x, params["final_norm"]) @ out.astype(np.float64)
+    return normed(config, x, params["final_norm"]) @ out.astype(np.float64)
 
 
 _NAMES = (
@@ -88,7 +88,7 @@ _NAMES = (
 )  # fmt: skip
 
 
-def _normed(config: ModelConfig, x: np.ndarray, gain: np.ndarray) -> np.ndarray:
+def normed(config: ModelConfig, x: np.ndarray, gain: np.ndarray) -> np.ndarray:
     return x / np.sqrt((x * x).mean(axis=1, keepdims=True) + config.norm_epsilon) * gain
 
 
@@ -96,8 +96,8 @@ def _attention(config: ModelConfig, weights: dict, x: np.ndarray, reach: int | N
     length, d_head = len(x), config.d_head
     q, k, v = (np.moveaxis((x @ weights[f"attn.{n}"]).reshape(length, -1, d_head), 1, 0) for n in "qkv")
     groups = config.n_heads // config.n_kv_heads
-    keys, values = np.repeat(_turned(config, k), groups, axis=0), np.repeat(v, groups, axis=0)
-    scores = _turned(config, q) @ np.moveaxis(keys, 1, 2) / np.sqrt(d_head)
+    keys, values = np.repeat(turned(config, k), groups, axis=0), np.repeat(v, groups, axis=0)
+    scores = turned(config, q) @ np.moveaxis(keys, 1, 2) / np.sqrt(d_head)
     distance = np.arange(length)[:, None] - np.arange(length)
     seen = (distance >= 0) & (distance < (length if reach is None else reach))
     shares = np.exp(np.where(seen, scores, -np.inf))
@@ -105,9 +105,9 @@ def _attention(config: ModelConfig, weights: dict, x: np.ndarray, reach: int | N
     return np.moveaxis(mixed, 0, 1).reshape(length, -1) @ weights["attn.o"]
 
 
-def _turned(config: ModelConfig, heads: np.ndarray) -> np.ndarray:
+def turned(config: ModelConfig, heads: np.ndarray) -> np.ndarray:
     """Coordinate i and i + d_head / 2 as one complex number, turned by the position's angle."""
     half = config.d_head // 2
     angles = np.outer(np.arange(heads.shape[1]), config.rope_base ** (-np.arange(half) / half))
-    turned = (heads[..., :half] + 1j * heads[..., half:]) * np.exp(1j * angles)
-    return np.concatenate([turned.real, turned.imag], axis=-1)
+    both = (heads[..., :half] + 1j * heads[..., half:]) * np.exp(1j * angles)
+    return np.concatenate([both.real, both.imag], axis=-1)

@@ -23,7 +23,7 @@ from causalsim.kernels import CERTIFIED, FIXED, STOCK
 from causalsim.kernels.precision import from_memory, to_memory
 from causalsim.verification import same_bits, ulps_apart
 from causalsim.verification.faults import one_edge_inverted, with_lane_count, with_neighbour
-from tests.engine.support import fresh, graphs_of, ids, reference_logits, texts
+from tests.engine.support import fresh, graphs_of, ids, normed, reference_logits, texts, turned
 from tests.models_for_tests import glass, tiny, wide
 
 BFLOAT16 = np.dtype(ml_dtypes.bfloat16)
@@ -204,34 +204,26 @@ def _events_in_double_precision(model: cs.Model, run: cs.Run):
         own = {name.split(".", 2)[2]: a for name, a in params.items() if name.startswith(f"layers.{layer}.")}
         at = f"blocks.{layer}"
         x = stack(f"{at}.hook_resid_pre")
-        hidden = _normed(config, x, own["attn.norm"])
-        keys, queries = (_turned(config, _heads(config, hidden @ own[f"attn.{name}"])) for name in "kq")
+        hidden = normed(config, x, own["attn.norm"])
+        keys, queries = (
+            turned(config, _heads(config, hidden @ own[f"attn.{name}"]).swapaxes(0, 1)).swapaxes(0, 1)
+            for name in "kq"
+        )
         yield f"{at} keys", (values[f"{at}.attn.hook_rot_k"], keys)
         yield f"{at} values", (values[f"{at}.attn.hook_v"], _heads(config, hidden @ own["attn.v"]))
         mixed = _mixed(queries, stack(f"{at}.attn.hook_rot_k"), stack(f"{at}.attn.hook_v"))
         yield f"{at} attn", (values[f"{at}.hook_resid_mid"], x + mixed @ own["attn.o"])
         middle = stack(f"{at}.hook_resid_mid")
-        hidden = _normed(config, middle, own["mlp.norm"])
+        hidden = normed(config, middle, own["mlp.norm"])
         gate = hidden @ own["mlp.gate"]
         inner = gate / (1 + np.exp(-gate)) * (hidden @ own["mlp.up"])
         yield f"{at} mlp", (values[f"{at}.hook_resid_post"], middle + inner @ own["mlp.down"])
-    last = _normed(config, stack(f"{at}.hook_resid_post"), params["final_norm"])
+    last = normed(config, stack(f"{at}.hook_resid_post"), params["final_norm"])
     yield "unembed", (run.logits, last @ params["unembed"])
-
-
-def _normed(config: cs.ModelConfig, x: np.ndarray, gain: np.ndarray) -> np.ndarray:
-    return x / np.sqrt((x * x).mean(axis=1, keepdims=True) + config.norm_epsilon) * gain
 
 
 def _heads(config: cs.ModelConfig, x: np.ndarray) -> np.ndarray:
     return x.reshape(len(x), -1, config.d_head)
-
-
-def _turned(config: cs.ModelConfig, heads: np.ndarray) -> np.ndarray:
-    half = config.d_head // 2
-    angles = np.outer(np.arange(len(heads)), config.rope_base ** (-np.arange(half) / half))[:, None]
-    turned = (heads[..., :half] + 1j * heads[..., half:]) * np.exp(1j * angles)
-    return np.concatenate([turned.real, turned.imag], axis=-1)
 
 
 def _mixed(queries: np.ndarray, keys: np.ndarray, values: np.ndarray) -> np.ndarray:
