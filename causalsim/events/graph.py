@@ -334,8 +334,8 @@ class EventGraph:
 
         return to_networkx(self)
 
-    def codes(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Slot rank, position and request of every event, as arrays in canonical order."""
+    def check_arrays(self) -> None:
+        """Raise ``LimitError`` if arrays over all events would fit into no memory at hand."""
         if len(self) > CODED_LIMIT:
             raise LimitError(
                 "arrays over all events are for graphs that fit into memory",
@@ -344,6 +344,10 @@ class EventGraph:
                 got=f"{len(self):,} events",
                 cure="Take shorter texts or fewer layers.",
             )
+
+    def codes(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Slot rank, position and request of every event, as arrays in canonical order."""
+        self.check_arrays()
         rank, position, request = (np.empty(len(self), np.int32) for _ in range(3))
         for number, columns in enumerate(self.requests):
             request[columns.start : columns.start + len(columns)] = number

@@ -173,6 +173,7 @@ def _column(graph: EventGraph) -> int:
 def _columns_shifted(graph: EventGraph, stretch: int, shift: Callable[[int, int], int]) -> Foliation:
     """Slices of constant stretch * height + shift(position, length of the prompt)."""
     rises = [stretch * height for height in _heights(graph).values()]
+    graph.check_arrays()
     texts = zip(graph.lengths, graph.prompts, strict=True)
     shifts = [[shift(position, prompt) for position in range(length)] for length, prompt in texts]
     most = max(map(abs, rises)) + max(abs(entry) for text in shifts for entry in text)

@@ -54,7 +54,7 @@ def arguments_of(family: str) -> dict[str, bool]:
     """The names of a family's arguments, each with whether it can be left out.
 
     >>> arguments_of("chunked"), arguments_of("random_linear_extension")
-    ({'size': False}, {'seed': True, 'method': True})
+    ({'size': False}, {'seed': True, 'method': True, 'limit': True, 'steps': True})
     """
     _, *rest = signature(FAMILIES[family]).parameters.values()
     return {given.name: given.default is not Parameter.empty or given.name == "seed" for given in rest}

@@ -133,7 +133,7 @@ def test_families_take_the_arguments_of_their_functions():
     assert {name: list(arguments_of(name)) for name in FAMILIES if arguments_of(name)} == {
         "chunked": ["size"],
         "tilted": ["velocity"],
-        "random_linear_extension": ["seed", "method"],
+        "random_linear_extension": ["seed", "method", "limit", "steps"],
         "random_foliation": ["seed"],
         "slices": ["slices"],
     }
