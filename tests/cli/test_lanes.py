@@ -40,7 +40,7 @@ def measuring(monkeypatch):
 
 
 def _kept() -> Calibration:
-    return Calibration.from_json(file_of(tiny().config).read_text())
+    return Calibration.from_json(file_of(tiny()).read_text())
 
 
 def test_it_shows_what_was_measured_and_keeps_the_choice(measuring, capsys, tmp_path):
@@ -57,7 +57,7 @@ def test_it_shows_what_was_measured_and_keeps_the_choice(measuring, capsys, tmp_
     ):
         assert words in " ".join(out.split())
     assert "other bits" not in out and "do not use it" not in out
-    assert str(file_of(tiny().config)) in out.splitlines()
+    assert str(file_of(tiny())) in out.splitlines()
     assert _kept() == found
     written = json.loads((tmp_path / "lanes.json").read_text())
     assert written["holds"] is True and written["identity"] == found.identity
