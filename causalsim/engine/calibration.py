@@ -14,10 +14,10 @@ from functools import cached_property
 from typing import Any
 
 from causalsim.arguments import as_int, check_type
+from causalsim.engine.calls import LAYER
 from causalsim.engine.environment import environment
-from causalsim.engine.measuring import FORMS, Measurement, measure
+from causalsim.engine.measuring import FORMS, Measurement, measure, trials
 from causalsim.engine.model import Model
-from causalsim.engine.program import LAYER
 from causalsim.engine.tokens import check_length
 from causalsim.errors import InputError
 from causalsim.kernels import CERTIFIED, CERTIFIED_LANES, FIXED_LANES, Kernels, Lanes, longest_text
@@ -100,7 +100,7 @@ class Calibration:
         return found
 
 
-_EXPECTED = sorted((form, lanes) for form in FORMS for lanes in CERTIFIED_LANES.counts)
+_EXPECTED = sorted(trials(FORMS, CERTIFIED_LANES.counts))
 
 
 def _is_sound(row: Measurement) -> bool:

@@ -10,6 +10,7 @@ import jax
 import numpy as np
 from jaxtyping import Int
 
+from causalsim.engine.calls import Call, calls_of, deepest
 from causalsim.engine.kept import kernels_for
 from causalsim.engine.machine import Machine, Output
 from causalsim.engine.program import MANY_LANES, Program, compile_together
@@ -35,16 +36,18 @@ def execute(
     page, after the last launch that touches it, and is poison again for what lies there next.
     """
     _check_graph(program.graph, state)
-    slots, chosen = _slots(program, state), kernels_for(state.model, kernels)
+    chosen = kernels_for(state.model, kernels)
+    calls = tuple(calls_of(program.launches, chosen.lanes, state.model.config.n_layers))
+    slots = _slots(calls, state)
     machine = Machine(_with_kv(state, slots), slots, chosen, keep)
-    outputs = list(machine.run_all(program.launches))
+    outputs = list(machine.run_all(calls))
     return replace(machine.state, keys=[], values=[]) if state.is_bare else machine.state, outputs
 
 
-def _slots(program: Program, state: State) -> Slots:
-    """Where the K/V of a program lies: fitted to it in a bare state, where it lies already in others."""
+def _slots(calls: Sequence[Call], state: State) -> Slots:
+    """Where the K/V of calls lies: fitted to them in a bare state, where it lies already in others."""
     if state.is_bare:
-        return Slots.fitted(program.launches, program.graph.wiring, state.layout)
+        return Slots.fitted(calls, state.graph.wiring, state.layout)
     return Slots.apart(state.model.config.n_layers, state.layout)
 
 
@@ -81,16 +84,18 @@ def warm(model: Model, length: int | Sequence[int], kernels: Kernels | None) -> 
     machine.poison([(0, 0)])
     *inner, unembed, sample = graph.slots
     layer, together = inner[1].layer, sum(graph.lengths)
-    for slot in (*inner[:4], unembed, Slot("layer", layer), Slot("block", layer)):
-        for lanes in kernels.lanes.up_to(together):
+    for lanes in kernels.lanes.up_to(together):
+        for slot in (*inner[:4], unembed, Slot("block", layer)):
             machine.run_scratch(slot, lanes)
+        for layers in {1, deepest(model.config.n_layers) if lanes == 1 else 1}:
+            machine.run_scratch_layers(layers, lanes)
     # What only one lane of each request can join: samples, and short attentions of several.
     company = len(graph.lengths)
     for lanes in kernels.lanes.up_to(company):
         machine.run_scratch(sample, lanes)
     for lanes in kernels.lanes.up_to(company * (MANY_LANES - 1)) if company > 1 else ():
-        for kind in ("attn", "layer"):
-            machine.run_scratch(Slot(kind, layer), lanes, several=True)
+        machine.run_scratch(Slot("attn", layer), lanes, several=True)
+        machine.run_scratch_layers(1, lanes, several=True)
 
 
 def _unknown(graph: EventGraph) -> list[np.ndarray]:

@@ -8,7 +8,7 @@ widened on reading, and what a kernel made is rounded before it is written, kept
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -29,11 +29,12 @@ class Where(NamedTuple):
 
     ``lanes`` holds each lane's row, its position in the text and the page of its K/V, in one
     array because each array is a transfer. Attention also gets the ``table`` of its pages, or
-    one a lane, and the ``window``.
+    one a lane, and the ``window``. For several layers there are as many pages of a lane, and as
+    many of all the rest.
     """
 
-    lanes: Int[Numbers, "3 lanes"]
-    layer: Int[Numbers, ""] | int
+    lanes: Int[Numbers, "places lanes"]
+    layer: Any
     table: Any = None
     window: Any = None
 
@@ -49,6 +50,11 @@ class Where(NamedTuple):
     def page(self) -> Int[Numbers, " lanes"]:
         return self.lanes[2]
 
+    def of_layer(self, number: int) -> Where:
+        """What one of several layers gets."""
+        lanes = jnp.stack([self.row, self.position, self.lanes[2 + number]])
+        return Where(lanes, self.layer[number], self.table[number], self.window[number])
+
 
 # The cells that each form takes by donation, as places in its arguments.
 _CONSUMED = {
@@ -60,18 +66,18 @@ _CONSUMED = {
     "sample": (0,),
     "stream": (),
     "logits": (),
-    "layer": (1, 2, 3),
+    "layers": (1, 2, 3),
 }
 
 
 def form(config: ModelConfig, kernels: Kernels, kind: str) -> Callable[..., Any]:
     """The jitted form of a kind of slot; kernels that share a function share its executables.
 
-    ``"layer"`` is kv, attn and mlp of the same lanes in one call. Two forms only read:
+    ``"layers"`` is kv, attn and mlp of the same lanes, layer after layer. Two forms only read:
     ``"stream"`` the residual as the next layer has it, ``"logits"`` what unembed left.
     """
     whole = kernels.kv, kernels.attn, kernels.mlp
-    kernel = whole if kind == "layer" else getattr(kernels, kind, None)
+    kernel = whole if kind == "layers" else getattr(kernels, kind, None)
     return _form(config, kind, kernel, kernels.compiler_options)
 
 
@@ -122,7 +128,23 @@ class Forms:
         value = _as_cells(residual, self.kernel(self.config, weights, widened(x)))
         return _put(residual, self._plane("mlp", where.layer), where, value), value
 
-    def layer(
+    def layers(
+        self,
+        weights: Sequence[Any],
+        residual: Array,
+        keys: Sequence[Array],
+        values: Sequence[Array],
+        where: Where,
+    ) -> tuple[Array, list[Array], list[Array], list[Any]]:
+        """One layer after another; what each made, in the order in which it was made."""
+        keys, values, made = list(keys), list(values), list[Any]()
+        for number, own in enumerate(weights):
+            cells = residual, keys[number], values[number]
+            residual, keys[number], values[number], three = self._layer(own, *cells, where.of_layer(number))
+            made += three
+        return residual, keys, values, made
+
+    def _layer(
         self, weights: Any, residual: Array, keys: Array, values: Array, where: Where
     ) -> tuple[Array, Array, Array, tuple[Any, Array, Array]]:
         kv, attn, mlp = self.kernel

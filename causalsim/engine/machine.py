@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import islice
 from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Int
 
+from causalsim.engine.calls import LAYER, Call
 from causalsim.engine.forms import Where, form
-from causalsim.engine.program import LAYER, Launch, whole_layers
+from causalsim.engine.program import Launch
 from causalsim.engine.slots import Slots
 from causalsim.engine.state import State, poisoned_again
 from causalsim.events import Slot
@@ -20,7 +22,7 @@ from causalsim.kernels import PAGE, Kernels
 
 # A window that no position can exceed, for layers that see everything.
 UNBOUNDED = 2**30
-ATTENDING = ("attn", "layer", "block")
+ATTENDING = ("attn", "block")
 Cells = Int[np.ndarray, "3 _"]
 
 
@@ -49,22 +51,14 @@ class Machine:
         reaches = self.config.wiring.reaches
         self.reaches = [_scalar(UNBOUNDED if reach is None else reach) for reach in reaches]
 
-    def run_all(self, launches: Sequence[Launch]) -> Iterator[Output]:
-        """Every launch in turn; a layer's three of the same lanes in one call."""
+    def run_all(self, calls: Sequence[Call]) -> Iterator[Output]:
+        """Every launch in turn, in the calls that carry them."""
         # For the whole program at once: for each small launch alone it would take as long as the launch.
-        begins, cells, number = whole_layers(launches), self._cells(launches), 0
-        while number < len(launches):
-            first, lanes = launches[number], cells[number]
-            joined = begins[number] and self._is_one_call(number, first)
+        cells = iter(self._cells([launch for call in calls for launch in call]))
+        for number, call in enumerate(calls):
+            lanes = list(islice(cells, len(call)))
             self.poison(self.slots.reused.get(number, ()))
-            chosen = launches[number : number + (len(LAYER) if joined else 1)]
-            yield from self._run_layer(chosen, lanes) if joined else self._run(first, lanes)
-            number += len(chosen)
-
-    def _is_one_call(self, number: int, first: Launch) -> bool:
-        """Whether a layer needs one call, in the middle of which no place changes hands."""
-        later = range(number + 1, number + len(LAYER))
-        return self.kernels.lanes.is_one_call(len(first)) and not any(n in self.slots.reused for n in later)
+            yield from self._run(call[0], lanes[0]) if len(call) == 1 else self._run_layers(call, lanes)
 
     def poison(self, places: Sequence[tuple[int, int]]) -> None:
         """Make some pages, by bank and place, as if never written."""
@@ -84,22 +78,37 @@ class Machine:
             here = slice(start, start + lanes)
             part = launch if len(counts) == 1 else launch.restricted(here)
             start += lanes
-            value = self._call(part.slot, self._where(part.slot, part, cells[:, here], lanes))
+            value = self._call(part.slot, self._where(part, cells[:, here], lanes))
             yield Output(part, value if self.keep else None)
 
-    def _run_layer(self, three: Sequence[Launch], cells: Cells) -> Iterator[Output]:
-        slot = Slot("layer", three[0].slot.layer)
-        (lanes,) = self.kernels.lanes.split(len(three[0]))
-        values = self._call(slot, self._where(slot, three[0], cells, lanes))
-        for launch, value in zip(three, values, strict=True):
-            yield Output(launch.as_joined(launch is not three[0]), value if self.keep else None)
+    def _run_layers(self, call: Call, cells: Sequence[Cells]) -> Iterator[Output]:
+        """A call of whole layers; a call each where two of them share a bank, which is taken but once."""
+        attending = call[1 :: len(LAYER)]
+        banks = {self.slots.bank[launch.slot.layer] for launch in attending}
+        if len(banks) < len(attending):
+            for start in range(0, len(call), len(LAYER)):
+                here = slice(start, start + len(LAYER))
+                yield from self._run_layers(call[here], cells[here])
+            return
+        (lanes,) = self.kernels.lanes.split(len(call[0]))
+        each = zip(attending, cells[1 :: len(LAYER)], strict=True)
+        values = self._layers(call[0].slot.layer, _stacked([self._where(*its, lanes) for its in each]))
+        for launch, value in zip(call, values, strict=True):
+            yield Output(launch.as_joined(launch is not call[0]), value if self.keep else None)
 
     def run_scratch(self, slot: Slot, lanes: int, several: bool = False) -> None:
         """Run a form on scratch cells only, as of one request or of several."""
+        self._call(slot, self._scratch(slot, lanes, several))
+
+    def run_scratch_layers(self, layers: int, lanes: int, several: bool = False) -> None:
+        """Run the first layers on scratch cells only, as of one request or of several."""
+        self._layers(0, _stacked([self._scratch(Slot("attn", n), lanes, several) for n in range(layers)]))
+
+    def _scratch(self, slot: Slot, lanes: int, several: bool) -> Where:
         nothing = np.empty(0, np.int32)
         launch = Launch(slot, nothing, nothing)
         table = self._tables_of_lanes(launch, lanes) if several else None
-        self._call(slot, self._where(slot, launch, np.empty((3, 0), np.int32), lanes, table))
+        return self._where(launch, np.empty((3, 0), np.int32), lanes, table)
 
     def _cells(self, launches: Sequence[Launch]) -> list[Cells]:
         """Row, position and page of each lane of each launch."""
@@ -115,8 +124,9 @@ class Machine:
         ends = np.cumsum(sizes).tolist()
         return [cells[:, start:end] for start, end in zip([0, *ends], ends, strict=False)]
 
-    def _where(self, slot: Slot, launch: Launch, cells: Cells, lanes: int, table: Any = None) -> Where:
+    def _where(self, launch: Launch, cells: Cells, lanes: int, table: Any = None) -> Where:
         """What a form gets of a launch, whose lanes may be fewer than the form's."""
+        slot = launch.slot
         if cells.shape[1] < lanes:
             cells = self._padded(cells, lanes)
         if slot.kind not in ATTENDING:
@@ -190,12 +200,15 @@ class Machine:
         state.residual, value = self._form("mlp")(weights, state.residual, where)
         return value
 
-    def _layer(self, layer: int, where: Where) -> Any:
-        state, weights, bank = self.state, self.weights["layers"][layer], self.slots.bank[layer]
-        cells = state.residual, state.keys[bank], state.values[bank]
-        made = self._form("layer")(weights, *cells, where)
-        state.residual, state.keys[bank], state.values[bank], values = made
-        return values
+    def _layers(self, first: int, where: Where) -> Any:
+        state, layers = self.state, range(first, first + len(where.layer))
+        banks = self.slots.bank[layers.start : layers.stop].tolist()
+        weights = self.weights["layers"][layers.start : layers.stop]
+        cells = state.residual, [state.keys[bank] for bank in banks], [state.values[bank] for bank in banks]
+        state.residual, keys, values, made = self._form("layers")(weights, *cells, where)
+        for place, bank in enumerate(banks):
+            state.keys[bank], state.values[bank] = keys[place], values[place]
+        return made
 
     def _unembed(self, layer: int, where: Where) -> Any:
         state, weights = self.state, self.weights["unembed"]
@@ -210,6 +223,13 @@ class Machine:
         chosen = sampling.given[target], np.float32(sampling.temperature), np.int32(sampling.seed)
         state.tokens, value = self._form("sample")(state.tokens, state.logits, where, target, *chosen)
         return value
+
+
+def _stacked(each: Sequence[Where]) -> Where:
+    """What a form of several layers gets, from what each of them gets."""
+    pages = [where.lanes[2:] for where in each]
+    lanes = np.concatenate([each[0].lanes[:2], *pages])
+    return Where(lanes, *(tuple(parts) for parts in zip(*(where[1:] for where in each), strict=True)))
 
 
 @lru_cache(maxsize=4096)

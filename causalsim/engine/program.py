@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -13,8 +13,6 @@ from causalsim.foliations import Foliation
 
 # From so many lanes of one request on, attention is cheaper for all of them together.
 MANY_LANES = 8
-# The kinds of launches that one call can carry, where their lanes are the same.
-LAYER = ("kv", "attn", "mlp")
 NO_EVENTS: Int[np.ndarray, " events"] = np.empty(0, np.int64)
 
 
@@ -123,31 +121,6 @@ def compile_together(graph: EventGraph, events: Iterable[Event]) -> Program:
     requests = np.array([event.request for event in chosen], np.int32)
     indices = np.array([graph.index(event) for event in chosen])
     return Program(graph, tuple(_grouped(graph, indices, np.zeros_like(indices), ranks, positions, requests)))
-
-
-def whole_layers(launches: Sequence[Launch]) -> Bool[np.ndarray, " launches"]:
-    """Which launches begin kv, attn and mlp of one layer for the same lanes, one after another."""
-    if not launches:
-        return np.empty(0, bool)
-    heads = np.array([(_place(launch.slot), launch.slot.layer, len(launch)) for launch in launches])
-    follows = (np.diff(heads, axis=0) == (1, 0, 0)).all(axis=1) & _same_lanes(launches)
-    follows = np.append(follows, [False, False])
-    return (heads[:, 0] == 0) & follows[:-1] & follows[1:]
-
-
-def _place(slot: Slot) -> int:
-    """Where a kind stands in a layer; far below for those that are in none."""
-    return LAYER.index(slot.kind) if slot.kind in LAYER else -2
-
-
-def _same_lanes(launches: Sequence[Launch]) -> Bool[np.ndarray, " gaps"]:
-    """Which launches have the lanes of the next one, if they have as many."""
-    lanes = np.concatenate([np.stack([launch.requests, launch.positions]) for launch in launches], axis=1)
-    sizes = np.array([len(launch) for launch in launches])
-    owner = np.repeat(np.arange(len(launches)), sizes)
-    before = np.maximum(np.arange(len(owner)) - sizes[owner], 0)
-    changed = (lanes != lanes[:, before]).any(axis=0)
-    return np.bincount(owner, changed, len(launches))[1:] == 0
 
 
 def _grouped(

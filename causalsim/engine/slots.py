@@ -15,6 +15,7 @@ from types import MappingProxyType
 import numpy as np
 from jaxtyping import Int
 
+from causalsim.engine.calls import Call
 from causalsim.engine.program import Launch
 from causalsim.engine.state import Layout
 from causalsim.events import Wiring
@@ -30,7 +31,7 @@ Pages = Int[np.ndarray, "layers pages"]
 class Slots:
     """The bank of each layer, and the place in it of each page; pages that nobody needs lie in scratch.
 
-    ``reused`` tells, by the number of a launch, which places of which banks serve another page
+    ``reused`` tells, by the number of a call, which places of which banks serve another page
     from then on, and must be poison again.
     """
 
@@ -46,9 +47,9 @@ class Slots:
         return cls(np.arange(n_layers), np.tile(own, (n_layers, 1)), n_layers)
 
     @classmethod
-    def fitted(cls, launches: Sequence[Launch], wiring: Wiring, layout: Layout) -> Slots:
-        """As few banks as these launches need, by first fit; each page from its first touch to its last."""
-        birth, death = lifetimes(launches, wiring, layout)
+    def fitted(cls, calls: Sequence[Call], wiring: Wiring, layout: Layout) -> Slots:
+        """As few banks as these calls need, by first fit; each page from its first touch to its last."""
+        birth, death = lifetimes(calls, wiring, layout)
         used = np.flatnonzero((death >= 0).any(axis=1))
         bank, place = np.zeros(len(birth), np.int64), np.full(birth.shape, layout.pages, np.int32)
         banks: list[_Bank] = []
@@ -61,7 +62,7 @@ class Slots:
 
 
 class _Bank:
-    """Until which launch each place of a bank is held."""
+    """Until which call each place of a bank is held."""
 
     def __init__(self, pages: int) -> None:
         self.until = np.full(pages, -1, np.int64)
@@ -73,7 +74,7 @@ class _Bank:
 def _taken(
     banks: list[_Bank], pages: int, count: int, stay: tuple[int, int]
 ) -> tuple[int, Int[np.ndarray, " places"]]:
-    """The first bank with so many places free between two launches, and which; a new one if none has."""
+    """The first bank with so many places free between two calls, and which; a new one if none has."""
     start, end = stay
     number = next((i for i, bank in enumerate(banks) if len(bank.free(start)) >= count), len(banks))
     if number == len(banks):
@@ -98,7 +99,7 @@ def _colors(birth: Int[np.ndarray, " pages"], death: Int[np.ndarray, " pages"]) 
 def _reused(
     bank: Int[np.ndarray, " layers"], place: Pages, birth: Pages, death: Pages
 ) -> Mapping[int, tuple[tuple[int, int], ...]]:
-    """For each launch the places that pages take over from others."""
+    """For each call the places that pages take over from others."""
     found: dict[int, list[tuple[int, int]]] = {}
     seen: set[tuple[int, int]] = set()
     for layer, page in sorted(zip(*np.nonzero(death >= 0), strict=True), key=lambda at: birth[at]):
@@ -106,30 +107,31 @@ def _reused(
         if here in seen:
             found.setdefault(int(birth[layer, page]), []).append(here)
         seen.add(here)
-    return MappingProxyType({launch: tuple(places) for launch, places in found.items()})
+    return MappingProxyType({call: tuple(places) for call, places in found.items()})
 
 
-def lifetimes(launches: Sequence[Launch], wiring: Wiring, layout: Layout) -> tuple[Pages, Pages]:
-    """The first and the last launch that touches each page of each layer; -1 as the last for none.
+def lifetimes(calls: Sequence[Call], wiring: Wiring, layout: Layout) -> tuple[Pages, Pages]:
+    """The first and the last call that touches each page of each layer; -1 as the last for none.
 
     An attention touches the pages that its lanes see, all positions of them.
     """
-    birth = np.full((wiring.n_layers, layout.pages), len(launches), np.int64)
+    birth = np.full((wiring.n_layers, layout.pages), len(calls), np.int64)
     death = np.full(birth.shape, -1, np.int64)
-    for number, layer, page in _touches(launches, wiring, layout):
+    for number, layer, page in _touches(calls, wiring, layout):
         np.minimum.at(birth, (layer, page), number)
         np.maximum.at(death, (layer, page), number)
     return birth, death
 
 
 def _touches(
-    launches: Sequence[Launch], wiring: Wiring, layout: Layout
+    calls: Sequence[Call], wiring: Wiring, layout: Layout
 ) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-    """Launch, layer and page of every touch: the first page that each lane sees, its next, and so on."""
-    numbers = [number for number, launch in enumerate(launches) if launch.slot.kind in TOUCHING]
+    """Call, layer and page of every touch: the first page that each lane sees, its next, and so on."""
+    launches = [(number, launch) for number, call in enumerate(calls) for launch in call]
+    numbers = [number for number, launch in launches if launch.slot.kind in TOUCHING]
     if not numbers:
         return
-    touching = [launches[number] for number in numbers]
+    touching = [launch for _, launch in launches if launch.slot.kind in TOUCHING]
     sizes = [len(launch) for launch in touching]
     number, layer = np.repeat(numbers, sizes), np.repeat([launch.slot.layer for launch in touching], sizes)
     requests = np.concatenate([launch.requests for launch in touching])

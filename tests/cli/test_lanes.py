@@ -51,7 +51,7 @@ def test_it_shows_what_was_measured_and_keeps_the_choice(measuring, capsys, tmp_
     for words in (
         "attn, several texts",
         "a whole column",
-        f"the same bits in every launch: 9 forms at {COUNTS} lanes",
+        f"the same bits in every launch: 10 forms at {COUNTS} lanes",
         f"Launches of {COUNTS} lanes are chosen",
         found.identity,
     ):

@@ -105,7 +105,7 @@ def test_a_token_that_was_not_sampled_poisons_all_that_follows():
 # -- nothing else is written ------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("kind", ["embed", "kv", "attn", "mlp", "layer", "unembed", "sample"])
+@pytest.mark.parametrize("kind", ["embed", "kv", "attn", "mlp", "layers", "unembed", "sample"])
 @pytest.mark.parametrize("model", [tiny(), tiny(2, 4, 1, parallel_residual=True)], ids=["plain", "parallel"])
 @pytest.mark.parametrize("off", [1000, -1, -66, 2**31 - 1])
 def test_an_index_off_the_end_writes_nowhere(model, kind, off):
@@ -123,10 +123,10 @@ def test_an_index_off_the_end_writes_nowhere(model, kind, off):
         state.keys[1], state.values[1], _ = run(
             layer["kv"], state.keys[1], state.values[1], state.residual, where
         )
-    elif kind == "layer":
-        state.residual, state.keys[1], state.values[1], _ = run(
-            layer, state.residual, state.keys[1], state.values[1], reading
-        )
+    elif kind == "layers":
+        both = Where(np.array([[off], [2], [off], [off]], np.int32), *((part, part) for part in reading[1:]))
+        cells = state.residual, state.keys, state.values
+        state.residual, state.keys, state.values, _ = run(weights["layers"], *cells, both)
     elif kind == "attn":
         state.residual, _ = run(layer["attn"], state.residual, state.keys[1], state.values[1], reading)
     elif kind == "mlp":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from itertools import pairwise
 
 import numpy as np
@@ -12,7 +13,9 @@ from hypothesis import strategies as st
 
 import causalsim as cs
 from causalsim.engine import Launch, Program, compile, compile_unchecked
-from causalsim.engine.program import LAYER, MANY_LANES, whole_layers
+from causalsim.engine.calls import LAYER, MOST_LAYERS, calls_of, deepest, whole_layers
+from causalsim.engine.program import MANY_LANES
+from causalsim.kernels import CERTIFIED_LANES, FIXED_LANES, Lanes
 from causalsim.verification.strategies import foliations, graphs, wirings
 from tests.foliations.orders import graphs_with_foliation
 from tests.models_for_tests import tiny
@@ -61,24 +64,54 @@ def test_a_slice_makes_as_few_launches_as_it_has_slots(foliation):
         assert len(launched) == len(apart)
 
 
-def _begins_a_layer(launches: list[Launch]) -> bool:
+def _layers_from(launches: Sequence[Launch]) -> int:
     """Said once more, launch by launch."""
-    if [launch.slot.kind for launch in launches] != list(LAYER):
-        return False
-    lanes = [(launch.slot.layer, launch.positions.tolist(), launch.requests.tolist()) for launch in launches]
-    return lanes[0] == lanes[1] == lanes[2]
+    if not launches:
+        return 0
+    first = launches[0].slot.layer
+    for number, launch in enumerate(launches):
+        wanted = LAYER[number % 3], first + number // 3
+        if launch.slot != wanted or not np.array_equal(launch.requests, launches[0].requests):
+            return number // 3
+        if not np.array_equal(launch.positions, launches[0].positions):
+            return number // 3
+    return len(launches) // 3
 
 
 @given(graphs_with_foliation())
-def test_whole_layers_are_found_where_three_launches_have_the_same_lanes(foliation):
+def test_whole_layers_are_found_where_launches_have_the_same_lanes(foliation):
     launches = compile(foliation).launches
-    naive = [_begins_a_layer(list(launches[number : number + 3])) for number in range(len(launches))]
+    naive = [_layers_from(launches[number:]) for number in range(len(launches))]
     assert whole_layers(launches).tolist() == naive
-    assert whole_layers(launches[:1]).tolist() == naive[:1]
+    assert whole_layers(launches[:1]).tolist() == [0]
     assert whole_layers(()).tolist() == []
 
 
-def test_a_layer_of_the_same_lanes_runs_in_one_call():
+@given(graphs_with_foliation(), st.sampled_from([CERTIFIED_LANES, FIXED_LANES, Lanes((1, 2)), Lanes()]))
+def test_calls_carry_the_launches_in_their_order_and_only_whole_layers_together(foliation, lanes):
+    launches, n_layers = compile(foliation).launches, foliation.graph.wiring.n_layers
+    calls = list(calls_of(launches, lanes, n_layers))
+    assert [launch for call in calls for launch in call] == list(launches)
+    for call in calls:
+        assert len(call) == 1 or len(call) == 3 * _layers_from(call)
+        if len(call) > 3:
+            assert len(call) == 3 * deepest(n_layers) and lanes.split(len(call[0])) == [1]
+        if len(call) > 1:
+            assert len(lanes.split(len(call[0]))) == 1
+    alone = [n for n, call in enumerate(calls) if len(call) == 1 and call[0].slot.kind == "kv"]
+    for n in alone:  # What could have gone together did.
+        assert _layers_from([call[0] for call in calls[n:]]) == 0 or len(lanes.split(len(calls[n][0]))) > 1
+
+
+@given(st.integers(1, 200))
+def test_a_column_takes_as_few_calls_as_it_can(n_layers):
+    def calls(layers: int) -> int:
+        return n_layers // layers + n_layers % layers
+
+    assert calls(deepest(n_layers)) == min(calls(layers) for layers in range(1, MOST_LAYERS + 1))
+
+
+def test_layers_of_the_same_lanes_share_calls():
     model = tiny(n_layers=3)
     length, layers = 4, model.config.n_layers
     graph = cs.EventGraph(model.config, length)
@@ -87,7 +120,7 @@ def test_a_layer_of_the_same_lanes_runs_in_one_call():
         for family in (cs.layer_major, cs.token_major, cs.wavefront)
     }
     assert calls["layer_major"] == layers + 2
-    assert calls["token_major"] == length * (layers + 2)
+    assert calls["token_major"] == length * (1 + 2)
     assert calls["wavefront"] == len(compile(cs.wavefront(graph)))
 
 

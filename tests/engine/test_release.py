@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 
 import causalsim as cs
 from causalsim.engine import Program, compile, execute
+from causalsim.engine.calls import Call, calls_of
 from causalsim.engine.slots import Slots, lifetimes
 from causalsim.engine.state import Layout, State
-from causalsim.kernels import PAGE
+from causalsim.kernels import CERTIFIED_LANES, PAGE
 from tests.engine.support import architectures, cells_of, fresh, graphs_of, ids, texts
 from tests.models_for_tests import tiny
 
@@ -90,6 +91,10 @@ def test_a_program_that_reads_what_was_given_up_gets_poison():
 # -- pages of long texts and of several ---------------------------------------------------------
 
 
+def _calls(program: Program) -> list[Call]:
+    return list(calls_of(program.launches, CERTIFIED_LANES, program.graph.wiring.n_layers))
+
+
 @st.composite
 def long_programs(draw):
     """Programs over texts of several pages; windows reach into the page before, or not."""
@@ -105,7 +110,8 @@ def _lifetimes_said_once_more(program: Program, layout: Layout) -> dict[tuple[in
     """Of every page of every layer, from what each event reads."""
     found: dict[tuple[int, int], tuple[int, int]] = {}
     first = layout.first_pages()
-    for number, launch in enumerate(program.launches):
+    numbered = [(number, launch) for number, call in enumerate(_calls(program)) for launch in call]
+    for number, launch in numbered:
         if launch.slot.kind not in ("kv", "attn"):
             continue
         reach = 1 if launch.slot.kind == "kv" else program.graph.wiring.reaches[launch.slot.layer]
@@ -119,9 +125,9 @@ def _lifetimes_said_once_more(program: Program, layout: Layout) -> dict[tuple[in
 
 @settings(max_examples=10)
 @given(long_programs())
-def test_a_page_lives_from_the_first_launch_that_touches_it_to_the_last(program):
+def test_a_page_lives_from_the_first_call_that_touches_it_to_the_last(program):
     layout = Layout(program.graph.lengths)
-    birth, death = lifetimes(program.launches, program.graph.wiring, layout)
+    birth, death = lifetimes(_calls(program), program.graph.wiring, layout)
     expected = _lifetimes_said_once_more(program, layout)
     used = {
         (int(layer), int(page)): (int(birth[layer, page]), int(death[layer, page]))
@@ -135,8 +141,8 @@ def test_a_page_lives_from_the_first_launch_that_touches_it_to_the_last(program)
 def test_no_two_pages_have_one_place_at_the_same_time(program):
     layout = Layout(program.graph.lengths)
     wiring = program.graph.wiring
-    birth, death = lifetimes(program.launches, wiring, layout)
-    slots = Slots.fitted(program.launches, wiring, layout)
+    birth, death = lifetimes(_calls(program), wiring, layout)
+    slots = Slots.fitted(_calls(program), wiring, layout)
     tenants: dict[tuple[int, int], list[tuple[int, int]]] = {}
     for layer, page in zip(*np.nonzero(death >= 0), strict=True):
         assert slots.place[layer, page] < layout.pages
@@ -166,13 +172,18 @@ def _banks(model: cs.Model, graph: cs.EventGraph, order: cs.Foliation) -> int:
 
 
 def test_layers_with_short_windows_share_a_bank():
-    """Four pages of text, of which an attention sees two: two layers fit into one bank."""
+    """Four pages of text, of which an attention sees two: two layers fit into one bank.
+
+    Position by position one call could carry both, but not the same bank twice.
+    """
     banks = {}
     for windows in ((100, 100, 100), None):
         model = tiny(n_layers=3, windows=windows)
         graph = cs.EventGraph(model.config, 4 * PAGE)
-        banks[windows] = _banks(model, graph, cs.chunked(graph, 64))
-    assert list(banks.values()) == [2, 3]
+        banks[windows] = [
+            _banks(model, graph, order) for order in (cs.chunked(graph, 64), cs.token_major(graph))
+        ]
+    assert list(banks.values()) == [[2, 2], [3, 3]]
 
 
 def test_requests_one_after_the_other_take_the_place_of_one():
