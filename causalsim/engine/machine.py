@@ -62,14 +62,12 @@ class Machine:
 
     def poison(self, places: Sequence[tuple[int, int]]) -> None:
         """Make some pages, by bank and place, as if never written."""
-        state, pages = self.state, self.state.layout.pages
+        state = self.state
         for bank in {bank for bank, _ in places}:
-            chosen = np.full(pages, pages + 1, np.int32)
             own = [place for other, place in places if other == bank]
-            chosen[: len(own)] = own
-            state.keys[bank], state.values[bank] = poisoned_again(
-                state.keys[bank], state.values[bank], jnp.asarray(chosen)
-            )
+            chosen = np.pad(np.array(own, np.int32), (0, state.layout.pages - len(own)))
+            made = poisoned_again(state.keys[bank], state.values[bank], chosen, np.int32(len(own)))
+            state.keys[bank], state.values[bank] = made
 
     def _run(self, launch: Launch, cells: Cells) -> Iterator[Output]:
         """A launch in as many calls as its lanes need."""
@@ -152,7 +150,7 @@ class Machine:
 
     def _table_of(self, layer: int, request: int) -> Any:
         if (layer, request) not in self.table_of:
-            self.table_of[layer, request] = jnp.asarray(self.place[layer, self.tables[request]])
+            self.table_of[layer, request] = _on_device(tuple(self.place[layer, self.tables[request]].tolist()))
         return self.table_of[layer, request]
 
     def _tables_of_lanes(self, launch: Launch, lanes: int) -> Int[np.ndarray, "lanes entries"]:
@@ -230,6 +228,12 @@ def _stacked(each: Sequence[Where]) -> Where:
     pages = [where.lanes[2:] for where in each]
     lanes = np.concatenate([each[0].lanes[:2], *pages])
     return Where(lanes, *(tuple(parts) for parts in zip(*(where[1:] for where in each), strict=True)))
+
+
+@lru_cache(maxsize=256)
+def _on_device(places: tuple[int, ...]) -> Any:
+    """Places that lie on the device already; most layers have the same."""
+    return jnp.asarray(places, jnp.int32)
 
 
 @lru_cache(maxsize=4096)

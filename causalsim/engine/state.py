@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from causalsim.engine.model import Model
 
 LEAST_SLOTS = 64
+Numbers = Array | np.ndarray
 
 
 @dataclass(frozen=True)
@@ -184,10 +185,20 @@ def _nan(shape: tuple[int, ...], dtype: str) -> Array:
 
 
 @partial(jax.jit, donate_argnums=(0, 1))
-def poisoned_again(keys: Array, values: Array, places: Int[Array, " places"]) -> tuple[Array, Array]:
-    """The same bank, with some pages as if never written; a place beyond the bank is dropped."""
-    nan = poison(keys.dtype)
-    return keys.at[places].set(nan, mode="drop"), values.at[places].set(nan, mode="drop")
+def poisoned_again(
+    keys: Array, values: Array, places: Int[Numbers, " places"], count: Int[Numbers, ""]
+) -> tuple[Array, Array]:
+    """The same bank, with the first ``count`` of some pages as if never written."""
+
+    def again(number: Array, cells: Array) -> Array:
+        page = jnp.full((1, *cells.shape[1:]), poison(cells.dtype), cells.dtype)
+        return jax.lax.dynamic_update_slice_in_dim(cells, page, places[number], axis=0)
+
+    def both(number: Array, bank: tuple[Array, Array]) -> tuple[Array, Array]:
+        return again(number, bank[0]), again(number, bank[1])
+
+    # One page after another: a scatter of all takes as long as the launch that is to come.
+    return jax.lax.fori_loop(0, count, both, (keys, values))
 
 
 def _pages(length: int) -> int:

@@ -62,7 +62,7 @@ def test_it_shows_what_was_measured_and_keeps_the_choice(measuring, capsys, tmp_
     written = json.loads((tmp_path / "lanes.json").read_text())
     assert written["holds"] is True and written["identity"] == found.identity
     assert written["chosen"]["counts"] == list(found.lanes.counts)
-    assert len(written["measurements"]) == 63
+    assert len(written["measurements"]) == 64
 
 
 def test_a_lane_count_that_had_to_be_dropped_is_a_failure(measuring, capsys):
