@@ -157,9 +157,9 @@ def _put(cells: Array, rows: Array, column: Array | int, value: Array) -> Array:
 def contract(
     a: Float[Array, "batch rows inner"], b: Float[Array, "batch inner columns"]
 ) -> Float[Array, "batch rows columns"]:
-    """A batch of products over an inner dimension that is cut into panels on the fly."""
+    """A batch of products over an inner dimension that is cut into panels on the fly where it must be."""
     (batch, rows, inner), columns = a.shape, b.shape[2]
-    number, size = panel_shape(inner)
+    number, size = (1, inner) if batch > 1 and inner <= LONGEST_PANEL else panel_shape(inner)
     spare, wide = number * size - inner, columns + -columns % COLUMNS
     left = jnp.pad(a, ((0, 0), (0, 0), (0, spare))).reshape(batch, rows, number, size).swapaxes(1, 2)
     right = jnp.pad(b, ((0, 0), (0, spare), (0, wide - columns))).reshape(batch, number, size, wide)

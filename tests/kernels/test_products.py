@@ -129,11 +129,13 @@ def test_a_product_that_mixes_lanes_is_caught():
     assert any("beside nan" in line for line in offenders(mixing, _normal(0, MOST, 768)))
 
 
+@pytest.mark.parametrize("batch", [1, 3])
 @pytest.mark.parametrize(
-    ("inner", "columns"), [(16, 128), (32, 128), (64, 128), (128, 64), (128, 128), (128, 2), (2, 128), (6, 6)]
+    ("inner", "columns"),
+    [(16, 128), (64, 128), (128, 64), (128, 2), (2, 128), (6, 6), (192, 128), (193, 128), (256, 128)],
 )
-def test_contract_is_a_batch_of_products_and_keeps_the_lane_rule(inner, columns):
-    a, b = _normal(inner, 3, MOST, inner), _normal(inner + 1, 3, inner, columns)
+def test_contract_is_a_batch_of_products_and_keeps_the_lane_rule(inner, columns, batch):
+    a, b = _normal(inner, batch, MOST, inner), _normal(inner + 1, batch, inner, columns)
     exact = a.astype(np.float64) @ b.astype(np.float64)
     np.testing.assert_allclose(contract_(a, b), exact, rtol=1e-5, atol=2e-6 * inner)
 
