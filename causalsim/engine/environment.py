@@ -18,7 +18,7 @@ from causalsim.kernels import CERTIFIED, Kernels
 # In the order of preference: the widest vectors that a processor may say it has.
 VECTORS = ("avx512f", "avx2", "asimd", "sse2")
 # What decides the numbers: the kernels, and the forms that read and write for them.
-SOURCES = ("kernels/*.py", "engine/forms.py")
+SOURCES = ("kernels/*.py", "engine/forms.py", "engine/calls.py")
 SHOWN = 12
 
 

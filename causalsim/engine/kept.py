@@ -14,6 +14,8 @@ from functools import lru_cache
 from pathlib import Path
 from types import MappingProxyType
 
+import jax
+
 from causalsim.arguments import check_type
 from causalsim.engine.calibration import Calibration, measured, plain
 from causalsim.engine.environment import environment
@@ -26,6 +28,8 @@ from causalsim.models.fetching import CACHE, cache_folder
 from causalsim.progress import Progress, silent
 
 LANES = "CAUSALSIM_LANES"
+# Where the lane counts of the certified kernels were seen to keep their bits.
+MEASURED = "cpu"
 NAMED: Mapping[str, Kernels] = MappingProxyType({"fixed": FIXED, "certified": CERTIFIED})
 SHOWN = 16
 
@@ -49,6 +53,7 @@ def calibrate(model: Model, length: int | None = None, *, progress: Progress = s
 def kernels_for(model: Model, kernels: Kernels | None = None) -> Kernels:
     """The kernels given; by default those of the model's calibration, and the certified ones without one.
 
+    Without one, and on another backend than a CPU, where nothing was measured, lanes are fixed.
     ``CAUSALSIM_LANES`` set to ``fixed`` or ``certified`` overrides the default; ``InputError`` for
     anything else.
     """
@@ -59,7 +64,9 @@ def kernels_for(model: Model, kernels: Kernels | None = None) -> Kernels:
             raise InputError(f"{LANES} names lanes", got=repr(asked), expected=" or ".join(map(repr, NAMED)))
         return NAMED[asked]
     found = stored(model)
-    return CERTIFIED if found is None else found.kernels
+    if found is None:
+        return CERTIFIED if jax.default_backend() == MEASURED else FIXED
+    return found.kernels
 
 
 def stored(model: Model) -> Calibration | None:

@@ -168,7 +168,9 @@ def contract(
 
 
 def _product(x: Float[Array, "panels rows size"], w: Num[Array, "panels size out"]) -> Array:
-    product = jax.lax.dot_general(x, widened(w), (((2,), (1,)), ((0,), (0,))))
+    axes = (((2,), (1,)), ((0,), (0,)))
+    # Whole numbers where a backend would round them first; a CPU never does.
+    product = jax.lax.dot_general(x, widened(w), axes, precision=jax.lax.Precision.HIGHEST)
     # Without it XLA may fuse the additions into the product of a lone row.
     return jax.lax.optimization_barrier(product)
 

@@ -218,6 +218,14 @@ def test_a_calibration_is_read_back_as_it_was():
     assert made(seed=1).identity != made(seed=2).identity
 
 
+def test_lanes_are_fixed_on_a_backend_where_nothing_was_measured(cache, monkeypatch):
+    assert kernels_for(MODEL) is CERTIFIED
+    monkeypatch.setattr("jax.default_backend", lambda: "gpu")
+    assert kernels_for(MODEL) is FIXED
+    monkeypatch.setenv("CAUSALSIM_LANES", "certified")
+    assert kernels_for(MODEL) is CERTIFIED
+
+
 @pytest.mark.usefixtures("cache")
 def test_runs_use_what_is_kept():
     """A launch of 20 events is split as the kept costs ask for, and reports name the calibration."""
