@@ -150,7 +150,8 @@ class Machine:
 
     def _table_of(self, layer: int, request: int) -> Any:
         if (layer, request) not in self.table_of:
-            self.table_of[layer, request] = _on_device(tuple(self.place[layer, self.tables[request]].tolist()))
+            places = self.place[layer, self.tables[request]].tolist()
+            self.table_of[layer, request] = _on_device(tuple(places))
         return self.table_of[layer, request]
 
     def _tables_of_lanes(self, launch: Launch, lanes: int) -> Int[np.ndarray, "lanes entries"]:

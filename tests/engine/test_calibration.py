@@ -218,7 +218,8 @@ def test_a_calibration_is_read_back_as_it_was():
     assert made(seed=1).identity != made(seed=2).identity
 
 
-def test_lanes_are_fixed_on_a_backend_where_nothing_was_measured(cache, monkeypatch):
+@pytest.mark.usefixtures("cache")
+def test_lanes_are_fixed_on_a_backend_where_nothing_was_measured(monkeypatch):
     assert kernels_for(MODEL) is CERTIFIED
     monkeypatch.setattr("jax.default_backend", lambda: "gpu")
     assert kernels_for(MODEL) is FIXED
