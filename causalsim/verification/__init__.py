@@ -18,6 +18,8 @@ if TYPE_CHECKING:
         same_bits,
         ulps_apart,
     )
+    from causalsim.verification.foreign import lane_classes
+    from causalsim.verification.lane_report import LaneClasses
     from causalsim.verification.mutation import Score, mutate
     from causalsim.verification.recorded import ValuesCheck
     from causalsim.verification.report import Control, Report, Verdict
@@ -28,6 +30,8 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "comparison": ["Departure", "first_departure", "relative_error", "same_bits", "ulps_apart"],
+    "foreign": ["lane_classes"],
+    "lane_report": ["LaneClasses"],
     "mutation": ["Score", "mutate"],
     "recorded": ["ValuesCheck"],
     "report": ["Control", "Report", "Verdict"],
@@ -41,6 +45,7 @@ __all__ = [
     "Control",
     "Departure",
     "Fault",
+    "LaneClasses",
     "Report",
     "Score",
     "TraceCheck",
@@ -49,6 +54,7 @@ __all__ = [
     "check_trace",
     "environment",
     "first_departure",
+    "lane_classes",
     "mutate",
     "relative_error",
     "same_bits",
