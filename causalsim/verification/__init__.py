@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from causalsim.verification.foreign import lane_classes
     from causalsim.verification.lane_report import LaneClasses
     from causalsim.verification.mutation import Score, mutate
+    from causalsim.verification.orders_check import OrderDeparture, OrdersCheck, check_orders
     from causalsim.verification.recorded import ValuesCheck
     from causalsim.verification.report import Control, Report, Verdict
     from causalsim.verification.steps import trace_of_steps
@@ -33,6 +34,7 @@ _HOMES = {
     "foreign": ["lane_classes"],
     "lane_report": ["LaneClasses"],
     "mutation": ["Score", "mutate"],
+    "orders_check": ["OrderDeparture", "OrdersCheck", "check_orders"],
     "recorded": ["ValuesCheck"],
     "report": ["Control", "Report", "Verdict"],
     "steps": ["trace_of_steps"],
@@ -46,11 +48,14 @@ __all__ = [
     "Departure",
     "Fault",
     "LaneClasses",
+    "OrderDeparture",
+    "OrdersCheck",
     "Report",
     "Score",
     "TraceCheck",
     "ValuesCheck",
     "Verdict",
+    "check_orders",
     "check_trace",
     "environment",
     "first_departure",
