@@ -37,7 +37,9 @@ def project(pytester, monkeypatch):
     """Run pytest on a project with the plugin; whether this installation knows its entry point or not."""
     monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
-    pytester.makeini("[pytest]\naddopts = --strict-markers\nfilterwarnings = error\n")
+    # Where the plugin is installed, the process that pytester runs in has imported it before.
+    quiet = "ignore:Module already imported:pytest.PytestAssertRewriteWarning"
+    pytester.makeini(f"[pytest]\naddopts = --strict-markers\nfilterwarnings =\n  error\n  {quiet}\n")
 
     def run(tests: str, *arguments: str, apart: bool = False):
         pytester.makepyfile(ENGINE + tests)
