@@ -176,6 +176,16 @@ def test_a_function_that_is_not_deterministic_is_told_so_and_no_more():
     assert again.departure.row == "place 0" and 0 < again.departure.ulps < 20
 
 
+def test_a_function_that_gives_the_same_memory_each_time_hides_nothing():
+    memory, calls = np.empty((8, 4), np.float32), iter(range(10_000))
+
+    def reuses(x):
+        np.multiply(x, next(calls) + 1, out=memory[: len(x)])
+        return memory[: len(x)]
+
+    assert failing(lane_classes(reuses, ROWS, lanes=FEW)) == ["repetition"]
+
+
 # -- JAX and torch --------------------------------------------------------------------------------
 
 

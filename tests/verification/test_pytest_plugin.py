@@ -94,12 +94,14 @@ def test_a_failure_shows_two_orders_and_the_first_element(project):
     assert "orders_check.py" not in str(result.stdout)
 
 
-def test_a_graph_counts_once_however_often_it_is_tried(project):
-    result = project(
+@pytest.mark.parametrize("wholly_first", [False, True])
+def test_a_graph_counts_once_however_often_it_is_tried(wholly_first, project):
+    tests = [
         "\n@pytest.mark.causalsim(exhaustive=0, orders=0)\ndef test_few(every_order):\n    "
-        "every_order(GRAPH, engine)\n    every_order(GRAPH, engine)\n"
-        "\ndef test_all(every_order):\n    every_order(GRAPH, engine)\n"
-    )
+        "every_order(GRAPH, engine)\n    every_order(GRAPH, engine)\n",
+        "\ndef test_all(every_order):\n    every_order(GRAPH, engine)\n",
+    ]
+    result = project("".join(reversed(tests) if wholly_first else tests))
     result.assert_outcomes(passed=2)
     result.stdout.fnmatch_lines(["causalsim: * orders over 1 graph; all orders of 1 of them"])
 
