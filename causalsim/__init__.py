@@ -8,6 +8,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from causalsim.lazy import fetched
+
 if TYPE_CHECKING:
     from causalsim import verification as verification
     from causalsim.engine import Model, Run, generate, load, random_model, run
@@ -59,7 +61,6 @@ _HOMES = {
     "rendering": ["render", "to_graphviz"],
     "verification": ["Report", "verify"],
 }  # fmt: skip
-_HOME = {name: home for home, names in _HOMES.items() for name in names}
 
 # Not in __all__: strategies need hypothesis, which a star import must not ask for.
 _MODULES = {"strategies": "verification.strategies", "verification": "verification"}
@@ -74,13 +75,9 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name in _MODULES:
-        value = import_module(f"{__name__}.{_MODULES[name]}")
-    elif name in _HOME:
-        value = getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
-    else:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    globals()[name] = value
+    if name not in _MODULES:
+        return fetched(__name__, name, _HOMES)
+    globals()[name] = value = import_module(f"{__name__}.{_MODULES[name]}")
     return value
 
 

@@ -14,6 +14,9 @@ import tests.shapes  # noqa: F401  the import hook looks its checker up by name
 
 LONGEST = ("verification/test_verify", "engine/", "kernels/", "scenario/", "cli/")
 
+# Tests of our own plugin run pytest on small projects.
+pytest_plugins = ["pytester"]
+
 # Packages whose arguments and results carry shapes.
 SHAPE_CHECKED = ("causalsim.kernels", "causalsim.engine", "causalsim.foliations")
 

@@ -9,7 +9,7 @@ from cyclopts import App, Parameter
 from cyclopts.validators import Number
 
 from causalsim import __version__
-from causalsim.cli.usage import whole
+from causalsim.cli.usage import names_function, refuse_for_model, whole
 
 Family = Annotated[
     str | None,
@@ -136,17 +136,51 @@ def draw(
 
 
 @app.command
-def lanes(model: str = "glass", /, *, json: Path | None = None) -> int:
-    """Measure which lane counts keep their bits here and which are fast, and keep the choice.
+def lanes(
+    model: str = "glass",
+    /,
+    *,
+    shape: str | None = None,
+    dtype: str | None = None,
+    buffer: str | None = None,
+    filled: Count | None = None,
+    inputs: str | None = None,
+    array: str | None = None,
+    lanes: str | None = None,
+    extents: str | None = None,
+    seed: Seed | None = None,
+    json: Path | None = None,
+) -> int:
+    """Measure which lane counts keep their bits here, of a model's launches or of a function of yours.
 
-    Takes as long as compiling every form at every lane count: half a minute and more.
+    For a model (half a minute and more): which are fast, too; the choice is kept. For
+    MODULE:FUNCTION: its classes of equal bits over lane count, lane place and neighbours. It takes an
+    array of rows and gives a value for each; with --buffer it is called as function(rows, buffer,
+    filled), where only the first entries of the buffer are filled, and must not depend on the rest.
 
-    :param model: The name of a model.
+    :param model: The name of a model, or MODULE:FUNCTION, imported from the current folder, too.
+    :param shape: Of a row: 768 or 12x64. Rows are drawn at random.
+    :param dtype: Of rows and buffer. [default: float32]
+    :param buffer: The shape of an entry of the buffer that all lanes read.
+    :param filled: How many of its entries are filled.
+    :param inputs: What in the module gives example rows instead, or {"rows": ..., "buffer": ...}.
+    :param array: Whose arrays the function takes: numpy, jax or torch. [default: numpy]
+    :param lanes: Lane counts to try, as 1,2,8. [default: powers of two to 256, and those beside them]
+    :param extents: Lengths of the padded buffer to try. [default: from --filled to 256]
+    :param seed: Draws the rows. [default: 0]
     :param json: A file for all that was measured.
     """
-    from causalsim.cli.lanes import lanes as show
+    options = {"shape": shape, "dtype": dtype, "buffer": buffer, "filled": filled, "inputs": inputs}
+    options |= {"array": array, "lanes": lanes, "extents": extents, "seed": seed}
+    given = {name: value for name, value in options.items() if value is not None}
+    if names_function(model):
+        from causalsim.cli.foreign import foreign
 
-    return show(model, json)
+        return foreign(model, given, json)
+    refuse_for_model(given)
+    from causalsim.cli.lanes import lanes as calibrate
+
+    return calibrate(model, json)
 
 
 models = App(name="models", help="The trained models that are known by name, and where they are.")

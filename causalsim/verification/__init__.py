@@ -1,33 +1,65 @@
-"""Proof that order does not matter: verdicts with their coverage, and the faults that they must see."""
+"""Proof that order does not matter: verdicts with their coverage, and the faults that they must see.
 
-from causalsim.engine.environment import environment
-from causalsim.verification.comparison import (
-    Departure,
-    first_departure,
-    relative_error,
-    same_bits,
-    ulps_apart,
-)
-from causalsim.verification.mutation import Score, mutate
-from causalsim.verification.recorded import ValuesCheck
-from causalsim.verification.report import Control, Report, Verdict
-from causalsim.verification.steps import trace_of_steps
-from causalsim.verification.trace_check import TraceCheck, check_trace
-from causalsim.verification.traces import Fault
-from causalsim.verification.verifier import verify
+Names are fetched when used: the pytest plugin lives here, and no test run may pay for JAX because of it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from causalsim.lazy import fetched
+
+if TYPE_CHECKING:
+    from causalsim.engine.environment import environment as environment
+    from causalsim.verification.comparison import (
+        Departure,
+        first_departure,
+        relative_error,
+        same_bits,
+        ulps_apart,
+    )
+    from causalsim.verification.foreign import lane_classes
+    from causalsim.verification.lane_report import LaneClasses
+    from causalsim.verification.mutation import Score, mutate
+    from causalsim.verification.orders_check import OrderDeparture, OrdersCheck, check_orders
+    from causalsim.verification.recorded import ValuesCheck
+    from causalsim.verification.report import Control, Report, Verdict
+    from causalsim.verification.steps import trace_of_steps
+    from causalsim.verification.trace_check import TraceCheck, check_trace
+    from causalsim.verification.traces import Fault
+    from causalsim.verification.verifier import verify
+
+_HOMES = {
+    "comparison": ["Departure", "first_departure", "relative_error", "same_bits", "ulps_apart"],
+    "foreign": ["lane_classes"],
+    "lane_report": ["LaneClasses"],
+    "mutation": ["Score", "mutate"],
+    "orders_check": ["OrderDeparture", "OrdersCheck", "check_orders"],
+    "recorded": ["ValuesCheck"],
+    "report": ["Control", "Report", "Verdict"],
+    "steps": ["trace_of_steps"],
+    "trace_check": ["TraceCheck", "check_trace"],
+    "traces": ["Fault"],
+    "verifier": ["environment", "verify"],
+}
 
 __all__ = [
     "Control",
     "Departure",
     "Fault",
+    "LaneClasses",
+    "OrderDeparture",
+    "OrdersCheck",
     "Report",
     "Score",
     "TraceCheck",
     "ValuesCheck",
     "Verdict",
+    "check_orders",
     "check_trace",
     "environment",
     "first_departure",
+    "lane_classes",
     "mutate",
     "relative_error",
     "same_bits",
@@ -35,3 +67,11 @@ __all__ = [
     "ulps_apart",
     "verify",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    return fetched(__name__, name, _HOMES)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from causalsim.engine import Run
 from causalsim.errors import InputError
 from causalsim.events import Event
+
+if TYPE_CHECKING:
+    from causalsim.engine import Run
 
 
 @dataclass(frozen=True)

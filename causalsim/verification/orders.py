@@ -3,56 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import suppress
 
 import numpy as np
 
 from causalsim.engine import Program, compile
-from causalsim.errors import CausalityError, LimitError
-from causalsim.events import EventGraph
-from causalsim.foliations import (
-    Foliation,
-    chunked,
-    earliest,
-    latest,
-    layer_major,
-    random_foliation,
-    random_linear_extension,
-    token_major,
-    wavefront,
-)
+from causalsim.errors import LimitError
+from causalsim.foliations import Foliation, earliest
 from causalsim.progress import Progress, silent
 from causalsim.verification.comparison import departure
 from causalsim.verification.faults import covers_to_invert, one_edge_inverted, seeing_too_far, with_neighbour
 from causalsim.verification.report import Control, Verdict
 from causalsim.verification.subject import Subject
+from causalsim.verification.tried import named_foliations, random_orders
 from causalsim.verification.walk import Walk, lattice_of, walk
-
-
-def named_foliations(graph: EventGraph) -> dict[str, Foliation]:
-    """The named families that respect a graph's edges, by name."""
-    families = {
-        "layer_major": layer_major,
-        "token_major": token_major,
-        "chunked(4)": lambda graph: chunked(graph, 4),
-        "wavefront": wavefront,
-        "latest": latest,
-    }
-    found = {}
-    for name, family in families.items():
-        with suppress(CausalityError):
-            found[name] = family(graph)
-    return found
-
-
-def random_orders(graph: EventGraph, count: int, seed: int) -> Iterator[tuple[str, Foliation]]:
-    """Random foliations and random Kahn linear extensions in turn, each with a seed of its own."""
-    for number in range(count):
-        rng = np.random.default_rng([seed, number])
-        if number % 2:
-            yield f"random linear extension {number}", random_linear_extension(graph, rng, method="kahn")
-        else:
-            yield f"random foliation {number}", random_foliation(graph, rng)
 
 
 def order_independence(

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-LIGHT = ("causalsim", "errors", "posets", "events", "foliations", "models", "rendering")
+LIGHT = ("causalsim", "errors", "posets", "events", "foliations", "models", "rendering", "verification")
 
 
 def _loaded(statement: str) -> set[str]:

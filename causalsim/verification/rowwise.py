@@ -1,0 +1,124 @@
+"""A row-wise function of any array library, launched with chosen rows and a padded buffer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from causalsim.errors import InputError
+from causalsim.verification.arrays import Adapted, Arrays, as_numpy, check_library, parts_of_value
+from causalsim.verification.classes import bit_classes, first_element
+from causalsim.verification.lane_report import Axis, Series
+
+# Rows that are compared, each alone in all lanes of a launch.
+PROBES = 2
+ZEROS, OTHERS = "zeros", "other entries"
+
+Kind = tuple[tuple[tuple[int, ...], str], ...]
+"""Shape and dtype of a row's value, part by part."""
+
+
+@dataclass
+class Rowwise:
+    """A function with example rows and the filled part of its buffer; counts launches, notes what changes."""
+
+    function: Adapted
+    rows: Arrays
+    buffer: Arrays
+    launches: int = 0
+    kind: Kind | None = None
+    unrepeated: list[Series] = field(default_factory=list)
+
+    @classmethod
+    def of(cls, function: Callable[..., Any], library: str, rows: Any, buffer: Any) -> Rowwise:
+        """A function with checked examples."""
+        adapted = Adapted(function, check_library(library))
+        entries = () if buffer is None else _examples("entries of a buffer", buffer, 1)
+        return cls(adapted, _examples("rows", rows, PROBES), entries)
+
+    @property
+    def filled(self) -> int:
+        """How many entries of the buffer count."""
+        return len(self.buffer[0]) if self.buffer else 0
+
+    def run(self, rows: Arrays, extent: int, padding: str = ZEROS) -> Arrays:
+        """What a launch of some rows gives, run twice; ``Shaped[ndarray, "lanes ..."]`` each."""
+        padded = [_padded(part, extent, padding) for part in self.buffer]
+        given: tuple[np.ndarray | int, ...] = (*rows, *padded, *[self.filled] * bool(self.buffer))
+        first, again = (self._checked(self.function(*given), len(rows[0])) for _ in range(2))
+        self.launches += 2
+        self._note(len(rows[0]), first, again)
+        return first
+
+    def copies(self, count: int, extent: int, padding: str = ZEROS) -> Arrays:
+        """What each probe gives in all lanes of a launch; ``Shaped[ndarray, "probes lanes ..."]`` each."""
+        probes = [
+            self.run(tuple(np.repeat(part[[row]], count, axis=0) for part in self.rows), extent, padding)
+            for row in range(PROBES)
+        ]
+        return tuple(map(np.stack, zip(*probes, strict=True)))
+
+    def repetition(self) -> Axis:
+        """The same launch again; series are kept only of launches that gave other bits then."""
+        same = bit_classes({"first": (), "again": ()}, [])
+        return Axis(
+            "repetition",
+            tuple(self.unrepeated) or (Series(f"{self.launches // 2:,} launches, each twice", same),),
+        )
+
+    def _note(self, lanes: int, first: Arrays, again: Arrays) -> None:
+        places = numbered("place", lanes)
+        if first_element(first, again, places) is not None:
+            classes = bit_classes({"first": first, "again": again}, places)
+            self.unrepeated.append(Series(f"the same launch of {lanes_of(lanes)}", classes))
+
+    def _checked(self, values: Arrays, lanes: int) -> Arrays:
+        if not values or any(part.shape[:1] != (lanes,) for part in values):
+            raise InputError(
+                "a row-wise function gives a value for each row",
+                got=f"{' and '.join(f'shape {part.shape}' for part in values) or 'nothing'} for {lanes} rows",
+                expected=f"a first axis of {lanes}",
+            )
+        kind = tuple((part.shape[1:], str(part.dtype)) for part in values)
+        self.kind = self.kind or kind
+        if kind != self.kind:
+            raise InputError(
+                "a row's value has one shape and dtype in every launch",
+                got=f"{_told(kind)} in a launch of {lanes_of(lanes)}",
+                expected=f"{_told(self.kind)}, as in the first launch",
+            )
+        return values
+
+
+def numbered(name: str, count: int) -> list[str]:
+    """What an axis runs over, in words."""
+    return [f"{name} {number}" for number in range(count)]
+
+
+def lanes_of(count: int) -> str:
+    """A number of lanes, in words."""
+    return "1 lane" if count == 1 else f"{count} lanes"
+
+
+def _examples(name: str, given: Any, least: int) -> Arrays:
+    parts = tuple(as_numpy(name, part) for part in parts_of_value(given))
+    sizes = {len(part) if part.ndim else 0 for part in parts}
+    if len(sizes) != 1 or min(sizes) < least:
+        raise InputError(
+            f"{name} stand along the first axis, at least {least} of them, as many in every array",
+            got=" and ".join(f"shape {part.shape}" for part in parts) or "no array",
+        )
+    return parts
+
+
+def _padded(entries: np.ndarray, extent: int, padding: str) -> np.ndarray:
+    missing = (extent - len(entries), *entries.shape[1:])
+    others = np.resize(entries[::-1], missing) if padding == OTHERS else np.zeros(missing)
+    return np.concatenate([entries, others.astype(entries.dtype)])
+
+
+def _told(kind: Kind) -> str:
+    return " and ".join(f"shape {shape} of {dtype}" for shape, dtype in kind)
