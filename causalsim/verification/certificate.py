@@ -1,0 +1,228 @@
+"""The certificate: that no order changes a bit, by a number of event runs linear in the events.
+
+**Theorem.** Let G be an event graph, and let every event e have its own cells W(e) of memory, and
+R(e), the cells of its direct predecessors. Assume:
+
+1. *Reads*: no value in memory decides where a call reads or writes, what it branches to, how long
+   it loops, or what the host does.
+2. *Fills*: in every form of call that carries it, e leaves the same bits in W(e) whatever all cells
+   outside R(e) hold.
+3. *Frame*: a call changes no cell but those of its events, and scratch, which nobody reads.
+4. *Lifetime*: between an event that writes a cell and the last of those that read it from there, no
+   other event writes this cell, in any order that respects G; and a place of K/V that is given
+   away is poison before it serves again, after the last call that needs it.
+5. *Program*: every event runs once, the launches refine the foliation, in forms of 2.
+6. *Determinism*: a call on the same memory leaves the same memory.
+
+Then the values of all events are the same bits in every linear extension and every foliation of G.
+
+*Proof.* By induction along a linear extension. When e runs, its direct predecessors have run (5),
+each has left in its cells the bits that it leaves in any order (induction), and nothing has
+written these cells since (3, 4). So R(e) holds the same in every order. What else memory holds
+differs from order to order, but does not enter (1, 2), whichever form carries e. With 6, e leaves
+the same bits. A foliation runs the events of a slice in some order of calls that 5 admits: the
+same holds for it. ∎
+
+What is checked, and how, is what each condition says of itself. 2 and 3 are tested on litter and
+not proved for all contents of memory; 1 closes that gap only as far as addresses and branches go.
+6 is an assumption that was tried.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from causalsim.engine import compile, execute
+from causalsim.engine.program import Program
+from causalsim.foliations import Foliation, random_foliation, random_linear_extension
+from causalsim.progress import Progress, silent
+from causalsim.verification.comparison import departure
+from causalsim.verification.dataflow import steering
+from causalsim.verification.lifetimes import misplaced_pages, overwritten_early
+from causalsim.verification.subject import Subject
+from causalsim.verification.trials import Executable, executables, run_trials
+from causalsim.verification.tried import named_foliations
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+# Graphs of so many events are tried with every place and every fill.
+SMALL = 400
+# Of the programs whose calls and pages are checked, so many are random.
+RANDOM = 4
+REPEATS = 3
+
+
+@dataclass(frozen=True)
+class Condition:
+    """One assumption of the theorem: what was tried for it, and what refuted it if anything did."""
+
+    name: str
+    coverage: str
+    witness: str | None = None
+
+    @property
+    def holds(self) -> bool:
+        return self.witness is None
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """The conditions from which it follows that no order of a graph's events changes a bit."""
+
+    events: int
+    event_runs: int
+    conditions: tuple[Condition, ...]
+
+    @property
+    def holds(self) -> bool:
+        """Whether all conditions do."""
+        return all(condition.holds for condition in self.conditions)
+
+    @property
+    def witness(self) -> str | None:
+        """What refuted the first condition that fails."""
+        return next((f"{each.name}: {each.witness}" for each in self.conditions if not each.holds), None)
+
+    def to_json(self) -> str:
+        """The whole certificate as a JSON object."""
+        conditions = [{"holds": each.holds, **asdict(each)} for each in self.conditions]
+        head = {"holds": self.holds, "events": self.events, "event_runs": self.event_runs}
+        return json.dumps({**head, "conditions": conditions}, indent=2)
+
+    def __str__(self) -> str:
+        word = "holds" if self.holds else f"FAILS ({self.witness})"
+        return f"a certificate by {self.event_runs:,} runs of {self.events:,} events {word}"
+
+    def __rich__(self) -> RenderableType:
+        from rich.table import Table
+        from rich.text import Text
+
+        table = Table(show_lines=True)
+        for heading in ("condition", "what was tried"):
+            table.add_column(heading, vertical="top")
+        for each in self.conditions:
+            style, word = ("bold green", "holds") if each.holds else ("bold red", "FAILS")
+            words = each.coverage if each.holds else f"{each.coverage}\n{each.witness}"
+            table.add_row(Text.assemble(each.name, "\n", (word, style)), Text(words))
+        return table
+
+
+def certify(
+    subject: Subject, *, thorough: bool | None = None, seed: int = 0, progress: Progress = silent
+) -> Certificate:
+    """Check the conditions of the theorem for a model over given texts.
+
+    ``thorough`` tries every event at the first and the last lane of every form, with every fill;
+    else each once in a form, places and fills in rotation. By default small graphs are tried
+    thoroughly. For sublayer graphs.
+    """
+    graph = subject.graph
+    chosen = len(graph) <= SMALL if thorough is None else thorough
+    tally, forms = run_trials(subject, chosen, progress)
+    programs = {name: compile(foliation) for name, foliation in _foliations(subject, seed)}
+    how = "first and last in a call, with every fill" if chosen else "once, places and fills in rotation"
+    runs = f"{tally.event_runs:,} event runs in {len(forms)} forms of call"
+    conditions = (
+        Condition(
+            "reads",
+            f"the values of cells followed through {len(programs)} programs",
+            _steered(subject, programs),
+        ),
+        Condition(
+            "fills",
+            f"{runs}, each event {how}: NaN, huge, scrambled or mixed around what it reads",
+            tally.wrong,
+        ),
+        Condition("frame", f"every cell compared after each of {tally.trials:,} calls", tally.changed),
+        Condition(
+            "lifetime",
+            f"every cell of the graph, every page of {len(programs)} programs",
+            _shared(subject, programs),
+        ),
+        Condition("program", f"{len(programs)} programs, as they ran", _unfaithful(subject, seed, forms)),
+        Condition("determinism", f"{REPEATS} runs beside busy threads; an assumption", _unsteady(subject)),
+    )
+    return Certificate(len(graph), tally.event_runs, conditions)
+
+
+def _foliations(subject: Subject, seed: int) -> Iterator[tuple[str, Foliation]]:
+    yield from named_foliations(subject.graph).items()
+    for number in range(RANDOM):
+        rng = np.random.default_rng([seed, number])
+        if number % 2:
+            yield f"random foliation {number}", random_foliation(subject.graph, rng)
+        else:
+            yield f"random order {number}", random_linear_extension(subject.graph, rng, method="kahn")
+
+
+def _steered(subject: Subject, programs: dict[str, Program]) -> str | None:
+    """Whether a value in memory decides what a program does; options of a compiler play no part in it."""
+    kernels = replace(subject.kernels, compiler_options=())
+    state = subject.fresh()
+    for name, program in programs.items():
+
+        def run(cells: dict[str, Any], program: Program = program) -> Any:
+            return execute(program, replace(state, **cells), kernels, keep=False)[0].cells()
+
+        if fault := next(steering(run, state.cells()), None):
+            return f"{name}: {fault}"
+    return None
+
+
+def _shared(subject: Subject, programs: dict[str, Program]) -> str | None:
+    state = subject.fresh()
+    found = overwritten_early(subject.graph, state)
+    pages = (
+        f"{name}: {fault}"
+        for name, program in programs.items()
+        for fault in misplaced_pages(program, state, subject.kernels.lanes)
+    )
+    return next(found, None) or next(pages, None)
+
+
+def _unfaithful(subject: Subject, seed: int, forms: frozenset[Executable]) -> str | None:
+    for name, foliation in _foliations(subject, seed):
+        values, executed = subject.run(compile(foliation))
+        if not executed.refines(foliation):
+            return f"{name} ran in another order than asked for"
+        if new := set(executables(compile(foliation), subject.kernels.lanes)) - forms:
+            return f"{name} takes a call that was not tried: {min(new)}"
+        if found := departure(subject.reference, values):
+            return f"{name} departs at {found}"
+    return None
+
+
+def _unsteady(subject: Subject) -> str | None:
+    with _busy_threads():
+        for _ in range(REPEATS):
+            if found := departure(subject.reference, subject.values(subject.program)):
+                return f"the same program departs at {found}"
+    return None
+
+
+@contextmanager
+def _busy_threads(count: int = 2) -> Iterator[None]:
+    """Threads that keep processors busy while something runs beside them."""
+    done, load = threading.Event(), np.ones((64, 64))
+
+    def work() -> None:
+        while not done.is_set():
+            load @ load
+
+    threads = [threading.Thread(target=work, daemon=True) for _ in range(count)]
+    for thread in threads:
+        thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        for thread in threads:
+            thread.join()

@@ -1,0 +1,130 @@
+"""Where the values of cells go while a program runs: into other values, never into an address or a branch.
+
+A program is traced with abstract cells. What the host decides while tracing it cannot decide by a
+cell's value: there is none. What a device decides is read off the jaxpr: the values of cells are
+followed through it, and must not reach an index into memory, a predicate or a callback.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import jax
+from jax.errors import ConcretizationTypeError, TracerArrayConversionError
+
+Flags = tuple[bool, ...]
+
+# By primitive: the operands that say where something is read or written.
+_ADDRESSES: dict[str, Callable[[Sequence[Any]], Sequence[Any]]] = {
+    "gather": lambda operands: operands[1:2],
+    "dynamic_slice": lambda operands: operands[1:],
+    "dynamic_update_slice": lambda operands: operands[2:],
+}
+# Primitives that read at an index and may clamp one that is off.
+_MAY_CLAMP = ("gather", "scatter")
+
+
+def steering(function: Callable[[Any], Any], cells: Any) -> Iterator[str]:
+    """How the values of ``cells`` steer what ``function(cells)`` does, in words; nothing if they don't.
+
+    >>> import jax.numpy as jnp
+    >>> list(steering(lambda cells: cells * 2, jnp.zeros(3)))
+    []
+    >>> list(steering(lambda cells: cells[cells.argmax()], jnp.zeros(3)))
+    ['dynamic_slice takes an address from a cell']
+    >>> list(steering(lambda cells: cells if cells[0] > 0 else -cells, jnp.zeros(3)))
+    ['the host reads a cell']
+    """
+    try:
+        traced = jax.make_jaxpr(function)(cells)
+    except (ConcretizationTypeError, TracerArrayConversionError):
+        yield "the host reads a cell"
+        return
+    flow = _Flow()
+    flow.through(traced.jaxpr, (True,) * len(traced.jaxpr.invars))
+    yield from flow.faults
+
+
+class _Flow:
+    """Follows what depends on cells through jaxprs; each is gone through once for each pattern of inputs."""
+
+    def __init__(self) -> None:
+        self.faults: dict[str, None] = {}
+        self.known: dict[tuple[int, Flags], Flags] = {}
+        self.kept: list[Any] = []
+
+    def through(self, jaxpr: Any, given: Flags) -> Flags:
+        """Which results depend on cells if these inputs do."""
+        key = id(jaxpr), given
+        if key not in self.known:
+            # Held, so that no other jaxpr gets its id.
+            self.kept.append(jaxpr)
+            self.known[key] = self._through(jaxpr, given)
+        return self.known[key]
+
+    def _through(self, jaxpr: Any, given: Flags) -> Flags:
+        depends = dict(zip(jaxpr.invars, given, strict=True))
+
+        def flags(variables: Sequence[Any]) -> Flags:
+            return tuple(not hasattr(v, "val") and depends.get(v, False) for v in variables)
+
+        for equation in jaxpr.eqns:
+            found = self._equation(equation, flags(equation.invars))
+            depends.update(zip(equation.outvars, found, strict=True))
+        return flags(jaxpr.outvars)
+
+    def _equation(self, equation: Any, given: Flags) -> Flags:
+        name, params = equation.primitive.name, equation.params
+        if name == "while":
+            return self._while(params, given)
+        if name == "scan":
+            return self._scan(params, given)
+        if name == "cond":
+            return self._cond(params["branches"], given)
+        self._check(name, params, given)
+        inner = params.get("jaxpr", params.get("call_jaxpr"))
+        if inner is not None:
+            return self.through(getattr(inner, "jaxpr", inner), given)
+        return (any(given),) * len(equation.outvars)
+
+    def _check(self, name: str, params: dict[str, Any], given: Flags) -> None:
+        addresses = _ADDRESSES.get(name, (lambda operands: operands[1:2]) if "scatter" in name else None)
+        if addresses is not None:
+            # Rows of a table of weights may be chosen by a token: that address is in no memory of events.
+            touches_cells = given[0] or name != "gather"
+            if touches_cells and any(addresses(given)):
+                self.faults[f"{name} takes an address from a cell"] = None
+        if name.startswith(_MAY_CLAMP) and given[0] and "CLIP" in str(params["mode"]):
+            self.faults[f"{name} clamps an address that is off"] = None
+        if "callback" in name and any(given):
+            self.faults[f"{name} shows the host a cell"] = None
+
+    def _while(self, params: dict[str, Any], given: Flags) -> Flags:
+        of_cond, of_body = params["cond_nconsts"], params["body_nconsts"]
+        cond, body, carry = given[:of_cond], given[of_cond : of_cond + of_body], given[of_cond + of_body :]
+        carry = self._settled(lambda now: self.through(params["body_jaxpr"].jaxpr, body + now), carry)
+        if any(self.through(params["cond_jaxpr"].jaxpr, cond + carry)):
+            self.faults["a loop runs as long as a cell says"] = None
+        return carry
+
+    def _scan(self, params: dict[str, Any], given: Flags) -> Flags:
+        consts, carried = params["num_consts"], params["num_carry"]
+        before, carry, rest = given[:consts], given[consts : consts + carried], given[consts + carried :]
+        jaxpr = params["jaxpr"].jaxpr
+        carry = self._settled(lambda now: self.through(jaxpr, before + now + rest)[:carried], carry)
+        return carry + self.through(jaxpr, before + carry + rest)[carried:]
+
+    def _cond(self, branches: Sequence[Any], given: Flags) -> Flags:
+        if given[0]:
+            self.faults["a branch is taken by a cell"] = None
+        results = [self.through(branch.jaxpr, given[1:]) for branch in branches]
+        return tuple(map(any, zip(*results, strict=True)))
+
+    def _settled(self, once: Callable[[Flags], Flags], carry: Flags) -> Flags:
+        """What a loop carries, after as many turns as change anything."""
+        while True:
+            more = tuple(a or b for a, b in zip(carry, once(carry), strict=True))
+            if more == carry:
+                return carry
+            carry = more

@@ -1,0 +1,76 @@
+"""Lifetimes: a cell serves another event only after all that read it, by the graph alone.
+
+Two things share memory: events that write one cell in turn (the residual of a column, in place),
+and pages of K/V that take each other's place while a program runs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import pairwise
+
+from causalsim.engine import Program
+from causalsim.engine.calls import Call, calls_of
+from causalsim.engine.cells import Cell, cells_written
+from causalsim.engine.slots import Slots
+from causalsim.engine.state import State
+from causalsim.events import Event, EventGraph
+from causalsim.kernels import PAGE, Lanes
+
+Page = tuple[int, int]
+
+
+def overwritten_early(graph: EventGraph, state: State) -> Iterator[str]:
+    """Every cell that an event may write while another still has to read what is there, in words."""
+    writers: dict[Cell, list[Event]] = {}
+    for event in graph:
+        for cell in cells_written(state, event):
+            writers.setdefault(cell, []).append(event)
+    for cell, events in writers.items():
+        for first, second in pairwise(events):
+            late = [reader for reader in graph.successors(first) if not _is_done(graph, reader, second)]
+            if late or not graph.precedes(first, second):
+                late_words = f" while {late[0]} may still read it" if late else ""
+                yield f"{second} may overwrite {cell.array} of {first}{late_words}"
+
+
+def _is_done(graph: EventGraph, reader: Event, writer: Event) -> bool:
+    return reader == writer or graph.precedes(reader, writer)
+
+
+def misplaced_pages(program: Program, state: State, lanes: Lanes) -> Iterator[str]:
+    """Every page of K/V whose place is given away while it is needed, or taken over unpoisoned, in words.
+
+    Says once more, event by event, what ``Slots.fitted`` works out for all of a program at once.
+    """
+    calls = list(calls_of(program.launches, lanes, program.graph.wiring.n_layers))
+    slots = Slots.fitted(calls, program.graph.wiring, state.layout)
+    stays: dict[tuple[int, int], list[tuple[int, int, Page]]] = {}
+    for (layer, page), (first, last) in _needed(program.graph, state, calls).items():
+        here = int(slots.bank[layer]), int(slots.place[layer, page])
+        stays.setdefault(here, []).append((first, last, (layer, page)))
+    for here, tenants in stays.items():
+        for (_, end, one), (start, _, other) in pairwise(sorted(tenants)):
+            if start <= end:
+                yield f"page {other[1]} of layer {other[0]} takes the place of page {one[1]} of layer {one[0]} early"
+            elif here not in slots.reused.get(start, ()):
+                yield f"page {other[1]} of layer {other[0]} finds what page {one[1]} of layer {one[0]} left"
+
+
+def _needed(graph: EventGraph, state: State, calls: Sequence[Call]) -> dict[Page, tuple[int, int]]:
+    """The first and the last call in which an event writes or reads each page of each layer."""
+    found: dict[Page, tuple[int, int]] = {}
+    pages = state.layout.first_pages().tolist()
+    for number, call in enumerate(calls):
+        for event in (graph[int(index)] for launch in call for index in launch.events):
+            for touched in _touched(graph, event):
+                page = touched.layer, pages[touched.request] + touched.position // PAGE
+                found[page] = found.get(page, (number, number))[0], number
+    return found
+
+
+def _touched(graph: EventGraph, event: Event) -> Iterable[Event]:
+    """The K/V that an event writes or reads, by the events that make it."""
+    if event.kind == "kv":
+        return (event,)
+    return (source for source in graph.predecessors(event) if source.kind == "kv")

@@ -1,0 +1,137 @@
+"""Memory in which only chosen cells hold what a run would have left there, and what became of it.
+
+All other cells hold NaN, huge numbers, the contents of other cells, or any mixture of these and
+of their own contents. Whoever reads a cell that is not chosen is seen by some of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property, partial
+from itertools import product
+from math import prod
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Int8, Shaped
+
+from causalsim.engine.cells import Cell
+from causalsim.engine.state import State
+from causalsim.kernels.precision import poison, rounded
+
+FILLS = ("NaN", "huge", "scrambled", "mixed")
+OWN, NAN, HUGE, OTHER = range(4)
+# What becomes of a cell: it must stay as it is, may hold anything, or must hold what is expected.
+KEPT, FREE, WRITTEN = range(3)
+# Far beyond what a model computes with and still finite, though its products are not.
+GREAT = 1e30
+
+Contents = dict[str, Shaped[Array, "..."]]
+# One for each cell of a plan.
+Marks = Int8[np.ndarray, " cells"]
+
+# Along which axis of an array its cells lie side by side, and which axes are inside a cell.
+_SIDE = {"tokens": 0, "residual": 1, "logits": 0, "keys": 3, "values": 2}
+_INSIDE = {"tokens": (), "residual": (2,), "logits": (1,), "keys": (1, 2), "values": (1, 3)}
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How many cells each array has, K/V by bank, and which number each cell has."""
+
+    planes: int
+    rows: int
+    banks: int
+    pages: int
+    columns: int
+
+    @classmethod
+    def of(cls, state: State, banks: int) -> Plan:
+        """The plan of a state with K/V, of which so many banks are in use."""
+        pages, *_, columns = state.keys[0].shape
+        return cls(state.residual.shape[0], state.residual.shape[1], banks, pages, columns)
+
+    @cached_property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        one, kv = (self.rows,), (self.banks, self.pages, self.columns)
+        return {"tokens": one, "residual": (self.planes, *one), "kv": kv, "logits": one}
+
+    @cached_property
+    def starts(self) -> dict[str, int]:
+        """The number of the first cell of each array, and of them all."""
+        ends = np.cumsum([0, *map(np.prod, self.shapes.values())]).tolist()
+        return dict(zip((*self.shapes, "all"), ends, strict=True))
+
+    def number(self, cell: Cell) -> int:
+        """Which of all cells this is."""
+        return self.starts[cell.array] + int(np.ravel_multi_index(cell.place, self.shapes[cell.array]))
+
+    @cached_property
+    def scratch(self) -> list[int]:
+        """The cells where padding writes: behind all rows, and in the last page."""
+        last = [Cell("residual", (plane, self.rows - 1)) for plane in range(self.planes)]
+        last += [Cell("tokens", (self.rows - 1,)), Cell("logits", (self.rows - 1,))]
+        kv = np.ndindex(self.banks, 1, self.columns)
+        return [*map(self.number, last), *(self.number(Cell("kv", (b, self.pages - 1, c))) for b, _, c in kv)]
+
+    def fills(self, kind: str, rng: np.random.Generator) -> Marks:
+        """What each cell holds that is not chosen."""
+        if kind == "mixed":
+            return rng.integers(OWN, 1 + OTHER, self.starts["all"], np.int8)
+        return np.full(self.starts["all"], 1 + FILLS.index(kind), np.int8)
+
+    def spread(self, marks: Marks, contents: Iterable[str]) -> dict[str, np.ndarray]:
+        """The marks of some arrays, in shapes that stand over the arrays."""
+        return {name: self._over(marks, name) for name in contents}
+
+    def _over(self, marks: Marks, name: str) -> np.ndarray:
+        start, end, shape = self.places[name]
+        return marks[start:end].reshape(shape)
+
+    @cached_property
+    def places(self) -> dict[str, tuple[int, int, tuple[int, ...]]]:
+        """Where the marks of each array lie, and their shape over the array; K/V by bank."""
+        found = {}
+        for kind, shape in self.shapes.items():
+            banks = range(self.banks) if kind == "kv" else (None,)
+            for bank, array in product(banks, ("keys", "values") if kind == "kv" else (kind,)):
+                own = shape if bank is None else shape[1:]
+                start = self.starts[kind] + (bank or 0) * prod(own)
+                over = np.expand_dims(np.empty(own, np.int8), _INSIDE[array]).shape
+                found[array if bank is None else f"{array} {bank}"] = start, start + prod(own), over
+        return found
+
+
+@partial(jax.jit, static_argnums=0)
+def filled(vocabulary: int, contents: Contents, fills: Contents) -> Contents:
+    """Memory whose cells hold what their marks say."""
+    return {name: _filled(vocabulary, name.split()[0], own, fills[name]) for name, own in contents.items()}
+
+
+def _filled(vocabulary: int, array: str, own: Array, fills: Array) -> Array:
+    is_token = array == "tokens"
+    nan = vocabulary if is_token else poison(own.dtype)
+    huge = np.iinfo(np.int32).max if is_token else rounded(jnp.float32(GREAT), own.dtype)
+    other = jnp.roll(own, 1, _SIDE[array])
+    return jnp.where(fills == OWN, own, jnp.where(fills == NAN, nan, jnp.where(fills == HUGE, huge, other)))
+
+
+@partial(jax.jit, static_argnums=0)
+def departures(
+    vocabulary: int, before: Contents, fills: Contents, after: Contents, expected: Contents, roles: Contents
+) -> Bool[Array, "2"]:
+    """Whether a cell that was to be written holds something else, and whether a kept one was changed.
+
+    ``before`` and ``fills`` are what ``filled`` made the memory of.
+    """
+    start = filled(vocabulary, before, fills)
+    wrong = [((roles[name] == WRITTEN) & _differ(after[name], expected[name])).any() for name in after]
+    changed = [((roles[name] == KEPT) & _differ(after[name], start[name])).any() for name in after]
+    return jnp.stack([jnp.stack(wrong).any(), jnp.stack(changed).any()])
+
+
+def _differ(a: Array, b: Array) -> Array:
+    bits = {4: jnp.uint32, 2: jnp.uint16}[a.dtype.itemsize]
+    return jax.lax.bitcast_convert_type(a, bits) != jax.lax.bitcast_convert_type(b, bits)
