@@ -8,8 +8,10 @@ from causalsim.verification.comparison import (
     same_bits,
     ulps_apart,
 )
+from causalsim.verification.counterexample import Counterexample
 from causalsim.verification.mutation import Score, mutate
 from causalsim.verification.recorded import ValuesCheck
+from causalsim.verification.replay import Replayed, Reproducer, replay
 from causalsim.verification.report import Control, Report, Verdict
 from causalsim.verification.steps import trace_of_steps
 from causalsim.verification.trace_check import TraceCheck, check_trace
@@ -18,9 +20,12 @@ from causalsim.verification.verifier import verify
 
 __all__ = [
     "Control",
+    "Counterexample",
     "Departure",
     "Fault",
+    "Replayed",
     "Report",
+    "Reproducer",
     "Score",
     "TraceCheck",
     "ValuesCheck",
@@ -30,6 +35,7 @@ __all__ = [
     "first_departure",
     "mutate",
     "relative_error",
+    "replay",
     "same_bits",
     "trace_of_steps",
     "ulps_apart",

@@ -14,6 +14,7 @@ from causalsim.foliations import (
     Foliation,
     chunked,
     earliest,
+    from_slices,
     latest,
     layer_major,
     random_foliation,
@@ -23,10 +24,11 @@ from causalsim.foliations import (
 )
 from causalsim.progress import Progress, silent
 from causalsim.verification.comparison import departure
+from causalsim.verification.counterexample import counterexample
 from causalsim.verification.faults import covers_to_invert, one_edge_inverted, seeing_too_far, with_neighbour
 from causalsim.verification.report import Control, Verdict
 from causalsim.verification.subject import Subject
-from causalsim.verification.walk import Walk, lattice_of, walk
+from causalsim.verification.walk import Clash, Walk, lattice_of, walk
 
 
 def named_foliations(graph: EventGraph) -> dict[str, Foliation]:
@@ -47,12 +49,15 @@ def named_foliations(graph: EventGraph) -> dict[str, Foliation]:
 
 def random_orders(graph: EventGraph, count: int, seed: int) -> Iterator[tuple[str, Foliation]]:
     """Random foliations and random Kahn linear extensions in turn, each with a seed of its own."""
-    for number in range(count):
-        rng = np.random.default_rng([seed, number])
-        if number % 2:
-            yield f"random linear extension {number}", random_linear_extension(graph, rng, method="kahn")
-        else:
-            yield f"random foliation {number}", random_foliation(graph, rng)
+    return (random_order(graph, number, seed) for number in range(count))
+
+
+def random_order(graph: EventGraph, number: int, seed: int) -> tuple[str, Foliation]:
+    """The random order of a number, whichever were drawn before it."""
+    rng = np.random.default_rng([seed, number])
+    if number % 2:
+        return f"random linear extension {number}", random_linear_extension(graph, rng, method="kahn")
+    return f"random foliation {number}", random_foliation(graph, rng)
 
 
 def order_independence(
@@ -64,9 +69,11 @@ def order_independence(
     """
     walked = _walked(subject, exhaustive, progress)
     named = named_foliations(subject.graph)
-    witness, tried = str(walked.clash) if walked and walked.clash else None, 0
+    clash = walked.clash if walked else None
+    witness, failing, tried = str(clash) if clash else None, clash and _completed(subject.graph, clash), 0
     for name, foliation in (*named.items(), *random_orders(subject.graph, orders, seed)):
-        witness = witness or _fault_of(subject, name, foliation)
+        if witness is None and (witness := _fault_of(subject, name, foliation)) is not None:
+            failing = foliation
         tried += 1
         progress("orders", tried, len(named) + orders)
     whole = f"all {walked.orders:,} orders by {walked.event_runs:,} event runs, and " if walked else ""
@@ -82,7 +89,14 @@ def order_independence(
         ),
         controls=(*_controls(subject, seed), *(_controls_of_walk(subject, exhaustive) if walked else ())),
         witness=witness,
+        counterexample=counterexample(subject, failing, progress) if failing else None,
     )
+
+
+def _completed(graph: EventGraph, clash: Clash) -> Foliation:
+    """An order that begins as the walk did when it found other bits."""
+    rest = dict.fromkeys((*clash.other, *graph))
+    return from_slices(graph, [[event] for event in rest])
 
 
 def _walked(subject: Subject, exhaustive: int, progress: Progress = silent) -> Walk | None:
