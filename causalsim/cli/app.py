@@ -84,6 +84,8 @@ def verify(
     json: Path | None = None,
     picture: Path | None = None,
     replay: str | None = None,
+    campaign: Path | None = None,
+    processes: Count | None = None,
 ) -> int:
     """Try to change a model's bits by changing the order.
 
@@ -98,12 +100,17 @@ def verify(
     :param json: A file for the whole report.
     :param picture: A file, .svg or .png, for the past of the first event that departs, if one does.
     :param replay: A token, or a file that holds it: its two orders are run again, and nothing else.
+    :param campaign: A file for very many orders, tried alone: the same command goes on from what it holds.
+    :param processes: How many processes a campaign takes. [default: 1]
     """
     from causalsim.cli import verify as commands
 
     reading = commands.Reading(text, model, dtype, orders, seed)
+    commands.check_together(reading, replay, campaign, processes)
     if replay is not None:
         return commands.replay(replay, reading, json, picture)
+    if campaign is not None:
+        return commands.campaign(campaign, processes or 1, reading, json, picture)
     return commands.verify(reading, json, picture)
 
 

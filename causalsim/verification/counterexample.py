@@ -17,7 +17,7 @@ from causalsim.foliations import Foliation, Path, earliest, merge_path, swap_pat
 from causalsim.progress import Progress, silent
 from causalsim.verification.comparison import Departure, departure
 from causalsim.verification.provenance import Provenance
-from causalsim.verification.replay import Reproducer
+from causalsim.verification.reproducer import Reproducer
 from causalsim.verification.subject import Subject
 
 if TYPE_CHECKING:

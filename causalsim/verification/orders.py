@@ -87,7 +87,7 @@ def order_independence(
             "slices not drawn, whose launches are the lane rule's matter" if walked else "orders not drawn",
             "other texts, machines and library versions",
         ),
-        controls=(*_controls(subject, seed), *(_controls_of_walk(subject, exhaustive) if walked else ())),
+        controls=(*controls(subject, seed), *(_controls_of_walk(subject, exhaustive) if walked else ())),
         witness=witness,
         counterexample=counterexample(subject, failing, progress) if failing else None,
     )
@@ -122,7 +122,8 @@ def _fault_of(subject: Subject, name: str, foliation: Foliation) -> str | None:
     return None if found is None else f"{name} departs at {found}"
 
 
-def _controls(subject: Subject, seed: int) -> Iterator[Control]:
+def controls(subject: Subject, seed: int) -> Iterator[Control]:
+    """An edge of every stream run backwards, and a kernel that reads the lane beside it."""
     for edge in covers_to_invert(subject.graph, np.random.default_rng(seed)):
         yield _control(subject, f"{edge} run backwards", one_edge_inverted(subject.graph, edge))
     # Alone and in a crowd: whatever the text's length, its lanes then have other neighbours.

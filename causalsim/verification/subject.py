@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 
 from causalsim.engine import Model, Program, State, Values, as_run, compile, execute, teacher_forced
-from causalsim.events import Event, EventGraph
+from causalsim.events import EventGraph
 from causalsim.foliations import earliest
 from causalsim.kernels import Kernels
 
@@ -49,7 +47,7 @@ class Subject:
         return compile(earliest(self.graph))
 
     @cached_property
-    def reference(self) -> Mapping[Event, Any]:
+    def reference(self) -> Values:
         return self.values(self.program)
 
     def all_given(self) -> Subject:

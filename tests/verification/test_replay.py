@@ -25,7 +25,7 @@ from causalsim.verification.comparison import departure
 from causalsim.verification.counterexample import counterexample
 from causalsim.verification.faults import seeing_too_far, with_lane_count
 from causalsim.verification.provenance import Provenance
-from causalsim.verification.replay import Replayed
+from causalsim.verification.reproducer import Replayed
 from causalsim.verification.subject import Subject
 from tests.models.folders import PLAIN
 from tests.models_for_tests import tiny
