@@ -10,7 +10,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
-from causalsim.arguments import as_int
+from causalsim.arguments import as_int, check_type
 from causalsim.engine import Model, kernels_for
 from causalsim.engine.tokens import Texts, encode_texts
 from causalsim.errors import InputError
@@ -86,6 +86,7 @@ def run_campaign(
     Raises ``InputError`` for a file of another campaign, whose differing facts it names, and as
     ``verify`` does.
     """
+    check_type("the file of a campaign", path, (str, os.PathLike))
     for name, count, least in (
         ("orders", orders, 1), ("seed", seed, 0), ("processes", processes, 1), ("chunk", chunk, 1),
     ):  # fmt: skip

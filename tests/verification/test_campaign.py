@@ -292,6 +292,11 @@ def test_what_makes_no_campaign_leaves_no_file(tmp_path, options):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_campaign_is_kept_under_a_path():
+    with pytest.raises(cs.InputError, match="the file of a campaign must be of type str or PathLike"):
+        run(3)
+
+
 def test_a_model_that_cannot_be_made_again_takes_one_process(tmp_path):
     built = cs.Model(MODEL.config, MODEL.params)
     with pytest.raises(cs.InputError, match="processes=1"):
@@ -327,10 +332,12 @@ def test_killed_in_the_middle_it_comes_to_the_same(tmp_path, spans):
     path, other = tmp_path / "killed.jsonl", tmp_path / "whole.jsonl"
     command = [sys.executable, "-c", SLOWED, str(PLAIN), str(path)]
     root = Path(__file__).parents[2]
-    with subprocess.Popen(command, cwd=root, env={**os.environ, "PYTHONPATH": str(root)}) as process:
+    options = {"cwd": root, "env": {**os.environ, "PYTHONPATH": str(root)}, "stderr": subprocess.PIPE}
+    with subprocess.Popen(command, **options) as process:
         while not (path.exists() and path.read_bytes().count(b"\n") > 5) and process.poll() is None:
             time.sleep(0.01)
         process.send_signal(signal.SIGKILL)
+        process.communicate(timeout=60)  # Its own processes have the pipe, too: they have ended.
     assert process.returncode == -signal.SIGKILL
     there = [json.loads(line)["start"] for line in path.read_bytes().split(b"\n")[1:-1]]
     assert 4 < len(there) < 30

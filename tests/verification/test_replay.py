@@ -19,7 +19,7 @@ import causalsim as cs
 from causalsim.cli import BAD_INPUT, FAILS, HOLDS, main
 from causalsim.engine import compile
 from causalsim.foliations import distance, earliest, is_refinement
-from causalsim.kernels import CERTIFIED, FIXED, STOCK
+from causalsim.kernels import CERTIFIED, FIXED, STOCK, Lanes
 from causalsim.verification import Reproducer, armour, replay, same_bits
 from causalsim.verification.comparison import departure
 from causalsim.verification.counterexample import counterexample
@@ -64,15 +64,16 @@ def check_narrow(faulty: Subject, failing: cs.Foliation) -> None:
     other = {event for event in GRAPH if not same_bits(agreeing[event], departing[event])}
     assert found.departure.event in other and not other & GRAPH.past(found.departure.event)
     assert len(other) == found.departure.events
-    orders = found.agreeing, found.departing
+    orders, (first, second) = (found.agreeing, found.departing), found.neighbours
+    longer = max(orders, key=lambda order: order.depth).slices()
+    assert (first, second) in set(pairwise(longer))
     if found.is_swap:
-        assert distance(*orders) == 1
+        assert distance(*orders) == 1 and len(first) == len(second) == 1
+        assert (second, first) in set(pairwise(found.departing.slices()))
     else:
         fine, coarse = sorted(orders, key=lambda order: -order.depth)
         assert is_refinement(fine, coarse) and fine.depth == coarse.depth + 1
-    first, second = found.neighbours
-    longer = max(orders, key=lambda order: order.depth).slices()
-    assert (first, second) in set(pairwise(longer))
+        assert {*first, *second} in map(set, coarse.slices())
     # Three ends, the halving of the longest path, and both once more.
     assert found.runs <= 3 + log2(len(GRAPH) ** 2) + 2
 
@@ -190,6 +191,14 @@ def test_a_token_is_one_line_of_ascii(token):
     assert Reproducer.from_token(f" {broken}\n") == Reproducer.from_token(token)
 
 
+def test_a_token_is_of_any_texts_and_wiring():
+    model = tiny(windows=(3, None), parallel_residual=True)
+    graph = cs.EventGraph(model.config, [3, 2], prompt=[1, 2])
+    ragged = Subject(model, graph, (np.array([5, 6, 7]), np.array([8, 9])), FIXED)
+    found = Reproducer(Provenance.of(ragged), cs.token_major(graph), earliest(graph), None)
+    assert Reproducer.from_token(found.to_token()) == found
+
+
 def test_a_token_cut_anywhere_is_refused(token):
     for end in range(len(token)):
         for part in (token[:end], token[end + 1 :]):
@@ -218,7 +227,7 @@ def signed(body: bytes) -> str:
     "body",
     [
         b"", b"no zlib", zlib.compress(b"{")[:-3], zlib.compress(b"{"), zlib.compress(b"[" * 10**5),
-        zlib.compress(b" " * (armour.MOST_BYTES + 1)),
+        zlib.compress(b"[]" + b" " * armour.MOST_BYTES),
     ],
     ids=["empty", "not packed", "half packed", "no JSON", "deep", "a bomb"],
 )  # fmt: skip
@@ -320,9 +329,10 @@ def test_a_digest_is_of_configuration_parameters_and_type():
     assert len({model.digest for model in models}) == len(models)
 
 
-@pytest.mark.parametrize(
-    "kernels", [CERTIFIED, STOCK, replace(CERTIFIED, calibration="abc")], ids=lambda k: k.name
-)
+CALIBRATED = replace(CERTIFIED, lanes=Lanes((1, 16), (3.0, 4.5)), calibration="abc")
+
+
+@pytest.mark.parametrize("kernels", [FIXED, STOCK, CALIBRATED], ids=["fixed", "stock", "calibrated"])
 def test_the_lanes_of_launches_are_those_of_the_token(kernels):
     there = Provenance.from_dict(json.loads(json.dumps(Provenance.of(subject(kernels)).to_dict())))
     assert there.subject(tiny()).kernels == kernels
