@@ -39,7 +39,8 @@ def verify(
     are enough for it (a graph of some twenty events). An order that departs is brought down to a
     ``counterexample``, which the first verdict then carries. With ``prompt`` the positions from
     there on wait for their tokens (teacher-forced); one number, or one a request.
-    ``progress(stage, done, total)`` is called as work goes on. Raises ``InputError`` for tokens that do not fit the model.
+    ``progress(stage, done, total)`` is called as work goes on. Raises ``InputError`` for tokens that
+    do not fit the model.
     """
     counts = {"orders": (orders, 1), "events": (events, 1), "draws": (draws, 2), "seed": (seed, 0)}
     for name, (count, least) in {**counts, "exhaustive": (exhaustive, 0)}.items():

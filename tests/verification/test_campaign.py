@@ -347,7 +347,6 @@ def test_killed_in_the_middle_it_comes_to_the_same(tmp_path, spans):
     assert found.resumed == 4 * len(there)
 
 
-@pytest.mark.slow
 def test_two_processes_write_the_lines_of_one(tmp_path, whole):
     both = tmp_path / "both.jsonl"
     assert totals(run(both, processes=2)) == totals(run(whole)) and lines(both) == lines(whole)
