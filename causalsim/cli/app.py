@@ -77,26 +77,41 @@ def verify(
     text: str | None = None,
     /,
     *,
-    model: str = "glass",
-    dtype: str = "float32",
-    orders: Count = 20,
-    seed: Seed = 0,
+    model: str | None = None,
+    dtype: str | None = None,
+    orders: Count | None = None,
+    seed: Seed | None = None,
     json: Path | None = None,
+    picture: Path | None = None,
+    replay: str | None = None,
+    campaign: Path | None = None,
+    processes: Count | None = None,
 ) -> int:
     """Try to change a model's bits by changing the order.
 
-    Three verdicts, each with what it covers and the planted faults that it had to catch.
+    Three verdicts, each with what it covers and the planted faults that it had to catch. Where the
+    order matters, two orders one step apart show it, with a token by which anybody replays them.
 
     :param text: What the model reads. [default: the sentence of the demo]
-    :param model: The name of a model.
-    :param dtype: What it is kept in: float32 or bfloat16.
-    :param orders: How many random orders to run besides the named ones.
-    :param seed: Draws the orders.
+    :param model: The name of a model. [default: glass]
+    :param dtype: What it is kept in: float32 or bfloat16. [default: float32]
+    :param orders: How many random orders to run besides the named ones. [default: 20]
+    :param seed: Draws the orders. [default: 0]
     :param json: A file for the whole report.
+    :param picture: A file, .svg or .png, for the past of the first event that departs, if one does.
+    :param replay: A token, or a file that holds it: its two orders are run again, and nothing else.
+    :param campaign: A file for very many orders, tried alone: the same command goes on from what it holds.
+    :param processes: How many processes a campaign takes. [default: 1]
     """
-    from causalsim.cli.commands import verify as show
+    from causalsim.cli import verify as commands
 
-    return show(text, model, orders, seed, json, dtype)
+    reading = commands.Reading(text, model, dtype, orders, seed)
+    commands.check_together(reading, replay, campaign, processes)
+    if replay is not None:
+        return commands.replay(replay, reading, json, picture)
+    if campaign is not None:
+        return commands.campaign(campaign, processes or 1, reading, json, picture)
+    return commands.verify(reading, json, picture)
 
 
 @app.command

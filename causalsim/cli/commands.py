@@ -42,28 +42,6 @@ def run(path: Path, folder: Path | None, json: Path | None, dtype: str | None) -
     return HOLDS if outcome.holds else FAILS
 
 
-def verify(text: str | None, name: str, orders: int, seed: int, json: Path | None, dtype: str) -> int:
-    """``causalsim verify``: the three verdicts about a model on one text."""
-    check_file(json)
-    from causalsim import engine, verification
-    from causalsim.cli.demo import SENTENCE
-    from causalsim.cli.tables import last_word, unread_note
-
-    out = console()
-    model = engine.load(name, dtype=dtype)
-    read = SENTENCE if text is None else text
-    if unread := model.unread(read):
-        out.print(unread_note(unread))
-    with progress(out) as watch:
-        report = verification.verify(model, read, orders=orders, seed=seed, progress=watch)
-    out.print(report)
-    out.print(last_word(report.holds))
-    if json is not None:
-        write_text(json, report.to_json() + "\n")
-        out.print(f"wrote {json}", markup=False)
-    return HOLDS if report.holds else FAILS
-
-
 def draw(
     family: str | None,
     arguments: dict[str, Any],

@@ -37,9 +37,9 @@ def progress(out: Console) -> Iterator[Callable[[str, int, int], None]]:
     if not out.is_terminal:
         yield lambda stage, done, total: None
         return
-    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-    columns = TextColumn("  {task.description}"), BarColumn(30), TimeElapsedColumn()
+    columns = TextColumn("  {task.description}"), BarColumn(30), MofNCompleteColumn(), TimeElapsedColumn()
     with Progress(*columns, console=out, transient=True) as bar:
         task = bar.add_task("starting", total=None)
         yield lambda stage, done, total: bar.update(task, description=stage, completed=done, total=total)

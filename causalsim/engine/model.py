@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +14,7 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from causalsim.arguments import check_type
+from causalsim.engine.digests import digest_of
 from causalsim.errors import InputError
 from causalsim.kernels import CERTIFIED, Kernels
 from causalsim.models import (
@@ -50,6 +54,7 @@ class Model:
         self._config, self._tokenizer, self._dtype = config, tokenizer, known_dtype(dtype)
         self._params = MappingProxyType(check_parameters(config, params, self._dtype))
         self._weights: dict[Callable[..., Any], Any] = {}
+        self._origin: Mapping[str, Any] = MappingProxyType({})
 
     @property
     def config(self) -> ModelConfig:
@@ -67,6 +72,22 @@ class Model:
     @property
     def tokenizer(self) -> Tokenizer | None:
         return self._tokenizer
+
+    @property
+    def origin(self) -> Mapping[str, Any]:
+        """How another process makes it again: the ``name`` that was loaded, or the ``seed`` of its draw.
+
+        Empty for a model that was built from parameters.
+        """
+        return self._origin
+
+    @cached_property
+    def digest(self) -> str:
+        """sha256 over configuration and parameters, in the type in which they are kept."""
+        names = sorted(self.params)
+        arrays = digest_of(self.params[name] for name in names)
+        facts = json.dumps([self.config.to_dict(), self.dtype, names, arrays])
+        return hashlib.sha256(facts.encode()).hexdigest()
 
     def __repr__(self) -> str:
         c = self.config
@@ -128,7 +149,9 @@ def load(path_or_name: str | os.PathLike[str], *, dtype: DTypeLike = "float32") 
     can be read, or what is wrong with what was named.
     """
     kept = known_dtype(dtype)  # What is refused is refused before a file is read.
-    return Model(*read_checkpoint(path_or_name), dtype=kept)
+    found = Model(*read_checkpoint(path_or_name), dtype=kept)
+    found._origin = MappingProxyType({"name": os.fspath(path_or_name)})
+    return found
 
 
 def random_model(config: ModelConfig, seed: int = 0, *, dtype: DTypeLike = "float32") -> Model:
@@ -138,4 +161,6 @@ def random_model(config: ModelConfig, seed: int = 0, *, dtype: DTypeLike = "floa
     """
     check_type("a configuration", config, ModelConfig, "ModelConfig(n_layers=2, ...) makes one.")
     kept = known_dtype(dtype)
-    return Model(config, random_parameters(config, seed), dtype=kept)
+    found = Model(config, random_parameters(config, seed), dtype=kept)
+    found._origin = MappingProxyType({"seed": int(seed)})
+    return found

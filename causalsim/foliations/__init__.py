@@ -27,7 +27,15 @@ from causalsim.foliations.foliation import Foliation, describe, from_slices, fro
 from causalsim.foliations.frames import dimension, ordering_fraction, ticks
 from causalsim.foliations.memory import least_peak
 from causalsim.foliations.naming import chunks_of, family_of
-from causalsim.foliations.orders import adjacent_swaps, distance, is_refinement, swap_path, swapped
+from causalsim.foliations.orders import (
+    Path,
+    adjacent_swaps,
+    distance,
+    is_refinement,
+    merge_path,
+    swap_path,
+    swapped,
+)
 from causalsim.foliations.sampling import (
     random_down_set,
     random_foliation,
@@ -39,6 +47,7 @@ __all__ = [
     "Costs",
     "Foliation",
     "Footprint",
+    "Path",
     "Shape",
     "Velocity",
     "adjacent_swaps",
@@ -60,6 +69,7 @@ __all__ = [
     "launches",
     "layer_major",
     "least_peak",
+    "merge_path",
     "ordering_fraction",
     "peak_at_cuts",
     "peak_during",

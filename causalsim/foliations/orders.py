@@ -1,4 +1,4 @@
-"""The space of orders of one graph: adjacent swaps, distance, and the path of swaps between two.
+"""The space of orders of one graph: adjacent swaps, distance, and the paths between two.
 
 The linear extensions of a poset, joined where they differ by a swap of neighbours, are a connected
 graph, and any two are as far apart as there are pairs that they order differently (Bjorner and Wachs
@@ -8,15 +8,44 @@ graph, and any two are as far apart as there are pairs that they order different
 from __future__ import annotations
 
 from bisect import bisect_right, insort
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
+from typing import overload
 
 import numpy as np
+from jaxtyping import Int
 
 from causalsim.arguments import check_type
 from causalsim.errors import InputError
 from causalsim.events import Event
 from causalsim.foliations.foliation import Foliation
+
+
+@dataclass(frozen=True)
+class Path(Sequence[Foliation]):
+    """Orders from one to another, each a small step from the next; any is made when it is asked for.
+
+    A slice of a path is a path, so that ``path[::-1]`` goes back.
+    """
+
+    size: int
+    at: Callable[[int], Foliation]
+
+    def __len__(self) -> int:
+        return self.size
+
+    @overload
+    def __getitem__(self, step: int) -> Foliation: ...
+
+    @overload
+    def __getitem__(self, step: slice) -> Path: ...
+
+    def __getitem__(self, step: int | slice) -> Foliation | Path:
+        chosen = range(self.size)[step]
+        if isinstance(chosen, int):
+            return self.at(chosen)
+        return Path(len(chosen), lambda k: self.at(chosen[k]))
 
 
 def adjacent_swaps(order: Foliation) -> Iterator[tuple[Event, Event]]:
@@ -66,20 +95,14 @@ def distance(a: Foliation, b: Foliation) -> int:
     >>> distance(token_major(graph), layer_major(graph).refine())
     1
     """
-    seen: list[int] = []
-    total = 0
-    for k, place in enumerate(_moves(a, b)):
-        total += k - bisect_right(seen, place)
-        insort(seen, place)
-    return total
+    return sum(_overtaken(_moves(a, b)))
 
 
-def swap_path(a: Foliation, b: Foliation) -> Iterator[Foliation]:
+def swap_path(a: Foliation, b: Foliation) -> Path:
     """A shortest way from one linear extension to another, both ends included, one swap a step.
 
     The first neighbours that ``b`` orders the other way change places until there are none (as in
-    insertion sort): such a pair is not comparable, so every step is a linear extension. The step at
-    number k, for bisection, is ``next(islice(swap_path(a, b), k, None))``.
+    insertion sort): such a pair is not comparable, so every step is a linear extension.
 
     >>> from causalsim.events import EventGraph, Wiring
     >>> from causalsim.foliations import layer_major, token_major
@@ -87,16 +110,46 @@ def swap_path(a: Foliation, b: Foliation) -> Iterator[Foliation]:
     >>> [order.times.tolist() for order in swap_path(token_major(graph), layer_major(graph).refine())]
     [[0, 1, 2, 3], [0, 2, 1, 3]]
     """
-    events, goals = np.argsort(a.times).tolist(), _moves(a, b)
-    yield a
-    for k in range(1, len(goals)):
-        while k and goals[k - 1] > goals[k]:
-            for row in (goals, events):
-                row[k - 1 : k + 1] = row[k], row[k - 1]
-            k -= 1
-            times = np.empty(len(events), np.int64)
-            times[events] = np.arange(len(events))
-            yield Foliation(a.graph, times)
+    goals, events = np.array(_moves(a, b)), np.argsort(a.times)
+    swaps = np.cumsum(_overtaken(goals.tolist()))
+
+    def at(step: int) -> Foliation:
+        # Before this event all are in the order of ``b``, behind it in that of ``a``.
+        moving = int(np.searchsorted(swaps, step))
+        left = step - int(swaps[moving - 1]) if moving else 0
+        sorted_ = events[:moving][np.argsort(goals[:moving])]
+        order = np.concatenate([np.insert(sorted_, moving - left, events[moving]), events[moving + 1 :]])
+        return Foliation(a.graph, _places(order))
+
+    return Path(int(swaps[-1]) + 1, at)
+
+
+def merge_path(fine: Foliation, coarse: Foliation) -> Path:
+    """The way from a foliation to one that it refines, both ends included, one merge of neighbours a step.
+
+    The first two slices that stand in one of ``coarse`` are merged until there are none. Back, by
+    ``[::-1]``, it splits them. Raises ``InputError`` if the first does not refine the other.
+
+    >>> from causalsim.events import EventGraph, Wiring
+    >>> from causalsim.foliations import layer_major
+    >>> flat = layer_major(EventGraph(Wiring(2), 2, granularity="block"))
+    >>> [order.times.tolist() for order in merge_path(flat.refine(), flat)]
+    [[0, 2, 1, 3], [0, 1, 0, 2], [0, 1, 0, 1]]
+    """
+    if not is_refinement(fine, coarse):
+        raise InputError(
+            "slices are merged on the way from a refinement", got=repr(fine), expected=f"one of {coarse!r}"
+        )
+    stands_in = np.empty(fine.depth, np.int64)
+    stands_in[fine.times] = coarse.times
+    joints = np.flatnonzero(np.diff(stands_in) == 0) + 1
+
+    def at(step: int) -> Foliation:
+        begins = np.ones(fine.depth, np.int64)
+        begins[joints[:step]] = 0
+        return Foliation(fine.graph, np.cumsum(begins)[fine.times])
+
+    return Path(len(joints) + 1, at)
 
 
 def is_refinement(fine: Foliation, coarse: Foliation) -> bool:
@@ -122,6 +175,22 @@ def _moves(a: Foliation, b: Foliation) -> list[int]:
     _same(a, b)
     found: list[int] = b.times[np.argsort(a.times)].tolist()
     return found
+
+
+def _overtaken(goals: Sequence[int]) -> list[int]:
+    """For each place, how many of those before it have a later goal."""
+    seen: list[int] = []
+    found = []
+    for k, goal in enumerate(goals):
+        found.append(k - bisect_right(seen, goal))
+        insort(seen, goal)
+    return found
+
+
+def _places(order: Int[np.ndarray, " events"]) -> Int[np.ndarray, " events"]:
+    places = np.empty(len(order), np.int64)
+    places[order] = np.arange(len(order))
+    return places
 
 
 def _sequence(order: Foliation) -> list[Event]:

@@ -30,7 +30,7 @@ def render(digraph: graphviz.Digraph, path: str | os.PathLike[str]) -> Path:
     check_type("a picture", digraph, graphviz.Digraph, "to_graphviz(graph or foliation) makes one.")
     check_type("the path of a picture", path, (str, os.PathLike))
     target = Path(path)
-    suffix = _checked_suffix(target)
+    suffix = format_of(target)
     if not target.parent.is_dir():
         raise InputError("a picture is written into a folder that exists", got=str(target.parent))
     picture = digraph.source.encode() if suffix == "dot" else _draw(digraph.source, suffix)
@@ -43,7 +43,8 @@ def formats() -> tuple[str, ...]:
     return ("svg", "png", "dot", "pdf") if _system() else ("svg", "png", "dot")
 
 
-def _checked_suffix(path: Path) -> str:
+def format_of(path: Path) -> str:
+    """The format that a suffix names; ``InputError`` for one that cannot be written here."""
     suffix = path.suffix.removeprefix(".").lower()
     if suffix not in formats():
         cure = "Install Graphviz for pdf." if suffix == "pdf" else "Give the path one of these suffixes."

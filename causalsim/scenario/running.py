@@ -136,8 +136,9 @@ class _Runs:
             return None
         from causalsim.verification import verify
 
-        counts = {"orders": wanted.orders, "seed": wanted.seed}
-        return verify(self._model(), self.ready.ids, **counts, kernels=self._kernels(), progress=self._tell)
+        model, kernels = self._model(), self._kernels()
+        counts: dict[str, Any] = {"orders": wanted.orders, "seed": wanted.seed}
+        return verify(model, self.ready.ids, **counts, kernels=kernels, progress=self._tell)
 
     def continuations(self) -> tuple[str, ...]:
         """What was generated behind each prompt, by the first order."""

@@ -11,6 +11,8 @@ from causalsim.lazy import fetched
 
 if TYPE_CHECKING:
     from causalsim.engine.environment import environment as environment
+    from causalsim.verification.campaign import Campaign, run_campaign
+    from causalsim.verification.certificate import Certificate, Condition, certify
     from causalsim.verification.comparison import (
         Departure,
         first_departure,
@@ -18,25 +20,31 @@ if TYPE_CHECKING:
         same_bits,
         ulps_apart,
     )
+    from causalsim.verification.counterexample import Counterexample
     from causalsim.verification.foreign import lane_classes
     from causalsim.verification.lane_report import LaneClasses
     from causalsim.verification.mutation import Score, mutate
     from causalsim.verification.orders_check import OrderDeparture, OrdersCheck, check_orders
     from causalsim.verification.recorded import ValuesCheck
     from causalsim.verification.report import Control, Report, Verdict
+    from causalsim.verification.reproducer import Replayed, Reproducer, replay
     from causalsim.verification.steps import trace_of_steps
     from causalsim.verification.trace_check import TraceCheck, check_trace
     from causalsim.verification.traces import Fault
     from causalsim.verification.verifier import verify
 
 _HOMES = {
+    "campaign": ["Campaign", "run_campaign"],
+    "certificate": ["Certificate", "Condition", "certify"],
     "comparison": ["Departure", "first_departure", "relative_error", "same_bits", "ulps_apart"],
+    "counterexample": ["Counterexample"],
     "foreign": ["lane_classes"],
     "lane_report": ["LaneClasses"],
     "mutation": ["Score", "mutate"],
     "orders_check": ["OrderDeparture", "OrdersCheck", "check_orders"],
     "recorded": ["ValuesCheck"],
     "report": ["Control", "Report", "Verdict"],
+    "reproducer": ["Replayed", "Reproducer", "replay"],
     "steps": ["trace_of_steps"],
     "trace_check": ["TraceCheck", "check_trace"],
     "traces": ["Fault"],
@@ -44,17 +52,24 @@ _HOMES = {
 }
 
 __all__ = [
+    "Campaign",
+    "Certificate",
+    "Condition",
     "Control",
+    "Counterexample",
     "Departure",
     "Fault",
     "LaneClasses",
     "OrderDeparture",
     "OrdersCheck",
+    "Replayed",
     "Report",
+    "Reproducer",
     "Score",
     "TraceCheck",
     "ValuesCheck",
     "Verdict",
+    "certify",
     "check_orders",
     "check_trace",
     "environment",
@@ -62,6 +77,8 @@ __all__ = [
     "lane_classes",
     "mutate",
     "relative_error",
+    "replay",
+    "run_campaign",
     "same_bits",
     "trace_of_steps",
     "ulps_apart",

@@ -1,4 +1,4 @@
-"""The bench of trials: memory as a run leaves it, with litter around what an event reads, and what a call does to it."""
+"""The bench for trials: memory with litter around what an event reads, and what a call makes of it."""
 
 from __future__ import annotations
 
@@ -14,15 +14,16 @@ import numpy as np
 from causalsim.engine import Program, State, Values, compile, execute
 from causalsim.engine.calls import Call, deepest
 from causalsim.engine.cells import Cell, cells_written
-from causalsim.engine.machine import Machine
+from causalsim.engine.machine import Machine, Output
 from causalsim.engine.program import Launch
 from causalsim.engine.slots import Slots
-from causalsim.events import Event, EventGraph, Slot
+from causalsim.events import Edge, Event, EventGraph, Slot
 from causalsim.foliations import layer_major
 from causalsim.kernels import Lanes
 from causalsim.progress import Progress, silent
 from causalsim.verification.comparison import departure
 from causalsim.verification.memory import (
+    FILLS,
     FREE,
     OWN,
     WRITTEN,
@@ -60,10 +61,13 @@ class Tally:
 
 
 class Bench:
-    """Memory as a run leaves it before and after each slot, and machines to run calls on."""
+    """Memory as a run leaves it before and after each slot, and machines to run calls on.
 
-    def __init__(self, subject: Subject) -> None:
-        self.subject, self.graph = subject, subject.graph
+    An edge that is ``dropped`` is one that nobody declared: its cell then holds litter, too.
+    """
+
+    def __init__(self, subject: Subject, dropped: Edge | None = None) -> None:
+        self.subject, self.graph, self.dropped = subject, subject.graph, dropped
         self.vocabulary = subject.model.config.vocab_size
         n_layers = subject.model.config.n_layers
         self.depth = deepest(n_layers)
@@ -80,9 +84,10 @@ class Bench:
 
     @cached_property
     def memory(self) -> tuple[dict[Slot, Any], State, str | None]:
-        """The residuals before each slot of the column, the memory at the end, and a departure if there is one."""
+        """The residuals before each slot of the column, the end, and a departure if there is one."""
         plain = replace(self.subject, graph=EventGraph(self.graph.wiring, self.graph.lengths))
-        state, before, outputs = plain.fresh(), {}, []
+        state, outputs = plain.fresh(), list[Output]()
+        before: dict[Slot, Any] = {}
         for launch in compile(layer_major(plain.graph)).launches:
             before.setdefault(launch.slot, state.residual.copy())
             state, made = execute(Program(plain.graph, (launch,)), state, self.subject.kernels)
@@ -161,11 +166,14 @@ class Bench:
     def _reads(self, index: int) -> list[tuple[int, list[int]]]:
         """The direct predecessors of an event and their cells; a token that is given has no event."""
         event = self.graph[index]
-        if event.kind == "embed":
+        sources = [*self.graph.predecessors(event)]
+        if self.dropped and self.dropped.target == event:
+            sources = [source for source in sources if source != self.dropped.source]
+        elif event.kind == "embed":
             row = int(self.state.layout.first_rows()[event.request]) + event.position
             return [(NOBODY, [self.plan.number(Cell("tokens", (row,)))])]
-        sources = map(self.graph.index, self.graph.predecessors(event))
-        return [(source, self.cells(source)) for source in sources]
+        indices = map(self.graph.index, sources)
+        return [(source, self.cells(source)) for source in indices]
 
     def _machine(self, lanes: int) -> Machine:
         kernels = replace(self.subject.kernels, lanes=Lanes((lanes,)))
@@ -207,6 +215,16 @@ class Bench:
             else:
                 setattr(state, array, part)
         return state
+
+
+def misses(subject: Subject, edge: Edge) -> str | None:
+    """What shows that an edge is needed: its target departs where nobody declared it."""
+    target, tally = edge.target, Tally()
+    lane = target.position, target.request
+    lanes = subject.kernels.lanes.up_to(1)[0]
+    form = Form(Slot(target.kind, target.layer), lanes)
+    Bench(subject, dropped=edge).run([Trial(form, (lane,), (lane,), fill) for fill in FILLS], tally)
+    return tally.wrong
 
 
 def run_trials(

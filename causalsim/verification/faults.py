@@ -10,12 +10,14 @@ from dataclasses import replace
 from functools import cache
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
 from causalsim.engine import Program, compile_unchecked
 from causalsim.events import Edge, EventGraph
 from causalsim.kernels import Kernels
+from causalsim.kernels.precision import widened
 
 # A part of a number that changes its last bits, as values of a type have them.
 _LAST_BITS = {"float32": 2.0**-20, "bfloat16": 2.0**-4}
@@ -62,6 +64,79 @@ def seeing_too_far(kernels: Kernels) -> Kernels:
 def overlooking(kernels: Kernels) -> Kernels:
     """An attention whose mask hides its own position."""
     return replace(kernels, name="an attention that overlooks its own position", attn=_shifted(kernels, -1))
+
+
+def _unembedding(kernels: Kernels, name: str, spoil: Callable[..., Any]) -> Kernels:
+    """Kernels whose unembedding spoils what it wrote: ``spoil(before, after, rows)``."""
+
+    def unembed(config: Any, weights: Any, x: Any, cells: Any, rows: Any) -> Any:
+        return spoil(cells, kernels.unembed(config, weights, x, cells, rows), rows)
+
+    return replace(kernels, name=name, unembed=unembed)
+
+
+@cache
+def writing_elsewhere(kernels: Kernels) -> Kernels:
+    """An unembedding that also writes where another's logits lie."""
+
+    def spoil(before: Any, after: Any, rows: Any) -> Any:
+        return after.at[(rows + 1) % (len(before) - 1)].set(before[rows], mode="drop")
+
+    return _unembedding(kernels, "an unembedding that also writes another cell", spoil)
+
+
+@cache
+def forgetting(kernels: Kernels) -> Kernels:
+    """An unembedding that does not write."""
+    name = "an unembedding that forgets to write"
+    return _unembedding(kernels, name, lambda before, after, rows: before)
+
+
+@cache
+def adding_up(kernels: Kernels) -> Kernels:
+    """An unembedding that adds to what is there, as if it had written twice."""
+    name = "an unembedding that adds to what is there"
+    return _unembedding(
+        kernels, name, lambda before, after, rows: after.at[rows].add(before[rows], mode="drop")
+    )
+
+
+@cache
+def counting(kernels: Kernels) -> Kernels:
+    """An unembedding into which goes how many logits are there already."""
+
+    def spoil(before: Any, after: Any, rows: Any) -> Any:
+        written = jnp.isfinite(widened(before[:, 0])).sum()
+        return after.at[rows].set(jnp.where(written > 0, jnp.roll(after[rows], 1, axis=1), after[rows]))
+
+    return _unembedding(kernels, "an unembedding that counts what has been written", spoil)
+
+
+@cache
+def remembering(kernels: Kernels) -> Kernels:
+    """An unembedding that copies what the position before it left, if anything."""
+
+    def spoil(before: Any, after: Any, rows: Any) -> Any:
+        left = before[rows - 1]
+        written = jnp.isfinite(widened(left)).all(axis=1)
+        return after.at[rows].set(jnp.where(written[:, None], left, after[rows]), mode="drop")
+
+    return _unembedding(kernels, "an unembedding that reads an event of no edge", spoil)
+
+
+@cache
+def now_and_then(kernels: Kernels, chance: float, seed: int = 0) -> Kernels:
+    """An MLP whose calls go wrong with some chance each, whatever they are given."""
+    rng = np.random.default_rng(seed)
+
+    def factor() -> np.float32:
+        return np.float32(1 + 2.0**-10 * (rng.random() < chance))
+
+    def mlp(config: Any, weights: Any, x: Any) -> Any:
+        again = jax.pure_callback(factor, jax.ShapeDtypeStruct((), jnp.float32))
+        return kernels.mlp(config, weights, x) * again
+
+    return replace(kernels, name=f"an MLP that goes wrong with a chance of {chance:g}", mlp=mlp)
 
 
 def _shifted(kernels: Kernels, by: int) -> Callable[..., Any]:

@@ -51,10 +51,11 @@ def misplaced_pages(program: Program, state: State, lanes: Lanes) -> Iterator[st
         stays.setdefault(here, []).append((first, last, (layer, page)))
     for here, tenants in stays.items():
         for (_, end, one), (start, _, other) in pairwise(sorted(tenants)):
+            names = [f"page {page} of layer {layer}" for layer, page in (other, one)]
             if start <= end:
-                yield f"page {other[1]} of layer {other[0]} takes the place of page {one[1]} of layer {one[0]} early"
+                yield f"{names[0]} takes the place of {names[1]} too early"
             elif here not in slots.reused.get(start, ()):
-                yield f"page {other[1]} of layer {other[0]} finds what page {one[1]} of layer {one[0]} left"
+                yield f"{names[0]} finds what {names[1]} left"
 
 
 def _needed(graph: EventGraph, state: State, calls: Sequence[Call]) -> dict[Page, tuple[int, int]]:

@@ -11,22 +11,27 @@ from dataclasses import dataclass
 
 from causalsim.events import Edge
 from causalsim.progress import Progress, silent
+from causalsim.verification.bench import misses, run_trials
 from causalsim.verification.comparison import departure
 from causalsim.verification.faults import (
+    adding_up,
+    forgetting,
     one_edge_inverted,
     overlooking,
+    remembering,
     sampling_for_neighbour,
     seeing_too_far,
     with_lane_count,
     with_neighbour,
+    writing_elsewhere,
 )
 from causalsim.verification.lanes import lane_rule
 from causalsim.verification.reads import Recorder, causal_invariance
 from causalsim.verification.report import Control
 from causalsim.verification.subject import Subject
 
-# Of lanes three, of reads two.
-KERNEL_FAULTS = 5
+# Of lanes three, of reads two, of a certificate all that make an order matter.
+KERNEL_FAULTS = 12
 
 
 @dataclass(frozen=True)
@@ -68,13 +73,20 @@ def _edges_dropped(subject: Subject) -> Iterator[Control]:
 
 def _cover_dropped(subject: Subject, edge: Edge) -> Control:
     found = departure(subject.reference, subject.values(one_edge_inverted(subject.graph, edge)))
-    return Control(f"{edge} dropped", found is not None, f"order: departs at {found}" if found else "")
+    return _both(subject, edge, f"{edge} dropped", f"order: departs at {found}" if found else "")
 
 
 def _implied_dropped(subject: Subject, edge: Edge) -> Control:
     seen = edge.source in Recorder(subject, seed=0).reads(edge.target).events
     words = f"causal invariance: {edge.target} was seen to read {edge.source}"
-    return Control(f"{edge} dropped, which others imply", seen, words if seen else "")
+    return _both(subject, edge, f"{edge} dropped, which others imply", words if seen else "")
+
+
+def _both(subject: Subject, edge: Edge, name: str, seen: str) -> Control:
+    """A mutation that a verdict has to see, and the certificate as well."""
+    witness = misses(subject, edge)
+    words = f"{seen}; certificate: {witness}" if seen and witness else ""
+    return Control(name, bool(words), words)
 
 
 def _kernels_spoilt(subject: Subject) -> Iterator[Control]:
@@ -85,7 +97,9 @@ def _kernels_spoilt(subject: Subject) -> Iterator[Control]:
         sampling_for_neighbour(kernels),
     )
     of_reads = [seeing_too_far(kernels), overlooking(kernels)]
-    for check, faults in ((_lanes_of_all, of_lanes), (_reads_of_all, of_reads)):
+    of_all = [*of_lanes[:2], seeing_too_far(kernels)]
+    of_all += [spoil(kernels) for spoil in (writing_elsewhere, forgetting, adding_up, remembering)]
+    for check, faults in ((_lanes_of_all, of_lanes), (_reads_of_all, of_reads), (_certified, of_all)):
         for faulty in faults:
             yield _spoilt(subject.with_kernels(faulty), check)
 
@@ -96,6 +110,11 @@ def _lanes_of_all(subject: Subject) -> str | None:
 
 def _reads_of_all(subject: Subject) -> str | None:
     return causal_invariance(subject, len(subject.graph), 0, silent).witness
+
+
+def _certified(subject: Subject) -> str | None:
+    tally, _ = run_trials(subject, thorough=True)
+    return tally.wrong or tally.changed
 
 
 def _spoilt(faulty: Subject, check: Callable[[Subject], str | None]) -> Control:

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
+
+    from causalsim.verification.certificate import Certificate
+    from causalsim.verification.counterexample import Counterexample
 
 
 @dataclass(frozen=True)
@@ -23,8 +27,9 @@ class Control:
 class Verdict:
     """One claim, by which argument, over what (``coverage``), and what that does not cover.
 
-    ``witness`` says where the claim was refuted. It ``holds`` only if it was not and every
-    negative control was caught.
+    ``witness`` says where the claim was refuted, and ``counterexample``, where there is one, by the
+    least that refutes it. A ``certificate`` is an argument for all orders, with its conditions. It
+    ``holds`` only if it was not refuted and every negative control was caught.
     """
 
     name: str
@@ -34,6 +39,8 @@ class Verdict:
     excludes: tuple[str, ...]
     controls: tuple[Control, ...]
     witness: str | None = None
+    counterexample: Counterexample | None = None
+    certificate: Certificate | None = None
 
     @property
     def holds(self) -> bool:
@@ -50,6 +57,12 @@ class Verdict:
         found = self.claim if self.witness is None else f"but {self.witness}"
         blind = "".join(f" The check did not see a planted fault: {control.name}." for control in self.missed)
         return f"{self.coverage}: {found}.{blind}"
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON can hold it."""
+        found = {name: getattr(self, name) for name in ("counterexample", "certificate")}
+        plain = asdict(replace(self, counterexample=None, certificate=None))
+        return {"holds": self.holds, **plain, **{name: it.to_dict() for name, it in found.items() if it}}
 
 
 @dataclass(frozen=True)
@@ -78,23 +91,25 @@ class Report:
     def to_json(self) -> str:
         """The whole report as a JSON object."""
         keys = ("order_independence", "causal_invariance", "lane_rule")
-        verdicts = {
-            key: {"holds": verdict.holds, **asdict(verdict)}
-            for key, verdict in zip(keys, self.verdicts, strict=True)
-        }
+        verdicts = {key: verdict.to_dict() for key, verdict in zip(keys, self.verdicts, strict=True)}
         return json.dumps({"holds": self.holds, **verdicts, "environment": self.environment}, indent=2)
 
     def __rich__(self) -> RenderableType:
-        from rich.table import Table
-        from rich.text import Text
+        return table_of(self.verdicts)
 
-        table = Table(show_lines=True)
-        for heading in ("verdict", "what was tried", "planted faults that had to be caught"):
-            table.add_column(heading, vertical="top")
-        for verdict in self.verdicts:
-            controls = "\n".join(map(_control, verdict.controls))
-            table.add_row(headline(verdict.name, verdict.holds), Text(_coverage(verdict)), Text(controls))
-        return table
+
+def table_of(verdicts: Iterable[Verdict]) -> RenderableType:
+    """A row a verdict: what was tried, and what had to be caught."""
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(show_lines=True)
+    for heading in ("verdict", "what was tried", "planted faults that had to be caught"):
+        table.add_column(heading, vertical="top")
+    for verdict in verdicts:
+        controls = "\n".join(map(_control, verdict.controls))
+        table.add_row(headline(verdict.name, verdict.holds), Text(_coverage(verdict)), Text(controls))
+    return table
 
 
 def headline(name: str, holds: bool) -> Any:

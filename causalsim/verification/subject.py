@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 
 from causalsim.engine import Model, Program, State, Values, as_run, compile, execute, teacher_forced
-from causalsim.events import Event, EventGraph
+from causalsim.engine.kept import kernels_for
+from causalsim.engine.tokens import Texts, encode_texts
+from causalsim.events import EventGraph
 from causalsim.foliations import earliest
 from causalsim.kernels import Kernels
 
@@ -26,6 +27,19 @@ class Subject:
     graph: EventGraph
     ids: tuple[np.ndarray, ...]
     kernels: Kernels
+
+    @classmethod
+    def of(
+        cls,
+        model: Model,
+        tokens: Texts,
+        prompt: int | Sequence[int] | None = None,
+        kernels: Kernels | None = None,
+    ) -> Subject:
+        """A model over texts as users give them; ``InputError`` for what does not fit the model."""
+        ids = encode_texts(model, tokens)
+        graph = EventGraph(model.config, [len(text) for text in ids], prompt=prompt)
+        return cls(model, graph, ids, kernels_for(model, kernels))
 
     def with_kernels(self, kernels: Kernels) -> Subject:
         return replace(self, kernels=kernels)
@@ -49,7 +63,7 @@ class Subject:
         return compile(earliest(self.graph))
 
     @cached_property
-    def reference(self) -> Mapping[Event, Any]:
+    def reference(self) -> Values:
         return self.values(self.program)
 
     def all_given(self) -> Subject:

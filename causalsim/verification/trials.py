@@ -71,7 +71,7 @@ class Trial:
 
 
 def forms(graph: EventGraph, lanes: Lanes) -> Iterator[tuple[Form, tuple[Lane, ...]]]:
-    """Every form that the planner can make of a graph's events, and the lanes that one call of it may have."""
+    """Every form that the planner can make of a graph's events, and the lanes that calls of it may have."""
     for slot in graph.slots:
         kinds = [(slot, 0)]
         if slot.kind == "kv":

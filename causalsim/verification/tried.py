@@ -39,9 +39,12 @@ def named_foliations(graph: EventGraph) -> dict[str, Foliation]:
 
 def random_orders(graph: EventGraph, count: int, seed: int) -> Iterator[tuple[str, Foliation]]:
     """Random foliations and random Kahn linear extensions in turn, each with a seed of its own."""
-    for number in range(count):
-        rng = np.random.default_rng([seed, number])
-        if number % 2:
-            yield f"random linear extension {number}", random_linear_extension(graph, rng, method="kahn")
-        else:
-            yield f"random foliation {number}", random_foliation(graph, rng)
+    return (random_order(graph, number, seed) for number in range(count))
+
+
+def random_order(graph: EventGraph, number: int, seed: int) -> tuple[str, Foliation]:
+    """The random order of a number, whichever were drawn before it."""
+    rng = np.random.default_rng([seed, number])
+    if number % 2:
+        return f"random linear extension {number}", random_linear_extension(graph, rng, method="kahn")
+    return f"random foliation {number}", random_foliation(graph, rng)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from causalsim.engine import Model, kernels_for
+from causalsim.engine import Model
 from causalsim.engine.environment import environment
-from causalsim.engine.tokens import Texts, encode_texts
+from causalsim.engine.tokens import Texts
 from causalsim.errors import InputError
-from causalsim.events import EventGraph
 from causalsim.kernels import Kernels
 from causalsim.progress import Progress, silent
+from causalsim.verification.certificate import certificate_of
 from causalsim.verification.lanes import lane_rule
 from causalsim.verification.orders import order_independence
 from causalsim.verification.reads import causal_invariance
@@ -28,6 +28,7 @@ def verify(
     draws: int = 2,
     seed: int = 0,
     exhaustive: int = 300,
+    certificate: bool = False,
     kernels: Kernels | None = None,
     progress: Progress = silent,
 ) -> Report:
@@ -36,21 +37,22 @@ def verify(
     Runs named and ``orders`` random foliations; records what ``events`` sampled events read;
     runs every kind of event in launches of all shapes, ``draws`` times each; and plants faults
     that each of these checks must see. All orders are covered where ``exhaustive`` runs of an event
-    are enough for it (a graph of some twenty events). With ``prompt`` the positions from there on wait for
-    their tokens (teacher-forced); one number, or one a request. ``progress(stage, done, total)``
-    is called as work goes on. Raises ``InputError`` for tokens that do not fit the model.
+    are enough for it (a graph of some twenty events), and all orders of any graph follow from its
+    ``certificate``, which ``certify`` gives alone. An order that departs is brought down to a
+    ``counterexample``, which the first verdict then carries. With ``prompt`` the positions from
+    there on wait for their tokens (teacher-forced); one number, or one a request.
+    ``progress(stage, done, total)`` is called as work goes on. Raises ``InputError`` for tokens that
+    do not fit the model.
     """
     counts = {"orders": (orders, 1), "events": (events, 1), "draws": (draws, 2), "seed": (seed, 0)}
     for name, (count, least) in {**counts, "exhaustive": (exhaustive, 0)}.items():
         if isinstance(count, bool) or not isinstance(count, int) or count < least:
             raise InputError(f"{name} is a whole number of at least {least}", got=repr(count))
-    ids = encode_texts(model, tokens)
-    graph = EventGraph(model.config, [len(text) for text in ids], prompt=prompt)
-    chosen = kernels_for(model, kernels)
-    subject = Subject(model, graph, ids, chosen)
+    subject = Subject.of(model, tokens, prompt, kernels)
+    proof = certificate_of(subject, None, seed, progress) if certificate else None
     return Report(
-        order_independence(subject, orders, seed, progress, exhaustive),
+        order_independence(subject, orders, seed, progress, exhaustive, proof),
         causal_invariance(subject, events, seed, progress),
         lane_rule(subject, draws, seed, progress),
-        environment(chosen, model.dtype),
+        environment(subject.kernels, model.dtype),
     )

@@ -22,6 +22,7 @@ from causalsim.foliations import (
     distance,
     is_refinement,
     layer_major,
+    merge_path,
     ordering_fraction,
     swap_path,
     swapped,
@@ -61,6 +62,33 @@ def test_a_path_of_swaps_is_as_short_as_the_distance(orders):
     for before, after in pairwise(path):
         first, second = (before.graph[int(i)] for i in np.flatnonzero(before.times != after.times))
         assert swapped(before, first, second) == after and distance(before, after) == 1
+
+
+@settings(max_examples=40)
+@given(two_orders(max_layers=2, max_length=3), st.data())
+def test_any_step_of_a_path_is_found_alone(orders, data):
+    path = swap_path(*orders)
+    steps = list(path)
+    k = data.draw(st.integers(-len(path), len(path) - 1))
+    assert path[k] == steps[k] and list(path[::-1]) == steps[::-1] and list(path[k:]) == steps[k:]
+    with pytest.raises(IndexError):
+        path[len(path)]
+
+
+@settings(max_examples=40)
+@given(graphs_with_foliation(max_layers=2, max_length=3))
+def test_a_path_of_merges_joins_two_neighbouring_slices_a_step(coarse):
+    fine = coarse.refine()
+    path = merge_path(fine, coarse)
+    assert (path[0], path[-1], len(path)) == (fine, coarse, fine.depth - coarse.depth + 1)
+    for before, after in pairwise(path):
+        first = int(np.flatnonzero(before.slice_sizes[: after.depth] != after.slice_sizes)[0])
+        slices = before.slices()
+        joined = (*slices[:first], slices[first] + slices[first + 1], *slices[first + 2 :])
+        assert list(map(set, after.slices())) == list(map(set, joined))
+    if coarse.width > 1:
+        with pytest.raises(InputError, match="refinement"):
+            merge_path(coarse, fine)
 
 
 @settings(max_examples=25)

@@ -76,7 +76,11 @@ def test_all_orders_of_a_small_graph_are_covered():
     assert verdict.coverage.startswith("all 7,236 orders by 102 event runs, and 6 orders")
     assert order_independence(subject, 1, 0, silent, exhaustive=101).method == "sampled"
     faulty = subject.with_kernels(seeing_too_far(CERTIFIED))
-    assert "the same" in order_independence(faulty, 1, 0, silent, exhaustive=102).witness
+    failed = order_independence(faulty, 1, 0, silent, exhaustive=102)
+    assert "the same" in failed.witness and failed.counterexample.is_swap
+    told = json.loads(Report(failed, verdict, verdict, {}).to_json())
+    assert told["order_independence"]["counterexample"]["token"] == failed.counterexample.token
+    assert told["lane_rule"]["counterexample"] is None
 
 
 def test_report_is_json_and_a_table(healthy):

@@ -1,0 +1,151 @@
+"""What bits are a property of, as data: from it the same model reads the same text elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
+
+from causalsim.engine import Model, load, random_model
+from causalsim.engine.environment import environment
+from causalsim.engine.tokens import encode_texts
+from causalsim.errors import InputError
+from causalsim.events import EventGraph, Wiring
+from causalsim.foliations import describe
+from causalsim.kernels import CERTIFIED, CERTIFIED_LANES, FIXED, STOCK, Kernels, Lanes
+from causalsim.models import ModelConfig
+from causalsim.verification.subject import Subject
+
+NAMED = {kernels.name: kernels for kernels in (CERTIFIED, FIXED, STOCK)}
+
+
+class Difference(NamedTuple):
+    """A fact that was another one elsewhere, or at another time."""
+
+    name: str
+    there: str
+    here: str
+
+    def __str__(self) -> str:
+        return f"{self.name}: {self.there or 'nothing'} there, {self.here or 'nothing'} here"
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """A model, the texts that it read, the lanes of its launches, and where all that was.
+
+    ``origin`` says how the model is made again, as ``Model.origin`` does; with a ``seed`` goes its
+    ``config``. ``digest`` is the model's, ``environment`` as ``verification.environment`` gives it.
+    """
+
+    origin: Mapping[str, Any]
+    digest: str
+    graph: EventGraph
+    ids: tuple[tuple[int, ...], ...]
+    lanes: Lanes
+    environment: Mapping[str, str]
+
+    @classmethod
+    def of(cls, subject: Subject) -> Provenance:
+        """That of a subject, here and now."""
+        model, kernels = subject.model, subject.kernels
+        config = {"config": model.config.to_dict()} if "seed" in model.origin else {}
+        ids = tuple(tuple(text.tolist()) for text in subject.ids)
+        facts = environment(kernels, model.dtype)
+        return cls({**model.origin, **config}, model.digest, subject.graph, ids, kernels.lanes, facts)
+
+    def subject(self, model: Model | None = None, kernels: Kernels | None = None) -> Subject:
+        """The same texts before the same model, or another one given, in launches of the same lanes.
+
+        Raises ``InputError`` if the model can only be given, or has another wiring or vocabulary.
+        """
+        found = self._made() if model is None else model
+        if found.config.wiring != self.graph.wiring:
+            raise InputError(
+                "an order is run again on a model of the same wiring",
+                got=found.config.wiring,
+                expected=self.graph.wiring,
+            )
+        ids = encode_texts(found, [list(text) for text in self.ids])
+        return Subject(found, self.graph, ids, self._kernels() if kernels is None else kernels)
+
+    def differences(self, subject: Subject) -> tuple[Difference, ...]:
+        """What is not the same of a subject, here and now."""
+        there, here = self.facts, Provenance.of(subject).facts
+        names = (name for name in {**there, **here} if there.get(name) != here.get(name))
+        return tuple(Difference(name, there.get(name, ""), here.get(name, "")) for name in names)
+
+    @property
+    def facts(self) -> dict[str, str]:
+        """The model's digest and the environment, by name."""
+        return {"model": self.digest, **self.environment}
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON can hold it; ``from_dict`` is the inverse."""
+        return {
+            "model": {**self.origin, "digest": self.digest},
+            "graph": describe(self.graph),
+            "ids": [list(text) for text in self.ids],
+            "lanes": {"counts": list(self.lanes.counts), "costs": list(self.lanes.costs)},
+            "environment": dict(self.environment),
+        }
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Provenance:
+        """Read what ``to_dict`` gave; ``ValueError``, ``LookupError`` or ``TypeError`` for anything else."""
+        origin = dict(data["model"])
+        if "seed" in origin:
+            ModelConfig.from_dict(origin["config"])
+        ids = tuple(tuple(_whole(token) for token in text) for text in data["ids"])
+        facts = {_word(name): _word(fact) for name, fact in data["environment"].items()}
+        if not {"dtype", "kernels", "calibration"} <= facts.keys():
+            raise ValueError("an environment names dtype, kernels and calibration")
+        graph, lanes = _graph(data["graph"], [len(text) for text in ids]), _lanes(data["lanes"])
+        return cls(origin, _word(origin.pop("digest")), graph, ids, lanes, facts)
+
+    def _made(self) -> Model:
+        dtype = self.environment["dtype"]
+        if "name" in self.origin:
+            return load(self.origin["name"], dtype=dtype)
+        if "seed" in self.origin:
+            return random_model(
+                ModelConfig.from_dict(self.origin["config"]), self.origin["seed"], dtype=dtype
+            )
+        raise InputError(
+            "a model is loaded again by its name",
+            got="one that was built from parameters",
+            cure="Give it: model=...",
+        )
+
+    def _kernels(self) -> Kernels:
+        """Those of the name, in the lanes that were chosen there; for planted faults the certified ones."""
+        base = NAMED.get(self.environment["kernels"], CERTIFIED)
+        return replace(base, lanes=self.lanes, calibration=self.environment["calibration"])
+
+
+def _graph(described: Mapping[str, Any], lengths: list[int]) -> EventGraph:
+    """The graph that ``describe`` described, over texts of these lengths."""
+    layers, windows = _whole(described["n_layers"]), described["windows"]
+    if described["lengths"] != lengths:
+        raise ValueError("a graph has the lengths of its texts")
+    wiring = Wiring(layers, windows=windows, parallel_residual=described["parallel_residual"])
+    return EventGraph(wiring, lengths, prompt=described["prompts"], granularity=described["granularity"])
+
+
+def _lanes(data: Mapping[str, Sequence[float]]) -> Lanes:
+    counts = tuple(map(_whole, data["counts"]))
+    if max(counts, default=0) > CERTIFIED_LANES.counts[-1]:
+        raise ValueError("no launch has so many lanes")
+    return Lanes(counts, tuple(map(float, data["costs"])))
+
+
+def _whole(value: object) -> int:
+    if type(value) is not int:
+        raise TypeError("a whole number")
+    return value
+
+
+def _word(value: object) -> str:
+    if type(value) is not str:
+        raise TypeError("a string")
+    return value

@@ -1,0 +1,422 @@
+"""Campaigns: whatever ends them, what is done is kept, nothing is run twice, and the totals are the same."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import causalsim as cs
+from causalsim.cli import BAD_INPUT, FAILS, HOLDS, INTERRUPTED, main
+from causalsim.engine import compile
+from causalsim.errors import CausalsimError
+from causalsim.kernels import FIXED
+from causalsim.verification import campaign as campaign_module
+from causalsim.verification import replay, run_campaign, workers
+from causalsim.verification.comparison import departure
+from causalsim.verification.faults import seeing_too_far
+from causalsim.verification.journal import Chunk, Spans, opened
+from causalsim.verification.orders import controls
+from causalsim.verification.provenance import Provenance
+from causalsim.verification.report import Control
+from causalsim.verification.subject import Subject
+from causalsim.verification.tried import random_order
+from causalsim.verification.workers import Job, Runner, in_processes
+from tests.models.folders import PLAIN
+
+IDS, ORDERS, CHUNK = [5, 2, 7], 30, 4
+MODEL = cs.load(PLAIN)
+GRAPH = cs.EventGraph(MODEL.config, len(IDS))
+SLOWED = """
+import sys, time
+import causalsim as cs
+from causalsim.verification import run_campaign
+
+model, ids = cs.load(sys.argv[1]), [5, 2, 7]
+run_campaign(model, ids, sys.argv[2], orders=120, chunk=4, processes=2, progress=lambda *_: time.sleep(0.3))
+"""
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _quick():
+    """One lane count, in other processes too, and no kernels but those that are asked about."""
+    seen = [Control("a planted fault", True, "seen")]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CAUSALSIM_LANES", "fixed")
+        patch.setattr(campaign_module, "controls", lambda *_: iter(seen))
+        yield
+
+
+def run(path: Path, **options) -> campaign_module.Campaign:
+    return run_campaign(MODEL, IDS, path, **{"orders": ORDERS, "chunk": CHUNK, **options})
+
+
+def totals(found: campaign_module.Campaign) -> tuple:
+    return found.orders, found.digests, found.failed, found.holds
+
+
+def lines(path: Path) -> list[str]:
+    return sorted(path.read_text().splitlines())
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory) -> tuple[campaign_module.Campaign, bytes]:
+    path = tmp_path_factory.mktemp("finished") / "whole.jsonl"
+    return run(path), path.read_bytes()
+
+
+@pytest.fixture
+def whole(tmp_path, finished) -> Path:
+    (tmp_path / "whole.jsonl").write_bytes(finished[1])
+    return tmp_path / "whole.jsonl"
+
+
+@pytest.fixture
+def spans(monkeypatch) -> list[range]:
+    """The chunks that are run in this process from now on."""
+    found, before = [], Runner.run
+    monkeypatch.setattr(Runner, "run", lambda self, span: (found.append(span), before(self, span))[1])
+    return found
+
+
+# -- the file alone ------------------------------------------------------------------------------------
+
+HEADER = {"format": "causalsim.campaign/1", "orders": 10, "chunk": 3, "model": {"digest": "d"}, "seed": 0}
+CHUNKS = [Chunk(0, 3, {"a": 3}), Chunk(6, 3, {"a": 2, "b": 1}, (7,), "token"), Chunk(3, 3, {"a": 3})]
+
+
+def kept(path: Path, *chunks: Chunk, header=HEADER) -> list[Chunk]:
+    """What is in a campaign's file before these are added."""
+    with opened(path, header) as journal:
+        for chunk in chunks:
+            journal.add(chunk)
+        return journal.chunks
+
+
+def test_a_file_torn_at_any_byte_goes_on_from_its_last_whole_line(tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "fsync", lambda file: None)
+    path = tmp_path / "campaign.jsonl"
+    assert kept(path, *CHUNKS) == [] and kept(path) == CHUNKS
+    content = path.read_bytes()
+    for size in range(len(content)):
+        path.write_bytes(content[:size])
+        found = kept(path)
+        assert found == CHUNKS[: max(0, content[:size].count(b"\n") - 1)]
+        kept(path, *CHUNKS[len(found) :])
+        assert path.read_bytes() == content
+
+
+@given(st.integers(1, 60), st.integers(1, 20))
+def test_spans_are_all_orders_once(orders, size):
+    spans = Spans(orders, size)
+    assert [number for span in spans for number in span] == list(range(orders))
+    assert len(spans) == len(list(spans)) and all(span in spans for span in spans)
+    outside = [range(orders, orders + size), range(1, size + 1), range(size + 1), range(-size, 0), "0"]
+    assert not any(span in spans for span in outside if span not in list(spans))
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "", "nonsense", "[]", "{}", "\0" * 40,
+        Chunk(0, 3, {"a": 3}).to_line(), Chunk(1, 3, {"a": 3}).to_line(), Chunk(9, 3, {"a": 3}).to_line(),
+        Chunk(-3, 3, {"a": 3}).to_line(), Chunk(6, 3, {"a": 2}).to_line(),
+        Chunk(6, 3, {"a": 3}, (9,)).to_line(),
+        Chunk(6, 3, {"a": 3.0}).to_line(), Chunk(6, 3, {"a": 3}, token=7).to_line(),
+        '{"start":6,"count":3,"digests":{"a":3},"failed":[],"token":null,"more":1}', "[" * 100_000,
+        '{"start":6,"count":3,"digests":{"a":3},"failed":[],"token":null',
+    ],
+    ids=lambda line: line[:40].replace("\0", "0") or "empty",
+)  # fmt: skip
+def test_a_damaged_line_is_named_and_nothing_is_changed(tmp_path, line):
+    path = tmp_path / "campaign.jsonl"
+    kept(path, CHUNKS[0])
+    with path.open("a") as file:
+        file.write(f"{line}\n{Chunk(3, 3, {'a': 3}).to_line()}\n{{torn")
+    before = path.read_bytes()
+    with pytest.raises(cs.InputError, match=r"line 3 of .*campaign.jsonl"):
+        kept(path)
+    assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    "content", [b"a diary", b"a diary\nof mine\n", b"{}\n", b'{"format":"x"}', b"\xff\0\n"]
+)
+def test_another_file_is_left_as_it_is(tmp_path, content):
+    path = tmp_path / "diary"
+    path.write_bytes(content)
+    with pytest.raises(cs.InputError, match="holds something else"):
+        kept(path)
+    assert path.read_bytes() == content
+
+
+def test_another_campaign_is_refused_fact_by_fact(tmp_path):
+    path = tmp_path / "campaign.jsonl"
+    kept(path, *CHUNKS)
+    before = path.read_bytes()
+    for change, words in (
+        ({"seed": 1}, r"\(seed: 0 there, 1 here\)"),
+        ({"orders": 11, "chunk": 4}, r"orders: 10 there, 11 here; chunk: 3 there, 4 here"),
+        ({"model": {"digest": "e"}}, r"model\.digest: d there, e here"),
+        ({"dtype": "bfloat16"}, r"dtype: nothing there, bfloat16 here"),
+        ({f"fact {n}": "x" for n in range(6)}, "and 2 more"),
+    ):
+        with pytest.raises(cs.InputError, match=words):
+            kept(path, header={**HEADER, **change})
+    assert path.read_bytes() == before
+    named = {**HEADER, "model": {"digest": "d", "name": "elsewhere"}}
+    assert kept(path, header=named) == CHUNKS  # Its digest says which model it is.
+
+
+def test_one_command_at_a_time(tmp_path):
+    path = tmp_path / "campaign.jsonl"
+    with opened(path, HEADER), pytest.raises(cs.InputError, match="another one is writing"):
+        kept(path)
+    assert kept(path) == []
+
+
+# -- orders --------------------------------------------------------------------------------------------
+
+
+def test_all_orders_are_run_and_compared(whole):
+    found = run(whole)
+    assert (found.orders, found.resumed, found.failed, found.holds) == (ORDERS, ORDERS, (), True)
+    (digest,) = found.digests
+    assert digest == cs.run(MODEL, IDS, record=True).values_digest and found.digests[digest] == ORDERS
+    told = json.loads(found.to_json())
+    assert told["holds"] and told["order_independence"]["coverage"].startswith("30 random orders with seed 0")
+
+
+@settings(max_examples=6)
+@given(st.data())
+def test_a_campaign_cut_anywhere_comes_to_the_same_and_repeats_nothing(tmp_path_factory, finished, data):
+    path = tmp_path_factory.mktemp("cut") / "campaign.jsonl"
+    full, content = finished
+    path.write_bytes(content[: data.draw(st.integers(0, len(content)))])
+    there = {json.loads(line)["start"] for line in path.read_bytes().split(b"\n")[1:-1]}
+    with pytest.MonkeyPatch.context() as patch:
+        before, ran = Runner.run, []
+        patch.setattr(Runner, "run", lambda self, span: (ran.append(span), before(self, span))[1])
+        found = run(path)
+    assert totals(found) == totals(full) and lines(path) == sorted(content.decode().splitlines())
+    assert sorted([*there, *(span.start for span in ran)]) == list(range(0, ORDERS, CHUNK))
+    assert found.resumed == sum(min(CHUNK, ORDERS - start) for start in there)
+
+
+def test_an_interruption_keeps_what_is_done(tmp_path, spans):
+    path = tmp_path / "campaign.jsonl"
+
+    def stop(_stage: str, done: int, _total: int) -> None:
+        if done >= 12:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(path, progress=stop)
+    assert [span.start for span in spans] == [0, 4, 8] and len(lines(path)) == 4
+    assert run(path).resumed == 12 and [span.start for span in spans] == list(range(0, ORDERS, CHUNK))
+
+
+def test_totals_do_not_depend_on_chunks(tmp_path, whole):
+    expected = totals(run(whole))
+    for chunk in (1, 7, ORDERS, 10 * ORDERS):
+        assert totals(run(tmp_path / f"{chunk}.jsonl", chunk=chunk)) == expected
+
+
+def test_progress_begins_where_the_file_ends(whole):
+    *rest, last = whole.read_bytes().splitlines(keepends=True)
+    whole.write_bytes(b"".join(rest))
+    calls = []
+    run(whole, progress=lambda *call: calls.append(call))
+    assert calls == [("orders", ORDERS, ORDERS)] and whole.read_bytes().endswith(last)
+
+
+def test_orders_that_fail_are_listed_and_the_first_can_be_replayed(tmp_path):
+    path, faulty = tmp_path / "campaign.jsonl", seeing_too_far(FIXED)
+    found = run(path, kernels=faulty, seed=3)
+    subject = Subject(MODEL, GRAPH, (np.array(IDS, np.int32),), faulty)
+    runs = [subject.values(compile(random_order(GRAPH, number, 3)[1])) for number in range(ORDERS)]
+    departs = [departure(subject.reference, values) for values in runs]
+    assert found.failed == tuple(number for number, where in enumerate(departs) if where is not None)
+    assert found.digests == Counter(values.digest() for values in runs) and not found.holds
+    first = found.failed[0]
+    assert found.verdict.witness.endswith(f"{first} departs at {departs[first]}")
+    assert found.verdict.counterexample.is_swap
+    tokens = [json.loads(line)["token"] for line in path.read_text().splitlines()[1:]]
+    again = replay(next(filter(None, tokens)), kernels=faulty)
+    assert again.as_recorded and again.departure == departs[first]
+    assert totals(run(path, kernels=faulty, seed=3)) == totals(found)
+
+
+def test_an_engine_that_runs_another_order_fails(tmp_path, monkeypatch):
+    values = Subject.run
+    monkeypatch.setattr(
+        Subject, "run", lambda self, program: values(self, compile(cs.token_major(self.graph)))
+    )
+    found = run(tmp_path / "campaign.jsonl", orders=4)
+    assert found.failed == (0, 1, 2, 3) and len(found.digests) == 1
+    assert "another order" in found.verdict.witness and found.verdict.counterexample is None
+
+
+def test_a_fault_that_goes_unseen_fails(whole, monkeypatch):
+    monkeypatch.setattr(campaign_module, "controls", lambda *_: iter([Control("a fault", False, "")]))
+    assert not run(whole).holds
+
+
+@pytest.mark.slow
+def test_planted_faults_are_seen(whole, monkeypatch):
+    monkeypatch.setattr(campaign_module, "controls", controls)
+    found = run(whole)
+    assert found.holds and len(found.verdict.controls) > 2
+    assert all(control.caught for control in found.verdict.controls)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"orders": 0}, {"orders": 2.5}, {"seed": -1}, {"processes": 0}, {"chunk": 0}, {"orders": True},
+     {"kernels": FIXED, "processes": 2}],
+)  # fmt: skip
+def test_what_makes_no_campaign_leaves_no_file(tmp_path, options):
+    with pytest.raises(cs.InputError, match="got"):
+        run(tmp_path / "campaign.jsonl", **options)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_campaign_is_kept_under_a_path():
+    with pytest.raises(cs.InputError, match="the file of a campaign must be of type str or PathLike"):
+        run(3)
+
+
+def test_a_model_that_cannot_be_made_again_takes_one_process(tmp_path):
+    built = cs.Model(MODEL.config, MODEL.params)
+    with pytest.raises(cs.InputError, match="processes=1"):
+        run_campaign(built, IDS, tmp_path / "campaign.jsonl", orders=2, processes=2)
+
+
+# -- processes -----------------------------------------------------------------------------------------
+
+
+def job() -> Job:
+    subject = Subject(MODEL, GRAPH, (np.array(IDS, np.int32),), FIXED)
+    return Job(Provenance.of(subject), 0, subject.reference.digest())
+
+
+def test_a_process_refuses_another_environment():
+    there = job()
+    assert workers._runner(Job.from_dict(json.loads(json.dumps(there.to_dict())))).job == there
+    other = replace(there.provenance, environment={**there.provenance.environment, "jaxlib": "0.1"})
+    with pytest.raises(CausalsimError, match="one environment: got jaxlib"):
+        workers._runner(replace(there, provenance=other))
+    with pytest.raises(CausalsimError, match="bits of the reference order"):
+        workers._runner(replace(there, reference="other"))
+
+
+def test_a_process_that_ends_is_an_error_and_ends_the_others(monkeypatch):
+    monkeypatch.setattr(workers, "START", "import json, sys; sys.exit(3); ")
+    with pytest.raises(CausalsimError, match="ended with status 3"):
+        list(in_processes(job(), Spans(8, 4), 2))
+
+
+def test_killed_in_the_middle_it_comes_to_the_same(tmp_path, spans):
+    """By another process, at any moment; both of its own processes end with it."""
+    path, other = tmp_path / "killed.jsonl", tmp_path / "whole.jsonl"
+    command = [sys.executable, "-c", SLOWED, str(PLAIN), str(path)]
+    root = Path(__file__).parents[2]
+    options = {"cwd": root, "env": {**os.environ, "PYTHONPATH": str(root)}, "stderr": subprocess.PIPE}
+    with subprocess.Popen(command, **options) as process:
+        while not (path.exists() and path.read_bytes().count(b"\n") > 5) and process.poll() is None:
+            time.sleep(0.01)
+        process.send_signal(signal.SIGKILL)
+        process.communicate(timeout=60)  # Its own processes have the pipe, too: they have ended.
+    assert process.returncode == -signal.SIGKILL
+    there = [json.loads(line)["start"] for line in path.read_bytes().split(b"\n")[1:-1]]
+    assert 4 < len(there) < 30
+    found = run(path, orders=120)
+    assert sorted([*there, *(span.start for span in spans)]) == list(range(0, 120, 4))
+    assert totals(found) == totals(run(other, orders=120)) and lines(path) == lines(other)
+    assert found.resumed == 4 * len(there)
+
+
+def test_two_processes_write_the_lines_of_one(tmp_path, whole):
+    both = tmp_path / "both.jsonl"
+    assert totals(run(both, processes=2)) == totals(run(whole)) and lines(both) == lines(whole)
+
+
+# -- on the command line -------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def _here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.mark.usefixtures("_here")
+def test_the_command_runs_goes_on_and_reports(monkeypatch, capsys, tmp_path):
+    asked, answer = [], run(tmp_path / "made.jsonl")
+
+    def campaign(model, text, path, **options):
+        asked.append((model.config.n_layers, text, str(path), options["orders"], options["seed"]))
+        return replace(answer, verdict=replace(answer.verdict, witness=None if len(asked) < 2 else "broken"))
+
+    monkeypatch.setattr("causalsim.verification.run_campaign", campaign)
+    command = ["verify", "Oh no", "--orders", "100000", "--campaign", "c.jsonl", "--json", "c.json"]
+    assert main(command) == HOLDS
+    assert "30 random orders" in " ".join(capsys.readouterr().out.split())
+    assert json.loads((tmp_path / "c.json").read_text())["order_independence"]["holds"]
+    assert main(command) == FAILS
+    assert asked == [(4, "Oh no", "c.jsonl", 100000, 0)] * 2
+
+
+@pytest.mark.usefixtures("_here")
+def test_the_command_says_how_to_go_on(monkeypatch, capsys):
+    def stop(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("causalsim.verification.run_campaign", stop)
+    assert main(["verify", "Oh no", "--campaign", "c.jsonl"]) == INTERRUPTED
+    assert "kept in c.jsonl; the same command goes on" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("_here")
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--processes", "2"], "--processes without --campaign"),
+        (["--processes", "0", "--campaign", "c.jsonl"], "expected: >= 1"),
+        (["--campaign", "no/c.jsonl"], "whose folder is missing"),
+        (["--campaign", "c.json", "--json", "c.json"], "a file of its own"),
+        (["--campaign", "c.svg", "--picture", "c.svg"], "a file of its own"),
+        (["--campaign", "c.jsonl", "--replay", "token"], "a token carries its text"),
+    ],
+)
+def test_what_the_command_refuses(options, words, capsys, tmp_path):
+    assert main(["verify", *options]) == BAD_INPUT
+    assert words in " ".join(capsys.readouterr().err.split()) and list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.slow
+def test_an_interrupted_command_goes_on(tmp_path):
+    """Ctrl-C, as a terminal sends it to the whole group."""
+    command = [sys.executable, "-m", "causalsim", "verify", "Oh no", "--orders", "400", "--processes", "2"]
+    command += ["--campaign", str(tmp_path / "c.jsonl")]
+    options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    with ExitStack() as stack:
+        first = stack.enter_context(subprocess.Popen(command, start_new_session=True, **options))
+        while not list(tmp_path.glob("c.jsonl")) and first.poll() is None:
+            time.sleep(0.01)
+        os.killpg(first.pid, signal.SIGINT)
+        _, err = first.communicate()
+    assert first.returncode == INTERRUPTED and "Traceback" not in err and "goes on" in err
+    done = subprocess.run(command, check=False, **options)
+    assert done.returncode == HOLDS and "400 random orders" in " ".join(done.stdout.split())
