@@ -19,7 +19,8 @@ from causalsim.events.cones import Cone, cone
 from causalsim.events.event import Edge, Event
 from causalsim.events.lattice import count_down_sets, refuse_large
 from causalsim.events.lines import count_pairs, levels
-from causalsim.events.routes import count_paths, count_routes, routes
+from causalsim.events.paths import count_paths
+from causalsim.events.routes import count_routes, routes
 from causalsim.events.wiring import GRANULARITIES, Granularity, Rule, Slot, Wiring
 
 if TYPE_CHECKING:

@@ -14,14 +14,12 @@ from typing import TYPE_CHECKING
 
 from causalsim import posets
 from causalsim.errors import LimitError
+from causalsim.events.limits import refuse_long
 from causalsim.posets.relations import elements
 
 if TYPE_CHECKING:
     from causalsim.events.graph import EventGraph
     from causalsim.events.wiring import Granularity, Wiring
-
-# Additions of integers that grow with the text: some seconds.
-MOST_SUMS = 20_000_000
 
 Steps = Counter[tuple[int, int]]
 """How many parts of a column (or pairs of them one event apart) have so many K/V and read so many."""
@@ -98,7 +96,7 @@ def _counts(graph: EventGraph, limit: int) -> tuple[int, int]:
 @lru_cache(maxsize=256)
 def _of_text(wiring: Wiring, granularity: Granularity, length: int) -> tuple[int, int]:
     parts, pairs = _column(wiring, granularity)
-    _refuse_long(length * len(parts) * wiring.n_layers)
+    refuse_long("a count of down-sets sums over layers and positions", length * len(parts) * wiring.n_layers)
     sets, edges = [1] * (wiring.n_layers + 1), [0] * (wiring.n_layers + 1)
     for _ in range(length):
         edges = [
@@ -145,13 +143,3 @@ def _layers(column: EventGraph, kind: str) -> list[int]:
 
 def _reached(mask: int, bits: list[int]) -> int:
     return sum(mask & bit > 0 for bit in bits)
-
-
-def _refuse_long(sums: int) -> None:
-    if sums > MOST_SUMS:
-        raise LimitError(
-            "a count of down-sets sums over layers and positions",
-            reached=sums,
-            bound=MOST_SUMS,
-            cure="Take a shorter text or fewer layers.",
-        )
