@@ -18,7 +18,7 @@ from causalsim.events.columns import Columns
 from causalsim.events.cones import Cone, cone
 from causalsim.events.event import Edge, Event
 from causalsim.events.lattice import count_down_sets, refuse_large
-from causalsim.events.lines import count_pairs, levels
+from causalsim.events.lines import count_pairs
 from causalsim.events.paths import count_paths
 from causalsim.events.routes import count_routes, routes
 from causalsim.events.wiring import GRANULARITIES, Granularity, Rule, Slot, Wiring
@@ -265,10 +265,16 @@ class EventGraph:
 
     @property
     def depth(self) -> int:
-        """Number of events of a longest chain."""
-        return 1 + max(
-            int(line.max()) for columns in self.requests for line in levels(columns, self.rules).values()
-        )
+        """Number of events of a longest chain.
+
+        It climbs one column, past the attention or the MLP of each layer where the residual is
+        parallel, and after it every column that waits for a token, by way of the sample before.
+        """
+        if self.granularity == "block":
+            return self.wiring.n_layers
+        column = (2 if self.wiring.parallel_residual else 3) * self.wiring.n_layers + 2
+        waiting = max(columns.n_samples for columns in self.requests)
+        return column + waiting * (column + 1)
 
     @property
     def width(self) -> int:
