@@ -145,11 +145,11 @@ def paths(
     layers: Count | None = None,
     length: Count | None = None,
     window: Count | None = None,
-    parallel: Annotated[bool, Parameter(negative=())] = False,
+    parallel: Annotated[bool, Parameter(negative=(), show_default=False)] = False,
     model: str | None = None,
     prompt: Count | None = None,
     granularity: str = "sublayer",
-    show: Annotated[int, Parameter(converter=whole, validator=Number(gte=0))] = 10,
+    show: Annotated[int, Parameter(converter=whole, validator=Number(gte=0, lte=1000))] = 10,
     out: Path | None = None,
     json: Path | None = None,
 ) -> int:
@@ -170,7 +170,7 @@ def paths(
     :param out: A picture of what lies between: a name that ends in .svg or .png.
     :param json: A file for the counts and the ways that are listed.
     """
-    from causalsim.cli.paths import paths as show_paths
+    from causalsim.cli.paths import show as show_paths
 
     wired = {"n_layers": layers, "windows": window, "parallel_residual": parallel}
     given = {name: value for name, value in wired.items() if value}
@@ -185,7 +185,7 @@ def plan(
     length: Count | None = None,
     requests: Count = 1,
     prompt: Count | None = None,
-    foliation: list[str] | None = None,
+    foliation: Annotated[list[str] | None, Parameter(negative=())] = None,
     dtype: str = "bfloat16",
     token_budget: Count | None = None,
     memory_cap: Bytes | None = None,
