@@ -291,11 +291,11 @@ class EventGraph:
 
     def explicit(self, limit: int = EXPLICIT_LIMIT) -> list[tuple[int, ...]]:
         """Predecessors as canonical indices, one tuple an event: what ``posets`` works on."""
-        edges = self.count_edges()
-        if edges > limit:
+        items = max(self.count_edges(), len(self))
+        if items > limit:
             raise LimitError(
                 "an explicit list of edges is for small graphs",
-                reached=edges,
+                reached=items,
                 bound=limit,
                 cure="Ask the graph itself (predecessors, past, count_edges), or take a shorter text.",
             )
@@ -303,8 +303,8 @@ class EventGraph:
 
     def count_linear_extensions(self, *, limit: int = posets.DEFAULT_LIMIT) -> int:
         """Number of orders in which the events can be run one by one, exactly."""
-        sources = self.explicit()
         refuse_large(self, limit)
+        sources = self.explicit()
         return posets.count_linear_extensions(sources, limit=limit)
 
     def count_down_sets(self, *, limit: int = posets.DEFAULT_LIMIT) -> int:
@@ -313,14 +313,14 @@ class EventGraph:
 
     def linear_extensions(self) -> Iterator[tuple[Event, ...]]:
         """All orders of the events, lexicographically by canonical index."""
-        events = list(self)
-        for order in posets.linear_extensions(self.explicit()):
+        sources, events = self.explicit(), list(self)
+        for order in posets.linear_extensions(sources):
             yield tuple(events[index] for index in order)
 
     def down_sets(self) -> Iterator[frozenset[Event]]:
         """All down-sets, by size."""
-        events = list(self)
-        for mask in posets.down_sets(self.explicit()):
+        sources, events = self.explicit(), list(self)
+        for mask in posets.down_sets(sources):
             yield frozenset(event for index, event in enumerate(events) if mask >> index & 1)
 
     def count_routes(self, a: Event, b: Event) -> int:

@@ -14,8 +14,8 @@ from causalsim.errors import InputError, LimitError
 from causalsim.events import EventGraph
 from causalsim.foliations.foliation import Foliation
 
-# A past is found in time that grows with the layers: some ten seconds in all.
-MOST_EVENTS = 100_000
+# A past is found slot by slot: some ten seconds in all.
+MOST_STEPS = 3_000_000
 
 
 def ticks(foliation: Foliation, position: int, request: int = 0) -> Int[np.ndarray, " ticks"]:
@@ -53,11 +53,13 @@ def ordering_fraction(graph: EventGraph) -> Fraction:
     Fraction(3, 16)
     """
     check_type("a graph", graph, EventGraph, "EventGraph(wiring, length) makes one.")
-    if len(graph) > MOST_EVENTS:
+    if (steps := len(graph) * len(graph.slots)) > MOST_STEPS:
         raise LimitError(
-            "comparable pairs are counted event by event",
-            reached=len(graph),
-            bound=MOST_EVENTS,
+            "comparable pairs are counted event by event and slot by slot",
+            reached=steps,
+            bound=MOST_STEPS,
+            got=f"{len(graph):,} events of {len(graph.slots):,} slots",
+            expected=f"at most {MOST_STEPS:,} as the product of both",
             cure="Take a shorter text: the fraction tends to a limit.",
         )
     pairs = sum(len(graph.past(event)) for event in graph)

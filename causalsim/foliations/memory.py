@@ -17,6 +17,9 @@ from causalsim.posets.downsets import ranks
 from causalsim.posets.growth import Budget
 from causalsim.posets.relations import elements
 
+# Every value is looked at for every down-set: a minute or so.
+MOST_STEPS = 200_000_000
+
 
 @dataclass(frozen=True)
 class _Life:
@@ -47,8 +50,9 @@ def least_peak(
     23
     """
     check_type("a footprint", footprint, Footprint, "ModelConfig(...).footprint() makes one.")
+    limit = min(limit, max(1, MOST_STEPS // len(graph)))
+    refuse_large(graph, limit, whole=True)
     sources = graph.explicit()
-    refuse_large(graph, limit)
     lives = list(_lives(graph, footprint))
     layers: list[dict[int, tuple[int, int]]] = [{0: (0, 0)}]
     for rank in ranks(sources, Budget(limit)):

@@ -139,6 +139,6 @@ def _sampler(graph: EventGraph, limit: int, steps: int) -> posets.UniformSampler
 
 @lru_cache(maxsize=2)
 def _down_sets(graph: EventGraph, limit: int) -> posets.DownSetSampler:
-    sources = graph.explicit()
     refuse_large(graph, limit)
+    sources = graph.explicit()
     return posets.DownSetSampler(sources, limit=limit)
