@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from heapq import heappop, heappush
 from typing import TYPE_CHECKING, Literal
 
+from causalsim.arguments import check_type
+from causalsim.events.checks import checked_graph
 from causalsim.events.event import Event
 from causalsim.events.wiring import Rule, Slot
 
@@ -69,6 +71,7 @@ def diamond(graph: EventGraph, a: Event, b: Event) -> Set[Event]:
     >>> [str(e) for e in diamond(graph, Event("embed", -1, 0), Event("mlp", 0, 0))]
     ['kv(0,0)', 'attn(0,0)']
     """
+    checked_graph(graph)
     return graph.future(a) & graph.past(b)
 
 
@@ -83,6 +86,7 @@ def growth(cone: Cone) -> dict[int, int]:
     >>> growth(graph.past(Event("attn", 2, 8)))
     {-1: 4, 0: 4, 1: 3, 2: 2}
     """
+    check_type("a light cone", cone, Cone, "graph.past(event) and graph.future(event) are such.")
     reached: dict[int, tuple[Interval, ...]] = {}
     for slot, spans in cone.spans.items():
         for span in spans:

@@ -7,12 +7,12 @@ from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol, cast
 
 import numpy as np
 
 from causalsim import posets
-from causalsim.arguments import as_int
+from causalsim.arguments import as_int, check_whole, shown
 from causalsim.errors import InputError, LimitError
 from causalsim.events.columns import Columns
 from causalsim.events.cones import Cone, cone
@@ -21,7 +21,7 @@ from causalsim.events.lattice import count_down_sets, refuse_large
 from causalsim.events.lines import count_pairs
 from causalsim.events.paths import count_paths
 from causalsim.events.routes import count_routes, routes
-from causalsim.events.wiring import GRANULARITIES, Granularity, Rule, Slot, Wiring
+from causalsim.events.wiring import Granularity, Rule, Slot, Wiring, checked_granularity
 
 if TYPE_CHECKING:
     import networkx as nx
@@ -71,7 +71,7 @@ class EventGraph:
         wiring, lengths = _wiring(config_or_wiring), _lengths(length)
         _check_countable(wiring, lengths)
         object.__setattr__(self, "wiring", wiring)
-        object.__setattr__(self, "granularity", _checked_granularity(granularity))
+        object.__setattr__(self, "granularity", checked_granularity(granularity))
         object.__setattr__(self, "lengths", lengths)
         object.__setattr__(self, "prompts", _prompts(prompt, lengths))
         if granularity == "block" and self.has_feedback:
@@ -121,6 +121,10 @@ class EventGraph:
 
     def __getitem__(self, index: int) -> Event:
         """The event at a canonical index."""
+        place = as_int(index)
+        if place is None:
+            raise InputError("a canonical index is a whole number", got=shown(index))
+        index = place
         if not 0 <= index < len(self):
             raise IndexError(f"canonical index {index} outside 0 .. {len(self) - 1}")
         request = bisect_right(self.requests, index, key=lambda columns: columns.start) - 1
@@ -291,6 +295,7 @@ class EventGraph:
 
     def explicit(self, limit: int = EXPLICIT_LIMIT) -> list[tuple[int, ...]]:
         """Predecessors as canonical indices, one tuple an event: what ``posets`` works on."""
+        limit = check_whole("a limit", limit, 0)
         items = max(self.count_edges(), len(self))
         if items > limit:
             raise LimitError(
@@ -377,19 +382,11 @@ def _wiring(given: object) -> Wiring:
     return wiring
 
 
-def _checked_granularity(granularity: str) -> Granularity:
-    if granularity not in GRANULARITIES:
-        raise InputError(
-            "a graph has one of the known granularities",
-            got=repr(granularity),
-            expected=" or ".join(GRANULARITIES),
-        )
-    return granularity  # type: ignore[return-value]
-
-
 def _per_request(name: str, given: int | Sequence[int], low: int) -> tuple[int, ...]:
     listed = given.reshape(-1) if isinstance(given, np.ndarray) and given.ndim < 2 else given
-    entries = listed if isinstance(listed, Sequence | np.ndarray) else (listed,)
+    if isinstance(listed, str | bytes) or not isinstance(listed, Sequence | np.ndarray):
+        listed = (listed,)  # type: ignore[assignment]  # text is a sequence too, and one wrong length
+    entries = cast("Sequence[object]", listed)
     numbers = [as_int(entry) for entry in entries]
     if any(number is None or number < low for number in numbers):
         raise InputError(f"{name} is a whole number of at least {low}, or one a request", got=repr(given))

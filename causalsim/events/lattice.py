@@ -14,7 +14,9 @@ from math import prod
 from typing import TYPE_CHECKING
 
 from causalsim import posets
+from causalsim.arguments import check_whole
 from causalsim.errors import LimitError
+from causalsim.events.checks import checked_graph
 from causalsim.events.limits import refuse_long
 from causalsim.events.wiring import Wiring
 from causalsim.posets.relations import elements
@@ -61,6 +63,7 @@ def refuse_large(graph: EventGraph, limit: int, *, whole: bool = False) -> None:
     >>> from causalsim.events import EventGraph, Wiring
     >>> refuse_large(EventGraph(Wiring(1), 1), limit=6)
     """
+    limit = check_whole("a limit", limit, 1)
     each = [_at_least(graph, prompt, limit, whole) for prompt in graph.prompts]
     tabulated = prod(each) if whole else 1 + sum(count - 1 for count in each)
     if tabulated > limit:
@@ -103,7 +106,8 @@ def _is_joined(graph: EventGraph, prompt: int) -> bool:
 
 
 def _counts(graph: EventGraph, limit: int) -> tuple[int, int]:
-    if not has_closed_form(graph):
+    limit = check_whole("a limit", limit, 1)
+    if not has_closed_form(checked_graph(graph)):
         refuse_large(graph, limit)
         found = posets.lattice_counts(graph.explicit(), limit=limit)
         return found.down_sets, found.lattice_edges

@@ -9,8 +9,9 @@ from math import comb
 from typing import TYPE_CHECKING
 
 from causalsim import posets
-from causalsim.arguments import check_type
+from causalsim.arguments import as_int, shown
 from causalsim.errors import InputError, LimitError
+from causalsim.events.checks import checked_graph
 from causalsim.events.event import Event
 from causalsim.events.lattice import refuse_large
 from causalsim.posets.downsets import Rank, ranks
@@ -35,7 +36,7 @@ def maximal_antichains(graph: EventGraph) -> Iterator[tuple[Event, ...]]:
     >>> [[str(event) for event in antichain] for antichain in maximal_antichains(graph)]
     [['block(0,0)', 'block(0,1)'], ['block(1,0)', 'block(0,1)'], ['block(1,0)', 'block(1,1)']]
     """
-    sources, events = graph.explicit(), list(graph)
+    sources, events = checked_graph(graph).explicit(), list(graph)
     for antichain in posets.maximal_antichains(sources):
         yield tuple(events[i] for i in antichain)
 
@@ -54,7 +55,7 @@ def state_graph(graph: EventGraph, *, limit: int = 100_000) -> nx.DiGraph:
     """
     import networkx as nx
 
-    refuse_large(graph, limit, whole=True)
+    refuse_large(checked_graph(graph), limit, whole=True)
     steps = list(ranks(graph.explicit(), Budget(limit)))
     view, events = nx.DiGraph(), list(graph)
     for step, rank in enumerate(steps):
@@ -79,10 +80,10 @@ def branchial_graph(graph: EventGraph, step: int, *, limit: int = 100_000) -> nx
     """
     import networkx as nx
 
-    check_type("a step", step, int)
-    if not 0 <= step <= len(graph):
-        raise InputError("a step counts the events that have run", got=step, expected=f"0 to {len(graph)}")
-    before, after = _two_ranks(graph, step, limit)
+    number, last = as_int(step), len(checked_graph(graph))
+    if number is None or not 0 <= number <= last:
+        raise InputError("a step counts the events that have run", got=shown(step), expected=f"0 to {last}")
+    before, after = _two_ranks(graph, number, limit)
     view, events = nx.Graph(step=step), list(graph)
     view.add_nodes_from(_state(events, mask) for mask in sorted(after.ways))
     for mask, enabled in sorted(before.enabled.items()) if step else ():

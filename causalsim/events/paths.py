@@ -6,6 +6,10 @@ from collections.abc import Iterable, Iterator
 from math import inf
 from typing import TYPE_CHECKING
 
+import numpy as np
+
+from causalsim.arguments import check_type
+from causalsim.events.checks import checked_graph
 from causalsim.events.cones import Cone
 from causalsim.events.event import Event
 from causalsim.events.limits import refuse_long
@@ -36,6 +40,7 @@ def count_paths(graph: EventGraph, a: Event, b: Event, bypass: bool = False) -> 
     """
     graph.check(a)
     graph.check(b)
+    check_type("bypass", bypass, (bool, np.bool_), "Give True or False.")
     if a == b:
         return 1
     if a.request != b.request or a.position > b.position:
@@ -61,7 +66,7 @@ def paths(graph: EventGraph, a: Event, b: Event) -> Iterator[tuple[Event, ...]]:
     embed(0) kv(0,0) attn(0,0)
     embed(0) attn(0,0)
     """
-    graph.check(a)
+    checked_graph(graph).check(a)
     inside = graph.past(b)
     path, steps = [a], [_steps(graph, a, b, inside)]
     if a == b:

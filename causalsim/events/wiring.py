@@ -77,11 +77,26 @@ class Wiring:
         >>> [f"{kind}{layer}" for kind, layer in Wiring(1).slots()]
         ['embed-1', 'kv0', 'attn0', 'mlp0', 'unembed1', 'sample1']
         """
-        return _slots(self.n_layers, granularity)
+        return _slots(self.n_layers, checked_granularity(granularity))
 
     def rules(self, granularity: Granularity = "sublayer") -> tuple[Rule, ...]:
         """Every family of edges, ordered by target slot."""
-        return _rules(self, granularity)
+        return _rules(self, checked_granularity(granularity))
+
+
+def checked_granularity(granularity: object) -> Granularity:
+    """A known granularity, or ``InputError`` for anything else.
+
+    >>> checked_granularity("block")
+    'block'
+    """
+    if not isinstance(granularity, str) or granularity not in GRANULARITIES:
+        raise InputError(
+            "a graph has one of the known granularities",
+            got=repr(granularity),
+            expected=" or ".join(GRANULARITIES),
+        )
+    return cast("Granularity", granularity)
 
 
 def _slots_of_layer(layer: int) -> list[Slot]:

@@ -13,12 +13,12 @@ from functools import partial
 import numpy as np
 from jaxtyping import Int
 
-from causalsim.arguments import check_type
+from causalsim.arguments import check_type, check_whole, shown
 from causalsim.errors import InputError
 from causalsim.events import EventGraph, Slot
 from causalsim.events.columns import Columns
 from causalsim.events.lines import Lines
-from causalsim.foliations.costs import Footprint, peak_at_cuts, peak_during
+from causalsim.foliations.costs import Footprint, check_priced, peak_at_cuts, peak_during
 from causalsim.foliations.foliation import Foliation
 from causalsim.foliations.ranks import run_starts
 
@@ -68,6 +68,7 @@ def shape(foliation: Foliation) -> Shape:
     >>> shape(layer_major(EventGraph(Wiring(2), 3)))
     Shape(depth=8, width=3, tokens=3, launches=8)
     """
+    check_type("an order", foliation, Foliation)
     return _launched(foliation, lambda slot, tokens: 0)[0]
 
 
@@ -82,13 +83,13 @@ def costs(foliation: Foliation, footprint: Footprint) -> Costs:
     >>> found.launches, found.weight_bytes, found.kv_bytes, found.peak_during
     (2, 200, 6, 32)
     """
-    sizes, graph = _checked(footprint), foliation.graph
-    found, weight_bytes = _launched(foliation, partial(_weights_of, sizes))
+    check_priced(foliation, footprint)
+    found, weight_bytes = _launched(foliation, partial(_weights_of, footprint))
     return Costs(
         **vars(found),
         weight_bytes=weight_bytes,
-        kv_bytes=_whatever_the_order(graph, partial(_kv_of, sizes)),
-        flops=_whatever_the_order(graph, partial(_flops_of, sizes)),
+        kv_bytes=_whatever_the_order(foliation.graph, partial(_kv_of, footprint)),
+        flops=_whatever_the_order(foliation.graph, partial(_flops_of, footprint)),
         peak_during=peak_during(foliation, footprint),
         peak_at_cuts=peak_at_cuts(foliation, footprint),
     )
@@ -102,6 +103,7 @@ def launches(foliation: Foliation) -> PerSlice:
     >>> launches(wavefront(EventGraph(Wiring(2), 2, granularity="block"))).tolist()
     [1, 2, 1]
     """
+    check_type("an order", foliation, Foliation)
     return _by_launch(foliation, lambda slot, tokens: 1)
 
 
@@ -114,7 +116,8 @@ def weight_bytes_read(foliation: Foliation, footprint: Footprint) -> PerSlice:
     >>> weight_bytes_read(wavefront(EventGraph(Wiring(2), 2, granularity="block")), sizes).tolist()
     [100, 200, 100]
     """
-    return _by_launch(foliation, partial(_weights_of, _checked(footprint)))
+    check_priced(foliation, footprint)
+    return _by_launch(foliation, partial(_weights_of, footprint))
 
 
 def kv_bytes_read(foliation: Foliation, footprint: Footprint) -> PerSlice:
@@ -126,7 +129,8 @@ def kv_bytes_read(foliation: Foliation, footprint: Footprint) -> PerSlice:
     >>> kv_bytes_read(decode, Footprint({"kv": 8}, {})).tolist()
     [8, 16, 24]
     """
-    return _by_event(foliation, partial(_kv_of, _checked(footprint)))
+    check_priced(foliation, footprint)
+    return _by_event(foliation, partial(_kv_of, footprint))
 
 
 def flops(foliation: Foliation, footprint: Footprint) -> PerSlice:
@@ -138,7 +142,8 @@ def flops(foliation: Foliation, footprint: Footprint) -> PerSlice:
     >>> flops(token_major(EventGraph(Wiring(1), 3, granularity="block")), sizes).tolist()
     [108, 116, 124]
     """
-    return _by_event(foliation, partial(_flops_of, _checked(footprint)))
+    check_priced(foliation, footprint)
+    return _by_event(foliation, partial(_flops_of, footprint))
 
 
 def admissible(
@@ -155,6 +160,12 @@ def admissible(
     >>> admissible(both), admissible(both, token_budget=2)
     (['prefill', 'decode'], ['decode'])
     """
+    check_type("the schedules", schedules, Mapping, "Give the costs of each by its name.")
+    for name, found in schedules.items():
+        check_type(f"what {shown(name)} costs", found, Costs, "costs(foliation, footprint) says it.")
+    for name, limit in (("token_budget", token_budget), ("memory_cap", memory_cap)):
+        if limit is not None:
+            check_whole(name, limit, 0)
     kept = [
         name
         for name, found in schedules.items()
@@ -252,8 +263,3 @@ def _of(by_kind: Mapping[str, int], slot: Slot) -> int:
             cure="ModelConfig(...).footprint() makes a whole one.",
         )
     return by_kind.get(slot.kind, 0)
-
-
-def _checked(footprint: Footprint) -> Footprint:
-    check_type("a footprint", footprint, Footprint, "ModelConfig(...).footprint() makes one.")
-    return footprint

@@ -9,7 +9,7 @@ from itertools import zip_longest
 
 import numpy as np
 
-from causalsim.arguments import check_type
+from causalsim.arguments import check_type, check_whole, shown
 from causalsim.errors import InputError
 from causalsim.events import EventGraph
 from causalsim.events.lines import Lines, earliest_reader, latest_reader
@@ -42,6 +42,11 @@ class Footprint:
     flops_per_read: int = 0
 
     def __post_init__(self) -> None:
+        for name in ("values", "weights", "flops"):
+            check_type(f"{name} of a footprint", getattr(self, name), Mapping, "Name kinds of events.")
+            for kind, number in getattr(self, name).items():
+                check_whole(f"{name} of {shown(kind)} in a footprint", number, 0)
+        check_whole("flops_per_read of a footprint", self.flops_per_read, 0)
         object.__setattr__(self, "values", _Sizes(self.values))
 
 
@@ -56,7 +61,7 @@ def peak_during(foliation: Foliation, footprint: Footprint) -> int:
     first read and, at block granularity, K/V at their first reader; a value that nobody
     reads drops at once. Weights are not counted.
     """
-    _check(foliation, footprint)
+    check_priced(foliation, footprint)
     graph = foliation.graph
     steps = places(foliation.times, foliation.slice_sizes)
     return _peak(_lifetimes(graph, steps, footprint), len(graph), outlived=1)
@@ -64,11 +69,11 @@ def peak_during(foliation: Foliation, footprint: Footprint) -> int:
 
 def peak_at_cuts(foliation: Foliation, footprint: Footprint) -> int:
     """Bytes that at most cross a cut between two slices, when a slice runs all its events at once."""
-    _check(foliation, footprint)
+    check_priced(foliation, footprint)
     return _peak(_lifetimes(foliation.graph, foliation.times, footprint), foliation.depth, outlived=0)
 
 
-def _check(foliation: Foliation, footprint: Footprint) -> None:
+def check_priced(foliation: Foliation, footprint: Footprint) -> None:
     check_type("an order", foliation, Foliation)
     check_type("a footprint", footprint, Footprint, "ModelConfig(...).footprint() makes one.")
 

@@ -13,9 +13,10 @@ from fractions import Fraction
 import numpy as np
 from jaxtyping import Int
 
-from causalsim.arguments import check_type
+from causalsim.arguments import check_whole
 from causalsim.errors import CausalityError, InputError
 from causalsim.events import EventGraph, Slot
+from causalsim.events.checks import checked_graph
 from causalsim.events.lines import colevels, gather, levels
 from causalsim.foliations.foliation import Foliation
 from causalsim.foliations.ranks import narrow
@@ -58,9 +59,7 @@ def chunked(graph: EventGraph, size: int) -> Foliation:
     >>> chunked(EventGraph(Wiring(1), 3, granularity="block"), 2).times.tolist()
     [0, 0, 1]
     """
-    if isinstance(size, bool) or not isinstance(size, int | np.integer) or size < 1:
-        raise InputError("a chunk has a whole number of at least 1 positions", got=repr(size))
-    column, size = _column(graph), min(size, max(graph.lengths))
+    column, size = _column(graph), min(check_whole("the size of a chunk", size, 1), max(graph.lengths))
 
     def shift(position: int, prompt: int) -> int:
         decoded = -(-prompt // size) + position - prompt
@@ -105,7 +104,7 @@ def tilt_bound(graph: EventGraph) -> Fraction | float:
     -1/(m-1) with m the largest number of positions that an attention spans, and, where
     tokens are fed back, the height of a whole column.
     """
-    if graph.has_feedback:
+    if checked_graph(graph).has_feedback:
         heights = _heights(graph).values()
         return Fraction(max(heights) - min(heights))
     first = 1 if graph.granularity == "block" else 0
@@ -116,7 +115,7 @@ def tilt_bound(graph: EventGraph) -> Fraction | float:
 
 def earliest(graph: EventGraph) -> Foliation:
     """Every event as early as the graph allows: its longest chain from below."""
-    times = np.empty(len(graph), np.int32)
+    times = np.empty(len(checked_graph(graph)), np.int32)
     for columns in graph.requests:
         gather(columns, levels(columns, graph.rules), times)
     return Foliation(graph, times)
@@ -124,7 +123,7 @@ def earliest(graph: EventGraph) -> Foliation:
 
 def latest(graph: EventGraph) -> Foliation:
     """Every event as late as the graph's depth allows: its longest chain from above."""
-    times = np.empty(len(graph), np.int32)
+    times = np.empty(len(checked_graph(graph)), np.int32)
     for columns in graph.requests:
         gather(columns, colevels(columns, graph.rules), times)
     return Foliation(graph, times.max() - times)
@@ -148,8 +147,7 @@ def as_velocity(velocity: Velocity) -> Fraction:
 
 def _heights(graph: EventGraph) -> dict[Slot, int]:
     """The height of each slot: parallel attention and MLP stand level, else it rises slot by slot."""
-    check_type("a graph", graph, EventGraph, "EventGraph(wiring, length) makes one.")
-    if graph.granularity == "block" or not graph.wiring.parallel_residual:
+    if checked_graph(graph).granularity == "block" or not graph.wiring.parallel_residual:
         first = 0 if graph.granularity == "block" else -1
         return {slot: rank + first for rank, slot in enumerate(graph.slots)}
     above = {"embed": 1, "kv": 0, "attn": 1, "mlp": 1, "unembed": 0, "sample": 1}

@@ -14,6 +14,7 @@ from jaxtyping import Int, Integer
 from causalsim.arguments import check_type
 from causalsim.errors import CausalityError, InputError
 from causalsim.events import Edge, Event, EventGraph
+from causalsim.events.checks import checked_graph
 from causalsim.events.lines import ABSENT, Lines, first_violation, latest_predecessors
 from causalsim.foliations.ranks import count_slices, dense, places
 
@@ -44,7 +45,7 @@ Move attn(0,0) to a later slice: the edge kv(0,0) -> attn(0,0) [kv] runs backwar
     __slots__ = ("__dict__", "_graph", "_times")
 
     def __init__(self, graph: EventGraph, times: Sequence[int] | Times | Mapping[Event, int]) -> None:
-        check_type("a graph", graph, EventGraph)
+        checked_graph(graph)
         given = _array(graph, times)
         ranks = dense(given)
         _check_causality(graph, ranks, given)
@@ -156,7 +157,7 @@ Move attn(0,0) to a later slice: the edge kv(0,0) -> attn(0,0) [kv] runs backwar
 
 def from_slices(graph: EventGraph, slices: Iterable[Iterable[Event]]) -> Foliation:
     """The foliation with these slices, earliest first; every event stands in exactly one."""
-    check_type("a graph", graph, EventGraph)
+    checked_graph(graph)
     check_type("the slices", slices, Iterable, "Give a list of lists of events.")
     times = np.full(len(graph), -1, np.int64)
     for time, events in enumerate(slices):
@@ -179,7 +180,7 @@ def from_slices(graph: EventGraph, slices: Iterable[Iterable[Event]]) -> Foliati
 
 def from_time(graph: EventGraph, f: Callable[[Event], Any]) -> Foliation:
     """The foliation of a time function: any real number an event, ranked."""
-    check_type("a graph", graph, EventGraph)
+    checked_graph(graph)
     if not callable(f):
         raise InputError(
             "a time function is called with every event",
@@ -196,6 +197,7 @@ def from_time(graph: EventGraph, f: Callable[[Event], Any]) -> Foliation:
 
 def describe(graph: EventGraph) -> dict[str, Any]:
     """What a graph is built from, as JSON-able data."""
+    checked_graph(graph)
     return {
         "n_layers": graph.wiring.n_layers,
         "windows": None if graph.wiring.windows is None else list(graph.wiring.reaches),

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from causalsim import posets
-from causalsim.arguments import check_type
+from causalsim.arguments import check_type, check_whole
 from causalsim.events import Event, EventGraph
+from causalsim.events.checks import checked_graph
 from causalsim.events.lattice import refuse_large
 from causalsim.foliations.costs import Footprint
 from causalsim.foliations.foliation import Foliation
@@ -50,7 +51,7 @@ def least_peak(
     23
     """
     check_type("a footprint", footprint, Footprint, "ModelConfig(...).footprint() makes one.")
-    limit = min(limit, max(1, MOST_STEPS // len(graph)))
+    limit = min(check_whole("a limit", limit, 1), max(1, MOST_STEPS // len(checked_graph(graph))))
     refuse_large(graph, limit, whole=True)
     sources = graph.explicit()
     lives = list(_lives(graph, footprint))

@@ -87,7 +87,7 @@ def swap_path(a: Foliation, b: Foliation) -> Iterator[Foliation]:
     >>> [order.times.tolist() for order in swap_path(token_major(graph), layer_major(graph).refine())]
     [[0, 1, 2, 3], [0, 2, 1, 3]]
     """
-    events, goals = np.argsort(a.times).tolist(), _moves(a, b)
+    goals, events = _moves(a, b), np.argsort(a.times).tolist()
     yield a
     for k in range(1, len(goals)):
         while k and goals[k - 1] > goals[k]:

@@ -52,7 +52,8 @@ def ranks(predecessors: Predecessors, budget: Budget | None = None) -> Iterator[
     >>> [rank.ways for rank in ranks([(), (), (0,)])]
     [{0: 1}, {1: 1, 2: 1}, {3: 2, 5: 1}, {7: 3}]
     """
-    return _ranks(len(predecessors), Growth(covered(predecessors)), budget or Budget(sys.maxsize))
+    lower = covered(predecessors)
+    return _ranks(len(lower), Growth(lower), budget or Budget(sys.maxsize))
 
 
 def _ranks(size: int, growth: Growth, budget: Budget) -> Iterator[Rank]:

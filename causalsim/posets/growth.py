@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from causalsim.errors import InputError, LimitError
+from causalsim.arguments import check_whole
+from causalsim.errors import LimitError
 from causalsim.posets.relations import Predecessors, checked, successors
 
 DEFAULT_LIMIT = 4_000_000
@@ -41,9 +42,7 @@ class Budget:
     """
 
     def __init__(self, bound: int) -> None:
-        if bound < 1:
-            raise InputError("a limit leaves room for the empty down-set", got=bound, expected="at least 1")
-        self._bound, self._spent = bound, 1
+        self._bound, self._spent = check_whole("a limit", bound, 1, "The empty down-set needs room."), 1
 
     def spend(self, count: int = 1) -> None:
         """Count more down-sets, or raise LimitError if they are too many.

@@ -6,12 +6,11 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from causalsim.errors import InputError
 from causalsim.posets.decomposition import Part, decompose
 from causalsim.posets.downsets import Rank, ranks
 from causalsim.posets.growth import DEFAULT_LIMIT, Budget
+from causalsim.posets.randomness import checked_rank, draw_below
 from causalsim.posets.relations import Predecessors, elements
-from causalsim.posets.sampling import draw_below
 from causalsim.posets.sizes import LatticeCounts, evaluate, tally
 
 
@@ -44,8 +43,7 @@ class DownSetSampler:
 
     def unrank(self, rank: int) -> int:
         """Return the down-set of one rank in ``range(count)``, as a bitmask: a bijection."""
-        if not 0 <= rank < self.count:
-            raise InputError("a rank numbers a down-set", got=rank, expected=f"0 to {self.count - 1}")
+        rank = checked_rank("a down-set", rank, self.count)
         mask, shares = 0, [(0, rank)]
         while shares:
             k, rank = shares.pop()
