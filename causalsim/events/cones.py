@@ -25,7 +25,14 @@ Interval = tuple[int, int]
 
 @dataclass(frozen=True, eq=False)
 class Cone(Set[Event]):
-    """A set of events of one request: for each slot the disjoint intervals of positions in it."""
+    """A set of events of one request: for each slot the disjoint intervals of positions in it.
+
+    >>> from causalsim.events import Event, EventGraph, Wiring
+    >>> graph = EventGraph(Wiring(1), 1)
+    >>> cone = graph.past(Event("attn", 0, 0))
+    >>> len(cone), Event("kv", 0, 0) in cone
+    (2, True)
+    """
 
     request: int
     spans: dict[Slot, tuple[Interval, ...]]
@@ -96,7 +103,12 @@ def growth(cone: Cone) -> dict[int, int]:
 
 
 def cone(graph: EventGraph, event: Event, direction: Literal[-1, 1]) -> Cone:
-    """The strict past (-1) or future (+1) of an event, by spreading intervals over the rules."""
+    """The strict past (-1) or future (+1) of an event, by spreading intervals over the rules.
+
+    >>> from causalsim.events import Event, EventGraph, Wiring
+    >>> [event.kind for event in cone(EventGraph(Wiring(1), 1), Event("attn", 0, 0), -1)]
+    ['embed', 'kv']
+    """
     columns = graph.requests[event.request]
     rules = graph.rules_into if direction < 0 else graph.rules_from
     spans: dict[Slot, tuple[Interval, ...]] = {}

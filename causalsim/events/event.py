@@ -61,7 +61,11 @@ def _whole(name: str, value: object) -> int:
 
 
 class Edge(NamedTuple):
-    """A causal edge: ``target`` reads over ``stream`` what ``source`` made."""
+    """A causal edge: ``target`` reads over ``stream`` what ``source`` made.
+
+    >>> print(Edge(Event("kv", 0, 0), Event("attn", 0, 0), "kv"))
+    kv(0,0) -> attn(0,0) [kv]
+    """
 
     source: Event
     target: Event

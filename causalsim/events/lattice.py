@@ -92,7 +92,12 @@ def _at_least(graph: EventGraph, prompt: int, limit: int, whole: bool) -> int:
 
 
 def has_closed_form(graph: EventGraph) -> bool:
-    """Whether no window and no feedback bounds what a position reads of the columns before."""
+    """Whether no window and no feedback bounds what a position reads of the columns before.
+
+    >>> from causalsim.events import EventGraph, Wiring
+    >>> [has_closed_form(EventGraph(Wiring(1, windows=w), 2, granularity="block")) for w in (None, 1)]
+    [True, False]
+    """
     longest = max(graph.lengths)
     return not graph.has_feedback and all(reach is None or reach >= longest for reach in graph.wiring.reaches)
 

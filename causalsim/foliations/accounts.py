@@ -41,6 +41,9 @@ class Shape:
     """What a foliation costs whatever the model: slices, events in the widest, and launches.
 
     ``tokens`` is the most events of one launch: what serving engines call the tokens of a step.
+
+    >>> Shape(depth=8, width=3, tokens=3, launches=8).depth
+    8
     """
 
     depth: int
@@ -51,7 +54,11 @@ class Shape:
 
 @dataclass(frozen=True)
 class Costs(Shape):
-    """A foliation in numbers: its shape, bytes and FLOPs over all slices, and the peaks of what is live."""
+    """A foliation in numbers: its shape, bytes and FLOPs over all slices, and the peaks of what is live.
+
+    >>> Costs(2, 4, 4, 2, weight_bytes=200, kv_bytes=6, flops=0, peak_during=32, peak_at_cuts=30).launches
+    2
+    """
 
     weight_bytes: int
     kv_bytes: int

@@ -34,6 +34,9 @@ class Footprint:
     """What costs need to know of a model: bytes of one value, and of the weights that an event
     reads, each by kind of event; ``flops`` of one event, and ``flops_per_read`` of an attention
     for each position whose K/V it reads. What is left empty is not counted.
+
+    >>> Footprint({"kv": 8}, {"block": 100}).values["kv"]
+    8
     """
 
     values: Mapping[str, int]
@@ -60,6 +63,13 @@ def peak_during(foliation: Foliation, footprint: Footprint) -> int:
     An event's inputs and its output are both live during it. Embeddings appear at their
     first read and, at block granularity, K/V at their first reader; a value that nobody
     reads drops at once. Weights are not counted.
+
+    >>> from causalsim.events import EventGraph, Wiring
+    >>> from causalsim.foliations import layer_major
+    >>> graph = EventGraph(Wiring(2), 2, granularity="block")
+    >>> sizes = Footprint({"embed": 10, "block": 10, "kv": 1}, {})
+    >>> peak_during(layer_major(graph), sizes)  # T (d + k) + d
+    32
     """
     check_priced(foliation, footprint)
     graph = foliation.graph
@@ -68,12 +78,25 @@ def peak_during(foliation: Foliation, footprint: Footprint) -> int:
 
 
 def peak_at_cuts(foliation: Foliation, footprint: Footprint) -> int:
-    """Bytes that at most cross a cut between two slices, when a slice runs all its events at once."""
+    """Bytes that at most cross a cut between two slices, when a slice runs all its events at once.
+
+    >>> from causalsim.events import EventGraph, Wiring
+    >>> from causalsim.foliations import layer_major
+    >>> graph = EventGraph(Wiring(2), 2, granularity="block")
+    >>> sizes = Footprint({"embed": 10, "block": 10, "kv": 1}, {})
+    >>> peak_at_cuts(layer_major(graph), sizes)
+    20
+    """
     check_priced(foliation, footprint)
     return _peak(_lifetimes(foliation.graph, foliation.times, footprint), foliation.depth, outlived=0)
 
 
 def check_priced(foliation: Foliation, footprint: Footprint) -> None:
+    """Refuse what is no foliation, or no footprint.
+
+    >>> from causalsim.events import EventGraph, Wiring
+    >>> check_priced(Foliation(EventGraph(Wiring(1), 1), range(5)), Footprint({}, {}))
+    """
     check_type("an order", foliation, Foliation)
     check_type("a footprint", footprint, Footprint, "ModelConfig(...).footprint() makes one.")
 

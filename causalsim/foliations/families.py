@@ -69,7 +69,14 @@ def chunked(graph: EventGraph, size: int) -> Foliation:
 
 
 def wavefront(graph: EventGraph) -> Foliation:
-    """Diagonals: one layer up costs as much time as one position right, ``tilted`` with velocity 1."""
+    """Diagonals: one layer up costs as much time as one position right, ``tilted`` with velocity 1.
+
+    The hyperplane method (Lamport 1974).
+
+    >>> from causalsim.events import Wiring
+    >>> wavefront(EventGraph(Wiring(2), 2, granularity="block")).times.tolist()
+    [0, 1, 1, 2]
+    """
     return tilted(graph, 1)
 
 
@@ -103,6 +110,10 @@ def tilt_bound(graph: EventGraph) -> Fraction | float:
 
     -1/(m-1) with m the largest number of positions that an attention spans, and, where
     tokens are fed back, the height of a whole column.
+
+    >>> from causalsim.events import Wiring
+    >>> tilt_bound(EventGraph(Wiring(2), 2, granularity="block")), tilt_bound(EventGraph(Wiring(1), 1))
+    (Fraction(-1, 1), -inf)
     """
     if checked_graph(graph).has_feedback:
         heights = _heights(graph).values()
@@ -114,7 +125,14 @@ def tilt_bound(graph: EventGraph) -> Fraction | float:
 
 
 def earliest(graph: EventGraph) -> Foliation:
-    """Every event as early as the graph allows: its longest chain from below."""
+    """Every event as early as the graph allows: its longest chain from below.
+
+    As soon as possible: the canonical partition into antichains (Mirsky 1971).
+
+    >>> from causalsim.events import Wiring
+    >>> earliest(EventGraph(Wiring(2), 2, granularity="block")).times.tolist()
+    [0, 1, 0, 1]
+    """
     times = np.empty(len(checked_graph(graph)), np.int32)
     for columns in graph.requests:
         gather(columns, levels(columns, graph.rules), times)
@@ -122,7 +140,12 @@ def earliest(graph: EventGraph) -> Foliation:
 
 
 def latest(graph: EventGraph) -> Foliation:
-    """Every event as late as the graph's depth allows: its longest chain from above."""
+    """Every event as late as the graph's depth allows: its longest chain from above.
+
+    >>> from causalsim.events import Wiring
+    >>> latest(EventGraph(Wiring(1), 1)).times.tolist()
+    [0, 1, 2, 3, 4]
+    """
     times = np.empty(len(checked_graph(graph)), np.int32)
     for columns in graph.requests:
         gather(columns, colevels(columns, graph.rules), times)
@@ -130,7 +153,11 @@ def latest(graph: EventGraph) -> Foliation:
 
 
 def as_velocity(velocity: Velocity) -> Fraction:
-    """A velocity as an exact fraction: 0.1 is one tenth."""
+    """A velocity as an exact fraction: 0.1 is one tenth.
+
+    >>> as_velocity(0.1), as_velocity("-1/7")
+    (Fraction(1, 10), Fraction(-1, 7))
+    """
     text = str(velocity)
     try:
         # A power of ten that no text is long enough for would only fill the memory with digits.
@@ -155,7 +182,12 @@ def _heights(graph: EventGraph) -> dict[Slot, int]:
 
 
 def coordinates(graph: EventGraph) -> tuple[Int[np.ndarray, " events"], Int[np.ndarray, " events"]]:
-    """The height of every event, from 0, and its position, in canonical order."""
+    """The height of every event, from 0, and its position, in canonical order.
+
+    >>> from causalsim.events import Wiring
+    >>> [line.tolist() for line in coordinates(EventGraph(Wiring(2), 2, granularity="block"))]
+    [[0, 1, 0, 1], [0, 0, 1, 1]]
+    """
     heights = _heights(graph)
     ranks, positions, _ = graph.codes()
     rises = np.array([heights[slot] for slot in graph.slots], np.int64)

@@ -89,6 +89,10 @@ def random_foliation(graph: EventGraph, seed: Seed) -> Foliation:
     event joins the next slice with that probability, independently, and a slice that would
     be empty takes one of them uniformly. Dense draws come near ``earliest``, sparse ones
     near a Kahn order, so slices of every width occur. Not uniform over foliations.
+
+    >>> from causalsim.events import Wiring
+    >>> random_foliation(EventGraph(Wiring(1), 1), seed=0).times.tolist()
+    [0, 1, 2, 3, 4]
     """
     rng = _generator(seed)
     density = rng.uniform()

@@ -45,7 +45,11 @@ class CoupledSampler:
         self._free = _incomparable(closure(predecessors))
 
     def sample(self, rng: np.random.Generator) -> list[int]:
-        """Return a uniform linear extension; the same state of ``rng`` gives the same one everywhere."""
+        """Return a uniform linear extension; the same state of ``rng`` gives the same one everywhere.
+
+        >>> CoupledSampler([(), (0,)]).sample(np.random.default_rng(0))
+        [0, 1]
+        """
         rng = checked_generator(rng)
         blocks, sweeps, spent = list[tuple[int, int]](), self._size**2, 0
         while True:

@@ -16,6 +16,9 @@ class Rank:
 
     ``ways``: the number of linear extensions of the down-set.
     ``enabled``: the bitmask of the minimal elements outside, each of which may come next.
+
+    >>> Rank(ways={0b01: 1, 0b10: 1}, enabled={0b01: 0b10, 0b10: 0b01}).count_edges()
+    2
     """
 
     ways: dict[int, int]

@@ -11,7 +11,11 @@ DEFAULT_LIMIT = 4_000_000
 
 
 class Growth:
-    """Masks of enabled elements (the minimal ones outside a down-set), updated by one element at a time."""
+    """Masks of enabled elements (the minimal ones outside a down-set), updated by one element at a time.
+
+    >>> bin(Growth([(), (), (0,)]).minimal)
+    '0b11'
+    """
 
     def __init__(self, predecessors: Predecessors) -> None:
         lower = checked(predecessors)
@@ -39,6 +43,9 @@ class Budget:
 
     A poset with at most ``bound`` down-sets never exceeds it. One that falls into parts may have
     far more, because only the down-sets of its parts are tabulated.
+
+    >>> budget = Budget(3)
+    >>> budget.spend(2)
     """
 
     def __init__(self, bound: int) -> None:

@@ -34,15 +34,27 @@ class DownSetSampler:
 
     @property
     def count(self) -> int:
-        """The exact number of down-sets."""
+        """The exact number of down-sets.
+
+        >>> DownSetSampler([(), (), (0,)]).count
+        6
+        """
         return self._counts[0].down_sets
 
     def sample(self, rng: np.random.Generator) -> int:
-        """Return a uniform down-set as a bitmask; the same state of ``rng`` gives the same one everywhere."""
+        """Return a uniform down-set as a bitmask; the same state of ``rng`` gives the same one everywhere.
+
+        >>> bin(DownSetSampler([(), (0,)]).sample(np.random.default_rng(0)))
+        '0b1'
+        """
         return self.unrank(draw_below(self.count, rng))
 
     def unrank(self, rank: int) -> int:
-        """Return the down-set of one rank in ``range(count)``, as a bitmask: a bijection."""
+        """Return the down-set of one rank in ``range(count)``, as a bitmask: a bijection.
+
+        >>> [DownSetSampler([(), (0,)]).unrank(rank) for rank in range(3)]
+        [0, 1, 3]
+        """
         rank = checked_rank("a down-set", rank, self.count)
         mask, shares = 0, [(0, rank)]
         while shares:

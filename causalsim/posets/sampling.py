@@ -36,11 +36,19 @@ class UniformSampler:
 
     @property
     def count(self) -> int:
-        """The exact number of linear extensions."""
+        """The exact number of linear extensions.
+
+        >>> UniformSampler([(), (), (0,)]).count
+        3
+        """
         return self._counts[0].linear_extensions
 
     def sample(self, rng: np.random.Generator) -> list[int]:
-        """Return a uniform linear extension; the same state of ``rng`` gives the same one everywhere."""
+        """Return a uniform linear extension; the same state of ``rng`` gives the same one everywhere.
+
+        >>> UniformSampler([(), (0,)]).sample(np.random.default_rng(0))
+        [0, 1]
+        """
         return self.unrank(draw_below(self.count, rng))
 
     def unrank(self, rank: int) -> list[int]:
