@@ -195,6 +195,8 @@ def plan(
 
     For example: causalsim plan llama-3.1-8b --length 8192 --token-budget 2048 --memory-cap 8GiB
 
+    The exit code is 1 if none fits.
+
     :param model: A configuration by name, or a config.json or its folder. [default: list the names]
     :param length: Positions of a text. [default: 8192, or the model's context if that is less]
     :param requests: How many such texts go together.
