@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import operator
-import textwrap
 from typing import Any, cast
 
 import numpy as np
@@ -31,6 +30,31 @@ def as_int(value: object) -> int | None:
         return None
 
 
+def check_whole(name: str, value: object, low: int, cure: str | None = None) -> int:
+    """A whole number of at least ``low`` as an int; anything else is refused.
+
+    >>> check_whole("a count", np.int8(3), 0), check_whole("a count", 0, 0)
+    (3, 0)
+    >>> check_whole("a count", 1.5, 0)
+    Traceback (most recent call last):
+    causalsim.errors.InputError: a count is a whole number of at least 0: got 1.5.
+    """
+    number = as_int(value)
+    if number is None or number < low:
+        raise InputError(f"{name} is a whole number of at least {low}", got=shown(value), cure=cure)
+    return number
+
+
+def shown(value: object) -> str:
+    """A value for a message, cut short.
+
+    >>> shown("x" * 1000)
+    "'xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx..."
+    """
+    text = " ".join(repr(value).split())
+    return text if len(text) <= SHOWN else text[: SHOWN - 3] + "..."
+
+
 def check_type(name: str, value: object, kind: type | tuple[type, ...], cure: str | None = None) -> None:
     """Refuse a value of another class, in the words of every other error.
 
@@ -39,8 +63,7 @@ def check_type(name: str, value: object, kind: type | tuple[type, ...], cure: st
     causalsim.errors.InputError: a length must be of type int: got '4', which is of type str.
     """
     if not isinstance(value, kind):
-        shown = textwrap.shorten(repr(value), SHOWN, placeholder="...")
-        got = f"{shown}, which is of type {type(value).__name__}"
+        got = f"{shown(value)}, which is of type {type(value).__name__}"
         kinds = kind if isinstance(kind, tuple) else (kind,)
         names = " or ".join(each.__name__ for each in kinds)
         raise InputError(f"{name} must be of type {names}", got=got, cure=cure)

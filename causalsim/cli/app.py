@@ -9,7 +9,7 @@ from cyclopts import App, Parameter
 from cyclopts.validators import Number
 
 from causalsim import __version__
-from causalsim.cli.usage import names_function, refuse_for_model, whole
+from causalsim.cli.usage import byte_count, names_function, refuse_for_model, whole
 
 Family = Annotated[
     str | None,
@@ -19,6 +19,7 @@ Family = Annotated[
     ),
 ]
 Count = Annotated[int, Parameter(converter=whole, validator=Number(gte=1))]
+Bytes = Annotated[int, Parameter(converter=byte_count)]
 Seed = Annotated[int, Parameter(converter=whole, validator=Number(gte=0, lt=2**31))]
 
 app = App(
@@ -148,6 +149,87 @@ def draw(
     arguments = {"size": size, "velocity": velocity, "seed": seed, "method": method}
     given = {name: value for name, value in arguments.items() if value is not None}
     return show(family, given, out, (layers, length), (model, text), granularity)
+
+
+@app.command
+def paths(
+    source: str,
+    target: str,
+    /,
+    *,
+    layers: Count | None = None,
+    length: Count | None = None,
+    window: Count | None = None,
+    parallel: Annotated[bool, Parameter(negative=(), show_default=False)] = False,
+    model: str | None = None,
+    prompt: Count | None = None,
+    granularity: str = "sublayer",
+    show: Annotated[int, Parameter(converter=whole, validator=Number(gte=0, lte=1000))] = 10,
+    out: Path | None = None,
+    json: Path | None = None,
+) -> int:
+    """Count the ways from one event to another, and show the first of them.
+
+    For example: causalsim paths "kv(0,0)" "attn(3,5)" --layers 4 --out ways.svg
+
+    :param source: An event as it is printed: kv(0,0), attn(3,5), embed(2), unembed(5).
+    :param target: Another one.
+    :param layers: Layers of the graph. [default: 3]
+    :param length: Its positions. [default: 6]
+    :param window: Positions that an attention sees, its own counted. [default: all]
+    :param parallel: Attention and MLP of a layer both read the layer's input.
+    :param model: A configuration in place of the three above: a name such as mistral-7b, or a config.json.
+    :param prompt: Positions that are given; the others wait for sampled tokens. [default: all]
+    :param granularity: sublayer or block.
+    :param show: How many ways are listed, and drawn.
+    :param out: A picture of what lies between: a name that ends in .svg or .png.
+    :param json: A file for the counts and the ways that are listed.
+    """
+    from causalsim.cli.paths import show as show_paths
+
+    wired = {"n_layers": layers, "windows": window, "parallel_residual": parallel}
+    given = {name: value for name, value in wired.items() if value}
+    return show_paths((source, target), given, model, (length, prompt, granularity), show, out, json)
+
+
+@app.command
+def plan(
+    model: str | None = None,
+    /,
+    *,
+    length: Count | None = None,
+    requests: Count = 1,
+    prompt: Count | None = None,
+    foliation: Annotated[list[str] | None, Parameter(negative=())] = None,
+    dtype: str = "bfloat16",
+    token_budget: Count | None = None,
+    memory_cap: Bytes | None = None,
+    json: Path | None = None,
+) -> int:
+    """Say what schedules of a model cost before anything runs, and which of them fit.
+
+    For example: causalsim plan llama-3.1-8b --length 8192 --token-budget 2048 --memory-cap 8GiB
+
+    The exit code is 1 if none fits.
+
+    :param model: A configuration by name, or a config.json or its folder. [default: list the names]
+    :param length: Positions of a text. [default: 8192, or the model's context if that is less]
+    :param requests: How many such texts go together.
+    :param prompt: Positions that are given; the others wait for sampled tokens. [default: all]
+    :param foliation: A family such as layer_major, chunked:512 or tilted:1/2, or the .json of a
+        foliation; repeat it to compare. [default: a few]
+    :param dtype: What weights and values are kept in: float32 or bfloat16.
+    :param token_budget: Most events that one launch may have.
+    :param memory_cap: Most bytes that may live at once, weights not counted: 80GB, 24GiB.
+    :param json: A file for all figures.
+    """
+    from causalsim.cli.plan import listed
+    from causalsim.cli.plan import plan as show
+
+    if model is None:
+        return listed()
+    caps = {"token_budget": token_budget, "memory_cap": memory_cap}
+    return show(model, (length, prompt, requests), foliation or [], dtype, caps, json)
 
 
 @app.command

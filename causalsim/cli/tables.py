@@ -116,20 +116,37 @@ def ink(digests: Iterable[str]) -> dict[str, Text]:
 def size(count: int) -> str:
     """Bytes for people.
 
-    >>> size(900), size(43_008), size(5_242_880)
-    ('900 B', '42.0 KiB', '5.0 MiB')
+    >>> size(900), size(43_008), size(5_242_880), size(2**41)
+    ('900 B', '42.0 KiB', '5.0 MiB', '2.0 TiB')
     """
-    if count < 1024:
-        return f"{count} B"
-    return f"{count / 1024:.1f} KiB" if count < 1024**2 else f"{count / 1024**2:.1f} MiB"
+    return f"{count} B" if count < 1024 else _scaled(count, 1024, ("KiB", "MiB", "GiB", "TiB", "PiB", "EiB"))
 
 
-def plain_table(first: str | Text) -> Table:
-    """A table with a line under its headings and nothing else."""
+def work(count: int) -> str:
+    """Floating-point operations for people.
+
+    >>> work(900), work(1_320_000_000_000_000)
+    ('900 FLOP', '1.3 PFLOP')
+    """
+    units = (f"{letter}FLOP" for letter in "KMGTPEZ")
+    return f"{count} FLOP" if count < 1000 else _scaled(count, 1000, tuple(units))
+
+
+def _scaled(count: int, step: int, units: Sequence[str]) -> str:
+    power = 1
+    # No more than three digits before the point, in steps of 1024 as well.
+    while count >= 1000 * step**power and power < len(units):
+        power += 1
+    return f"{count / step**power:,.1f} {units[power - 1]}"
+
+
+def plain_table(first: str | Text, *, narrow: bool = False) -> Table:
+    """A table with a line under its headings and nothing else; a narrow one has less between columns."""
     from rich import box
 
-    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, header_style="bold")
-    table.add_column(first)
+    padding = (0, 1, 0, 0) if narrow else (0, 1)
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=padding, header_style="bold")
+    table.add_column(first, overflow="fold")
     return table
 
 

@@ -35,6 +35,24 @@ def refuse_for_model(options: Iterable[str]) -> None:
         )
 
 
+def byte_count(_type: Any, tokens: Sequence[Token]) -> int:
+    """Convert an argument to bytes: a whole number of them, or a number with a unit.
+
+    >>> from types import SimpleNamespace as Given
+    >>> [byte_count(int, [Given(value=text)]) for text in ("1000", "1.5KiB", "80 GB")]
+    [1000, 1536, 80000000000]
+    """
+    from fractions import Fraction
+
+    text = tokens[0].value
+    found = re.fullmatch(r"(\d+(?:\.\d+)?) *(?:([KMGTP])(i)?)?B?", text, re.IGNORECASE)
+    if found is None:
+        raise ValueError(f"{text!r} is no number of bytes such as 80GB or 24GiB")
+    number, unit, binary = found.groups()
+    power = 1 + "KMGTP".index(unit.upper()) if unit else 0
+    return int(Fraction(number) * (1024 if binary else 1000) ** power)
+
+
 def as_input_error(error: CycloptsError) -> InputError:
     """A refused command line as what causalsim raises: what is wrong, what was expected, the cure."""
     words = " ".join(str(error).split())

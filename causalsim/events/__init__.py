@@ -6,6 +6,7 @@ from causalsim.events.event import KINDS, STREAMS, Edge, Event, parse_edge, pars
 from causalsim.events.graph import EventGraph
 from causalsim.events.lattice import count_lattice_edges
 from causalsim.events.multiway import branchial_graph, maximal_antichains, state_graph
+from causalsim.events.paths import paths
 from causalsim.events.wiring import Granularity, Rule, Slot, Wiring
 
 __all__ = [
@@ -27,5 +28,6 @@ __all__ = [
     "maximal_antichains",
     "parse_edge",
     "parse_event",
+    "paths",
     "state_graph",
 ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from causalsim.events.checks import checked_graph
 from causalsim.events.columns import Columns
 from causalsim.events.event import Event
 
@@ -21,6 +22,7 @@ def largest_antichain(graph: EventGraph) -> Iterator[Event]:
     >>> [str(event) for event in largest_antichain(EventGraph(Wiring(2), 2, granularity="block"))]
     ['block(0,0)', 'block(0,1)']
     """
+    checked_graph(graph)
     slots = [slot for slot in graph.slots if slot.layer == 0 and slot.kind in ("attn", "mlp")]
     slots = slots if _is_parallel(graph) else [graph.slots[0]]
     for request, columns in enumerate(graph.requests):
@@ -39,6 +41,7 @@ def chain_cover(graph: EventGraph) -> Iterator[Iterator[Event]]:
     >>> [[str(event) for event in chain] for chain in chain_cover(graph)]
     [['block(0,0)', 'block(1,0)'], ['block(0,1)', 'block(1,1)']]
     """
+    checked_graph(graph)
     strands = (False, True) if _is_parallel(graph) else (None,)
     for request, columns in enumerate(graph.requests):
         for first in range(columns.prompt):

@@ -24,6 +24,11 @@ class Columns:
 
     ``start`` is the canonical index of the request's first event. The last slot is absent
     except at positions ``prompt - 1`` to ``length - 2`` where it is ``sample``.
+
+    >>> from causalsim.events import Event, EventGraph, Wiring
+    >>> (columns,) = EventGraph(Wiring(1), 1).requests
+    >>> len(columns), columns.height, columns.n_samples
+    (5, 5, 0)
     """
 
     slots: tuple[Slot, ...]
@@ -48,15 +53,29 @@ class Columns:
         return self.length * self.height + self.n_samples
 
     def positions(self, slot: Slot) -> range:
-        """Positions at which a slot is present."""
+        """Positions at which a slot is present.
+
+        >>> Columns((Slot("block", 0),), length=3, prompt=3, start=0).positions(Slot("block", 0))
+        range(0, 3)
+        """
         return range(self.prompt - 1, self.length - 1) if slot.kind == "sample" else range(self.length)
 
     def index(self, slot: Slot, position: int) -> int:
+        """The canonical index of a slot at a position.
+
+        >>> columns = Columns((Slot("block", 0), Slot("block", 1)), length=2, prompt=2, start=0)
+        >>> columns.index(Slot("block", 1), 0)
+        1
+        """
         sampled = min(max(position - (self.prompt - 1), 0), self.n_samples)
         return self.start + position * self.height + sampled + self.rank[slot]
 
     def place(self, index: int) -> tuple[Slot, int]:
-        """The slot and position at a canonical index, the inverse of ``index``."""
+        """The slot and position at a canonical index, the inverse of ``index``.
+
+        >>> Columns((Slot("block", 0), Slot("block", 1)), length=2, prompt=2, start=0).place(3)
+        (Slot(kind='block', layer=1), 1)
+        """
         offset = index - self.start
         plain = (self.prompt - 1) * self.height
         if offset < plain:
@@ -69,7 +88,12 @@ class Columns:
     def sheets(
         self, values: Shaped[np.ndarray, " events"]
     ) -> Iterator[tuple[range, Shaped[np.ndarray, "positions slots"]]]:
-        """Views of an array over events, one row a position: positions that sample have a slot more."""
+        """Views of an array over events, one row a position: positions that sample have a slot more.
+
+        >>> columns = Columns((Slot("block", 0), Slot("block", 1)), length=2, prompt=2, start=0)
+        >>> [sheet.tolist() for _, sheet in columns.sheets(np.arange(4))]
+        [[[0, 1], [2, 3]]]
+        """
         start = self.start
         cuts = (0, self.prompt - 1, self.length - 1, self.length) if self.n_samples else (0, self.length)
         for first, end in pairwise(cuts):

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from heapq import heappop, heappush
 from typing import TYPE_CHECKING, Literal
 
+from causalsim.arguments import check_type
+from causalsim.events.checks import checked_graph
 from causalsim.events.event import Event
 from causalsim.events.wiring import Rule, Slot
 
@@ -23,7 +25,14 @@ Interval = tuple[int, int]
 
 @dataclass(frozen=True, eq=False)
 class Cone(Set[Event]):
-    """A set of events of one request: for each slot the disjoint intervals of positions in it."""
+    """A set of events of one request: for each slot the disjoint intervals of positions in it.
+
+    >>> from causalsim.events import Event, EventGraph, Wiring
+    >>> graph = EventGraph(Wiring(1), 1)
+    >>> cone = graph.past(Event("attn", 0, 0))
+    >>> len(cone), Event("kv", 0, 0) in cone
+    (2, True)
+    """
 
     request: int
     spans: dict[Slot, tuple[Interval, ...]]
@@ -69,6 +78,7 @@ def diamond(graph: EventGraph, a: Event, b: Event) -> Set[Event]:
     >>> [str(e) for e in diamond(graph, Event("embed", -1, 0), Event("mlp", 0, 0))]
     ['kv(0,0)', 'attn(0,0)']
     """
+    checked_graph(graph)
     return graph.future(a) & graph.past(b)
 
 
@@ -83,6 +93,7 @@ def growth(cone: Cone) -> dict[int, int]:
     >>> growth(graph.past(Event("attn", 2, 8)))
     {-1: 4, 0: 4, 1: 3, 2: 2}
     """
+    check_type("a light cone", cone, Cone, "graph.past(event) and graph.future(event) are such.")
     reached: dict[int, tuple[Interval, ...]] = {}
     for slot, spans in cone.spans.items():
         for span in spans:
@@ -92,7 +103,12 @@ def growth(cone: Cone) -> dict[int, int]:
 
 
 def cone(graph: EventGraph, event: Event, direction: Literal[-1, 1]) -> Cone:
-    """The strict past (-1) or future (+1) of an event, by spreading intervals over the rules."""
+    """The strict past (-1) or future (+1) of an event, by spreading intervals over the rules.
+
+    >>> from causalsim.events import Event, EventGraph, Wiring
+    >>> [event.kind for event in cone(EventGraph(Wiring(1), 1), Event("attn", 0, 0), -1)]
+    ['embed', 'kv']
+    """
     columns = graph.requests[event.request]
     rules = graph.rules_into if direction < 0 else graph.rules_from
     spans: dict[Slot, tuple[Interval, ...]] = {}

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from causalsim.arguments import as_int
+from causalsim.arguments import as_int, check_type, check_whole
 from causalsim.errors import InputError
 
 KINDS = ("embed", "kv", "attn", "mlp", "unembed", "sample", "block")
@@ -61,7 +61,11 @@ def _whole(name: str, value: object) -> int:
 
 
 class Edge(NamedTuple):
-    """A causal edge: ``target`` reads over ``stream`` what ``source`` made."""
+    """A causal edge: ``target`` reads over ``stream`` what ``source`` made.
+
+    >>> print(Edge(Event("kv", 0, 0), Event("attn", 0, 0), "kv"))
+    kv(0,0) -> attn(0,0) [kv]
+    """
 
     source: Event
     target: Event
@@ -79,6 +83,8 @@ def parse_event(text: str, n_layers: int) -> Event:
     >>> parse_event("unembed(3)@1", n_layers=2)
     Event(kind='unembed', layer=2, position=3, request=1)
     """
+    check_type("an event's text", text, str)
+    layers = check_whole("n_layers", n_layers, 1)
     match = _TEXT.fullmatch(text.strip())
     if not match or (match["layer"] is None) != (match["kind"] in _WITHOUT_LAYER):
         raise InputError(
@@ -86,7 +92,7 @@ def parse_event(text: str, n_layers: int) -> Event:
             got=repr(text),
             expected="for example 'attn(0,3)', 'embed(3)' or, for request 1, 'attn(0,3)@1'",
         )
-    implied = -1 if match["kind"] == "embed" else n_layers
+    implied = -1 if match["kind"] == "embed" else layers
     layer = implied if match["layer"] is None else int(match["layer"])
     return Event(match["kind"], layer, int(match["position"]), int(match["request"] or 0))
 
@@ -98,6 +104,7 @@ def parse_edge(text: str, n_layers: int) -> tuple[Event, Event, str | None]:
     >>> print(source, target, stream)
     kv(0,0) attn(0,7) kv
     """
+    check_type("an edge's text", text, str)
     match = _EDGE.fullmatch(text.strip())
     if not match or match["stream"] not in (None, *STREAMS):
         raise InputError(

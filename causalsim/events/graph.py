@@ -2,25 +2,32 @@
 
 from __future__ import annotations
 
-import sys
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
 from causalsim import posets
-from causalsim.arguments import as_int
+from causalsim.arguments import as_int, check_whole, shown
 from causalsim.errors import InputError, LimitError
 from causalsim.events.columns import Columns
 from causalsim.events.cones import Cone, cone
 from causalsim.events.event import Edge, Event
+from causalsim.events.given import (
+    HasWiring,
+    check_countable,
+    checked_lengths,
+    checked_prompts,
+    checked_wiring,
+)
 from causalsim.events.lattice import count_down_sets, refuse_large
-from causalsim.events.lines import count_pairs, levels
-from causalsim.events.routes import count_paths, count_routes, routes
-from causalsim.events.wiring import GRANULARITIES, Granularity, Rule, Slot, Wiring
+from causalsim.events.lines import count_pairs
+from causalsim.events.paths import count_paths
+from causalsim.events.routes import count_routes, routes
+from causalsim.events.wiring import Granularity, Rule, Slot, Wiring, checked_granularity
 
 if TYPE_CHECKING:
     import networkx as nx
@@ -32,11 +39,6 @@ EXPLICIT_LIMIT = 200_000
 
 # Above this the arrays over all events, of 12 bytes an event, fit into no memory at hand.
 CODED_LIMIT = 2**31
-
-
-class HasWiring(Protocol):
-    @property
-    def wiring(self) -> Wiring: ...
 
 
 @dataclass(frozen=True, init=False, repr=False)
@@ -67,12 +69,12 @@ class EventGraph:
         prompt: int | Sequence[int] | None = None,
         granularity: Granularity = "sublayer",
     ) -> None:
-        wiring, lengths = _wiring(config_or_wiring), _lengths(length)
-        _check_countable(wiring, lengths)
+        wiring, lengths = checked_wiring(config_or_wiring), checked_lengths(length)
+        check_countable(wiring, lengths)
         object.__setattr__(self, "wiring", wiring)
-        object.__setattr__(self, "granularity", _checked_granularity(granularity))
+        object.__setattr__(self, "granularity", checked_granularity(granularity))
         object.__setattr__(self, "lengths", lengths)
-        object.__setattr__(self, "prompts", _prompts(prompt, lengths))
+        object.__setattr__(self, "prompts", checked_prompts(prompt, lengths))
         if granularity == "block" and self.has_feedback:
             raise InputError(
                 "block graphs have no feedback",
@@ -86,22 +88,40 @@ class EventGraph:
 
     @property
     def has_feedback(self) -> bool:
-        """Whether some position waits for a sampled token."""
+        """Whether some position waits for a sampled token.
+
+        >>> EventGraph(Wiring(1), 2).has_feedback, EventGraph(Wiring(1), 2, prompt=1).has_feedback
+        (False, True)
+        """
         return self.prompts != self.lengths
 
     # -- canonical order ------------------------------------------------------------------
 
     @cached_property
     def slots(self) -> tuple[Slot, ...]:
+        """The column that every position runs, in canonical order.
+
+        >>> EventGraph(Wiring(2), 2, granularity="block").slots
+        (Slot(kind='block', layer=0), Slot(kind='block', layer=1))
+        """
         return self.wiring.slots(self.granularity)
 
     @cached_property
     def rules(self) -> tuple[Rule, ...]:
+        """Every family of edges, ordered by target slot.
+
+        >>> [rule.stream for rule in EventGraph(Wiring(2), 2, granularity="block").rules]
+        ['residual', 'kv']
+        """
         return self.wiring.rules(self.granularity)
 
     @cached_property
     def requests(self) -> tuple[Columns, ...]:
-        """The columns of every request, which place its events in canonical order."""
+        """The columns of every request, which place its events in canonical order.
+
+        >>> [columns.start for columns in EventGraph(Wiring(1), [1, 1], granularity="block").requests]
+        [0, 1]
+        """
         columns, start = [], 0
         for length, prompt in zip(self.lengths, self.prompts, strict=True):
             columns.append(Columns(self.slots, length, prompt, start))
@@ -115,11 +135,19 @@ class EventGraph:
         return (self[index] for index in range(len(self)))
 
     def events(self) -> Iterator[Event]:
-        """All events in canonical order: by request, by position, up the column."""
+        """All events in canonical order: by request, by position, up the column.
+
+        >>> [str(event) for event in EventGraph(Wiring(2), 2, granularity="block").events()]
+        ['block(0,0)', 'block(1,0)', 'block(0,1)', 'block(1,1)']
+        """
         return iter(self)
 
     def __getitem__(self, index: int) -> Event:
         """The event at a canonical index."""
+        place = as_int(index)
+        if place is None:
+            raise InputError("a canonical index is a whole number", got=shown(index))
+        index = place
         if not 0 <= index < len(self):
             raise IndexError(f"canonical index {index} outside 0 .. {len(self) - 1}")
         request = bisect_right(self.requests, index, key=lambda columns: columns.start) - 1
@@ -133,12 +161,19 @@ class EventGraph:
         return slot in columns.rank and event.position in columns.positions(slot)
 
     def index(self, event: Event) -> int:
-        """Place of an event in canonical order; ``InputError`` if it is not of this graph."""
+        """Place of an event in canonical order; ``InputError`` if it is not of this graph.
+
+        >>> EventGraph(Wiring(1), 1).index(Event("mlp", 0, 0))
+        3
+        """
         self.check(event)
         return self.requests[event.request].index(Slot(event.kind, event.layer), event.position)
 
     def check(self, event: Event) -> None:
-        """Refuse what is not an event of this graph, naming the coordinate that is off."""
+        """Refuse what is not an event of this graph, naming the coordinate that is off.
+
+        >>> EventGraph(Wiring(1), 1).check(Event("mlp", 0, 0))
+        """
         if event not in self:
             raise InputError(
                 f"events belong to the graph: {self._reason(event)}", got=str(event), expected=self._ranges()
@@ -165,14 +200,28 @@ class EventGraph:
 
     @cached_property
     def rules_into(self) -> dict[Slot, list[Rule]]:
+        """The families of edges that end at each slot.
+
+        >>> [len(rules) for rules in EventGraph(Wiring(2), 2, granularity="block").rules_into.values()]
+        [0, 2]
+        """
         return {slot: [rule for rule in self.rules if rule.target == slot] for slot in self.slots}
 
     @cached_property
     def rules_from(self) -> dict[Slot, list[Rule]]:
+        """The families of edges that start at each slot.
+
+        >>> [len(rules) for rules in EventGraph(Wiring(2), 2, granularity="block").rules_from.values()]
+        [2, 0]
+        """
         return {slot: [rule for rule in self.rules if rule.source == slot] for slot in self.slots}
 
     def edges_into(self, event: Event) -> Iterator[Edge]:
-        """Edges that end at an event, by source slot and rising position."""
+        """Edges that end at an event, by source slot and rising position.
+
+        >>> [str(edge) for edge in EventGraph(Wiring(1), 1).edges_into(Event("attn", 0, 0))]
+        ['embed(0) -> attn(0,0) [residual]', 'kv(0,0) -> attn(0,0) [kv]']
+        """
         self.check(event)
         columns = self.requests[event.request]
         for rule in self.rules_into[Slot(event.kind, event.layer)]:
@@ -183,7 +232,11 @@ class EventGraph:
                 yield Edge(source, event, rule.stream)
 
     def edges_from(self, event: Event) -> Iterator[Edge]:
-        """Edges that start at an event, by target slot and rising position."""
+        """Edges that start at an event, by target slot and rising position.
+
+        >>> [str(edge) for edge in EventGraph(Wiring(1), 1).edges_from(Event("embed", -1, 0))]
+        ['embed(0) -> kv(0,0) [residual]', 'embed(0) -> attn(0,0) [residual]']
+        """
         self.check(event)
         columns = self.requests[event.request]
         for rule in self.rules_from[Slot(event.kind, event.layer)]:
@@ -202,15 +255,27 @@ class EventGraph:
         return tuple(dict.fromkeys(edge.source for edge in self.edges_into(event)))
 
     def successors(self, event: Event) -> tuple[Event, ...]:
-        """The events that read an event's value, each once."""
+        """The events that read an event's value, each once.
+
+        >>> [str(event) for event in EventGraph(Wiring(1), 1).successors(Event("embed", -1, 0))]
+        ['kv(0,0)', 'attn(0,0)']
+        """
         return tuple(dict.fromkeys(edge.target for edge in self.edges_from(event)))
 
     def edges(self) -> Iterator[Edge]:
-        """All edges, by canonical order of their targets; parallel edges differ in stream."""
+        """All edges, by canonical order of their targets; parallel edges differ in stream.
+
+        >>> [edge.stream for edge in EventGraph(Wiring(1), 1).edges()]
+        ['residual', 'residual', 'kv', 'residual', 'residual']
+        """
         return (edge for event in self for edge in self.edges_into(event))
 
     def count_edges(self) -> int:
-        """Number of edges, parallel ones counted apart, without listing them."""
+        """Number of edges, parallel ones counted apart, without listing them.
+
+        >>> EventGraph(Wiring(1), 1).count_edges(), EventGraph(Wiring(126), 131_072).count_edges()
+        (5, 1082389692416)
+        """
         return sum(
             count_pairs(columns.positions(rule.source), columns.positions(rule.target), rule)
             for columns in self.requests
@@ -226,7 +291,11 @@ class EventGraph:
         return (edge for event in self for edge in self.covers_into(event))
 
     def covers_into(self, event: Event) -> Iterator[Edge]:
-        """Edges of the Hasse diagram that end at an event, by source slot and rising position."""
+        """Edges of the Hasse diagram that end at an event, by source slot and rising position.
+
+        >>> [str(edge) for edge in EventGraph(Wiring(1), 1).covers_into(Event("attn", 0, 0))]
+        ['kv(0,0) -> attn(0,0) [kv]']
+        """
         edges = {edge.source: edge for edge in reversed(list(self.edges_into(event)))}
         pasts = [(source, self.past(source)) for source in edges]
         for source, edge in reversed(edges.items()):
@@ -236,17 +305,36 @@ class EventGraph:
     # -- order ----------------------------------------------------------------------------
 
     def past(self, event: Event) -> Cone:
-        """All events that must happen before an event, without itself."""
+        """All events that must happen before an event, without itself.
+
+        The events x < e: a backward light cone (Bombelli, Lee, Meyer and Sorkin 1987).
+
+        >>> graph = EventGraph(Wiring(2), 2, granularity="block")
+        >>> sorted(map(str, graph.past(Event("block", 1, 1))))
+        ['block(0,0)', 'block(0,1)']
+        """
         self.check(event)
         return cone(self, event, direction=-1)
 
     def future(self, event: Event) -> Cone:
-        """All events that must wait for an event, without itself."""
+        """All events that must wait for an event, without itself.
+
+        The events x > e: a forward light cone.
+
+        >>> graph = EventGraph(Wiring(2), 2, granularity="block")
+        >>> sorted(map(str, graph.future(Event("block", 0, 1))))
+        ['block(1,1)']
+        """
         self.check(event)
         return cone(self, event, direction=+1)
 
     def precedes(self, a: Event, b: Event) -> bool:
-        """Whether a chain of edges leads from ``a`` to ``b``."""
+        """Whether a chain of edges leads from ``a`` to ``b``.
+
+        >>> graph = EventGraph(Wiring(1), 1)
+        >>> graph.precedes(Event("kv", 0, 0), Event("mlp", 0, 0))
+        True
+        """
         self.check(a)
         return a in self.past(b)
 
@@ -264,10 +352,19 @@ class EventGraph:
 
     @property
     def depth(self) -> int:
-        """Number of events of a longest chain."""
-        return 1 + max(
-            int(line.max()) for columns in self.requests for line in levels(columns, self.rules).values()
-        )
+        """Number of events of a longest chain.
+
+        It climbs one column, past the attention or the MLP of each layer where the residual is
+        parallel, and after it every column that waits for a token, by way of the sample before.
+
+        >>> EventGraph(Wiring(1), 1).depth, EventGraph(Wiring(1), 2, prompt=1).depth
+        (5, 11)
+        """
+        if self.granularity == "block":
+            return self.wiring.n_layers
+        column = (2 if self.wiring.parallel_residual else 3) * self.wiring.n_layers + 2
+        waiting = max(columns.n_samples for columns in self.requests)
+        return column + waiting * (column + 1)
 
     @property
     def width(self) -> int:
@@ -276,6 +373,11 @@ class EventGraph:
         A column is one chain (two with a parallel residual, where the MLPs stand apart), and
         feedback joins the columns from the last of the prompt on into one: so many chains
         cover the graph, and the first slots of the prompt's columns are spacelike.
+
+        The least number of chains that hold all events (Dilworth 1950).
+
+        >>> EventGraph(Wiring(1), 1).width, EventGraph(Wiring(2), 2, granularity="block").width
+        (1, 2)
         """
         chains = 2 if self.wiring.parallel_residual and self.granularity == "sublayer" else 1
         return chains * sum(self.prompts)
@@ -283,59 +385,107 @@ class EventGraph:
     # -- explicit views, for graphs that are small enough -----------------------------------
 
     def explicit(self, limit: int = EXPLICIT_LIMIT) -> list[tuple[int, ...]]:
-        """Predecessors as canonical indices, one tuple an event: what ``posets`` works on."""
-        edges = self.count_edges()
-        if edges > limit:
+        """Predecessors as canonical indices, one tuple an event: what ``posets`` works on.
+
+        >>> EventGraph(Wiring(1), 1).explicit()
+        [(), (0,), (0, 1), (2,), (3,)]
+        """
+        limit = check_whole("a limit", limit, 0)
+        items = max(self.count_edges(), len(self))
+        if items > limit:
             raise LimitError(
                 "an explicit list of edges is for small graphs",
-                reached=edges,
+                reached=items,
                 bound=limit,
                 cure="Ask the graph itself (predecessors, past, count_edges), or take a shorter text.",
             )
         return [tuple(map(self.index, self.predecessors(event))) for event in self]
 
     def count_linear_extensions(self, *, limit: int = posets.DEFAULT_LIMIT) -> int:
-        """Number of orders in which the events can be run one by one, exactly."""
-        sources = self.explicit()
+        """Number of orders in which the events can be run one by one, exactly.
+
+        #P-complete in general (Brightwell and Winkler 1991): ``LimitError`` beyond ``limit`` down-sets.
+
+        >>> EventGraph(Wiring(2), 2, granularity="block").count_linear_extensions()
+        5
+        """
         refuse_large(self, limit)
+        sources = self.explicit()
         return posets.count_linear_extensions(sources, limit=limit)
 
     def count_down_sets(self, *, limit: int = posets.DEFAULT_LIMIT) -> int:
-        """Number of sets of events that contain the past of each of their events."""
+        """Number of sets of events that contain the past of each of their events.
+
+        The size of the lattice J(P) (Birkhoff 1937); ``LimitError`` beyond ``limit`` without a closed form.
+
+        >>> EventGraph(Wiring(2), 2, granularity="block").count_down_sets()
+        8
+        """
         return count_down_sets(self, limit=limit)
 
     def linear_extensions(self) -> Iterator[tuple[Event, ...]]:
-        """All orders of the events, lexicographically by canonical index."""
-        events = list(self)
-        for order in posets.linear_extensions(self.explicit()):
+        """All orders of the events, lexicographically by canonical index.
+
+        >>> graph = EventGraph(Wiring(2), 2, granularity="block")
+        >>> [[graph.index(event) for event in order] for order in graph.linear_extensions()]
+        [[0, 1, 2, 3], [0, 2, 1, 3], [0, 2, 3, 1], [2, 0, 1, 3], [2, 0, 3, 1]]
+        """
+        sources, events = self.explicit(), list(self)
+        for order in posets.linear_extensions(sources):
             yield tuple(events[index] for index in order)
 
     def down_sets(self) -> Iterator[frozenset[Event]]:
-        """All down-sets, by size."""
-        events = list(self)
-        for mask in posets.down_sets(self.explicit()):
+        """All down-sets, by size.
+
+        >>> [len(events) for events in EventGraph(Wiring(1), 1).down_sets()]
+        [0, 1, 2, 3, 4, 5]
+        """
+        sources, events = self.explicit(), list(self)
+        for mask in posets.down_sets(sources):
             yield frozenset(event for index, event in enumerate(events) if mask >> index & 1)
 
     def count_routes(self, a: Event, b: Event) -> int:
-        """Number of routes from kv ``a`` to attn ``b`` along the two highways."""
+        """Number of routes from kv ``a`` to attn ``b`` along the two highways.
+
+        C(m + n, n) in full attention, for n layers up and m positions right.
+
+        >>> EventGraph(Wiring(1), 1).count_routes(Event("kv", 0, 0), Event("attn", 0, 0))
+        1
+        """
         return count_routes(self, a, b)
 
     def routes(self, a: Event, b: Event) -> Iterator[tuple[int, ...]]:
-        """The routes from kv ``a`` to attn ``b``, each as the positions at which it rises."""
+        """The routes from kv ``a`` to attn ``b``, each as the positions at which it rises.
+
+        >>> list(EventGraph(Wiring(1), 1).routes(Event("kv", 0, 0), Event("attn", 0, 0)))
+        [()]
+        """
         return routes(self, a, b)
 
     def count_paths(self, a: Event, b: Event, bypass: bool = False) -> int:
-        """Number of directed paths from ``a`` to ``b``; with ``bypass`` the skip connections count too."""
+        """Number of directed paths from ``a`` to ``b``; with ``bypass`` the skip connections count too.
+
+        >>> graph = EventGraph(Wiring(1), 1)
+        >>> graph.count_paths(Event("embed", -1, 0), Event("attn", 0, 0))
+        2
+        """
         return count_paths(self, a, b, bypass)
 
     def to_networkx(self) -> nx.MultiDiGraph:
-        """The graph with events as nodes and a ``stream`` on every edge."""
+        """The graph with events as nodes and a ``stream`` on every edge.
+
+        >>> EventGraph(Wiring(1), 1).to_networkx().number_of_edges()
+        5
+        """
         from causalsim.events.interchange import to_networkx
 
         return to_networkx(self)
 
     def check_arrays(self) -> None:
-        """Raise ``LimitError`` if arrays over all events would fit into no memory at hand."""
+        """Raise ``LimitError`` if arrays over all events would fit into no memory at hand.
+
+        >>> EventGraph(Wiring(1), 1).check_arrays()
+        """
         if len(self) > CODED_LIMIT:
             raise LimitError(
                 "arrays over all events are for graphs that fit into memory",
@@ -346,7 +496,11 @@ class EventGraph:
             )
 
     def codes(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Slot rank, position and request of every event, as arrays in canonical order."""
+        """Slot rank, position and request of every event, as arrays in canonical order.
+
+        >>> [array.tolist() for array in EventGraph(Wiring(2), 2, granularity="block").codes()]
+        [[0, 1, 0, 1], [0, 0, 1, 1], [0, 0, 0, 0]]
+        """
         self.check_arrays()
         rank, position, request = (np.empty(len(self), np.int32) for _ in range(3))
         for number, columns in enumerate(self.requests):
@@ -357,68 +511,3 @@ class EventGraph:
                 ranks[:] = np.arange(ranks.shape[1])
                 positions[:] = np.arange(held.start, held.stop)[:, None]
         return rank, position, request
-
-
-def _wiring(given: object) -> Wiring:
-    wiring = given if isinstance(given, Wiring) else getattr(given, "wiring", None)
-    if not isinstance(wiring, Wiring):
-        raise InputError(
-            "a graph is of a Wiring, or of a configuration that has one",
-            got=repr(given),
-            cure="Give Wiring(n_layers), a ModelConfig, or model.config of a loaded model.",
-        )
-    return wiring
-
-
-def _checked_granularity(granularity: str) -> Granularity:
-    if granularity not in GRANULARITIES:
-        raise InputError(
-            "a graph has one of the known granularities",
-            got=repr(granularity),
-            expected=" or ".join(GRANULARITIES),
-        )
-    return granularity  # type: ignore[return-value]
-
-
-def _per_request(name: str, given: int | Sequence[int], low: int) -> tuple[int, ...]:
-    listed = given.reshape(-1) if isinstance(given, np.ndarray) and given.ndim < 2 else given
-    entries = listed if isinstance(listed, Sequence | np.ndarray) else (listed,)
-    numbers = [as_int(entry) for entry in entries]
-    if any(number is None or number < low for number in numbers):
-        raise InputError(f"{name} is a whole number of at least {low}, or one a request", got=repr(given))
-    return tuple(number for number in numbers if number is not None)
-
-
-def _lengths(length: int | Sequence[int]) -> tuple[int, ...]:
-    lengths = _per_request("length", length, 1)
-    if not lengths:
-        raise InputError("a graph holds at least one request", got="no lengths")
-    return lengths
-
-
-def _check_countable(wiring: Wiring, lengths: tuple[int, ...]) -> None:
-    # Python's len() counts no further.
-    most = sum(lengths) * 3 * (wiring.n_layers + 1)
-    if most > sys.maxsize:
-        raise LimitError(
-            "a graph has a number of events that can be counted",
-            reached=most,
-            bound=sys.maxsize,
-            got=f"about {most:,} events",
-            cure="Take shorter texts or fewer layers.",
-        )
-
-
-def _prompts(prompt: int | Sequence[int] | None, lengths: tuple[int, ...]) -> tuple[int, ...]:
-    if prompt is None:
-        return lengths
-    prompts = _per_request("prompt", prompt, 1)
-    prompts = prompts if as_int(prompt) is None else prompts * len(lengths)
-    if len(prompts) != len(lengths):
-        raise InputError(
-            "prompt has one entry a request", got=f"{len(prompts)} entries", expected=len(lengths)
-        )
-    for given, length in zip(prompts, lengths, strict=True):
-        if given > length:
-            raise InputError("a prompt is no longer than its text", got=given, expected=f"at most {length}")
-    return prompts

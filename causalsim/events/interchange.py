@@ -19,6 +19,10 @@ def to_networkx(graph: EventGraph) -> nx.MultiDiGraph:
     """A MultiDiGraph whose nodes are events (``kind``, ``layer``, ``position``, ``request``).
 
     Edges carry ``stream`` and have it as key. Nodes are added in canonical order.
+
+    >>> from causalsim.events import Event, EventGraph, Wiring
+    >>> to_networkx(EventGraph(Wiring(1), 1)).nodes[Event("kv", 0, 0)]
+    {'kind': 'kv', 'layer': 0, 'position': 0, 'request': 0}
     """
     import networkx as nx
 

@@ -10,18 +10,20 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 from functools import lru_cache
+from math import prod
 from typing import TYPE_CHECKING
 
 from causalsim import posets
+from causalsim.arguments import check_whole
 from causalsim.errors import LimitError
+from causalsim.events.checks import checked_graph
+from causalsim.events.limits import refuse_long
+from causalsim.events.wiring import Wiring
 from causalsim.posets.relations import elements
 
 if TYPE_CHECKING:
     from causalsim.events.graph import EventGraph
-    from causalsim.events.wiring import Granularity, Wiring
-
-# Additions of integers that grow with the text: some seconds.
-MOST_SUMS = 20_000_000
+    from causalsim.events.wiring import Granularity
 
 Steps = Counter[tuple[int, int]]
 """How many parts of a column (or pairs of them one event apart) have so many K/V and read so many."""
@@ -53,15 +55,17 @@ def count_lattice_edges(graph: EventGraph, *, limit: int = posets.DEFAULT_LIMIT)
     return _counts(graph, limit)[1]
 
 
-def refuse_large(graph: EventGraph, limit: int) -> None:
+def refuse_large(graph: EventGraph, limit: int, *, whole: bool = False) -> None:
     """Raise ``LimitError`` at once if it is known that the tables of a graph hold more down-sets.
+
+    Those of several texts are tabulated text by text, unless the lattice is asked for as a whole.
 
     >>> from causalsim.events import EventGraph, Wiring
     >>> refuse_large(EventGraph(Wiring(1), 1), limit=6)
     """
-    if not has_closed_form(graph) or not _is_prime(graph):
-        return
-    tabulated = 1 + sum(_of_text(graph.wiring, graph.granularity, length)[0] - 1 for length in graph.lengths)
+    limit = check_whole("a limit", limit, 1)
+    each = [_at_least(graph, prompt, limit, whole) for prompt in graph.prompts]
+    tabulated = prod(each) if whole else 1 + sum(count - 1 for count in each)
     if tabulated > limit:
         raise LimitError(
             "the down-sets are tabulated one by one",
@@ -72,20 +76,44 @@ def refuse_large(graph: EventGraph, limit: int) -> None:
         )
 
 
+def _at_least(graph: EventGraph, prompt: int, limit: int, whole: bool) -> int:
+    """Down-sets of a text that are tabulated at least, counted no further than a limit.
+
+    A window lets go of edges, and what begins with the prompt is among all the rest; so full
+    attention to the prompt alone, or to its first positions, has no more down-sets than the text.
+    """
+    wiring = Wiring(graph.wiring.n_layers, parallel_residual=graph.wiring.parallel_residual)
+    if not _is_joined(graph, prompt):
+        return _of_text(wiring, graph.granularity, 1)[0] ** min(prompt, limit.bit_length()) if whole else 1
+    length = 2
+    while (found := _of_text(wiring, graph.granularity, length)[0]) <= limit and length < prompt:
+        length = min(2 * length, prompt)
+    return found
+
+
 def has_closed_form(graph: EventGraph) -> bool:
-    """Whether no window and no feedback bounds what a position reads of the columns before."""
+    """Whether no window and no feedback bounds what a position reads of the columns before.
+
+    >>> from causalsim.events import EventGraph, Wiring
+    >>> [has_closed_form(EventGraph(Wiring(1, windows=w), 2, granularity="block")) for w in (None, 1)]
+    [True, False]
+    """
     longest = max(graph.lengths)
     return not graph.has_feedback and all(reach is None or reach >= longest for reach in graph.wiring.reaches)
 
 
-def _is_prime(graph: EventGraph) -> bool:
-    # One column is a stack, and blocks of one layer lie side by side: their tables are smaller.
-    flat = graph.granularity == "block" and graph.wiring.n_layers == 1
-    return min(graph.lengths) > 1 and not flat
+def _is_joined(graph: EventGraph, prompt: int) -> bool:
+    # One column is a stack, and columns that read nothing of each other lie side by side: the
+    # tables of such parts are smaller than their lattice. Else the last event of the first
+    # column and the first of the second keep the text from falling apart.
+    read = graph.wiring.reaches[graph.granularity == "block" :]
+    return prompt > 1 and any(reach is None or reach > 1 for reach in read)
 
 
 def _counts(graph: EventGraph, limit: int) -> tuple[int, int]:
-    if not has_closed_form(graph):
+    limit = check_whole("a limit", limit, 1)
+    if not has_closed_form(checked_graph(graph)):
+        refuse_large(graph, limit)
         found = posets.lattice_counts(graph.explicit(), limit=limit)
         return found.down_sets, found.lattice_edges
     sets, edges = 1, 0
@@ -98,7 +126,7 @@ def _counts(graph: EventGraph, limit: int) -> tuple[int, int]:
 @lru_cache(maxsize=256)
 def _of_text(wiring: Wiring, granularity: Granularity, length: int) -> tuple[int, int]:
     parts, pairs = _column(wiring, granularity)
-    _refuse_long(length * len(parts) * wiring.n_layers)
+    refuse_long("a count of down-sets sums over layers and positions", length * len(parts) * wiring.n_layers)
     sets, edges = [1] * (wiring.n_layers + 1), [0] * (wiring.n_layers + 1)
     for _ in range(length):
         edges = [
@@ -145,13 +173,3 @@ def _layers(column: EventGraph, kind: str) -> list[int]:
 
 def _reached(mask: int, bits: list[int]) -> int:
     return sum(mask & bit > 0 for bit in bits)
-
-
-def _refuse_long(sums: int) -> None:
-    if sums > MOST_SUMS:
-        raise LimitError(
-            "a count of down-sets sums over layers and positions",
-            reached=sums,
-            bound=MOST_SUMS,
-            cure="Take a shorter text or fewer layers.",
-        )

@@ -28,7 +28,12 @@ BAND, KEPT_BANDS = 16, 3
 
 
 def count_pairs(sources: range, targets: range, rule: Rule) -> int:
-    """Edges of one rule between the positions of its source and of its target."""
+    """Edges of one rule between the positions of its source and of its target.
+
+    >>> rule = Rule("kv", Slot("kv", 0), Slot("attn", 0), first=0, last=1)
+    >>> count_pairs(range(3), range(3), rule)
+    5
+    """
     beyond = 0 if rule.last is None else _count_apart(sources, targets, rule.last + 1)
     return _count_apart(sources, targets, rule.first) - beyond
 
@@ -50,6 +55,11 @@ class Lines:
 
     Canonical order puts the events of a line far apart. A band of neighbouring slots is copied
     at a time, which reads memory in order and holds a small part of it.
+
+    >>> from causalsim.events import EventGraph, Wiring
+    >>> graph = EventGraph(Wiring(2), 2, granularity="block")
+    >>> Lines(graph.requests[0], np.arange(4))[Slot("block", 1)].tolist()
+    [1, 3]
     """
 
     def __init__(self, columns: Columns, values: Int[np.ndarray, " events"]) -> None:
@@ -74,7 +84,12 @@ class Lines:
 
 
 def latest_source(line: Line, first: int, last: int | None) -> Line:
-    """At every position q the greatest entry at q - last .. q - first, ``ABSENT`` without any."""
+    """At every position q the greatest entry at q - last .. q - first, ``ABSENT`` without any.
+
+    >>> line = np.array([3, 1, 2])
+    >>> latest_source(line, 0, None).tolist(), latest_source(line, 1, 1).tolist()
+    ([3, 3, 3], [-1, 3, 1])
+    """
     best = _trailing(np.maximum, line, None if last is None else last - first + 1)
     if first == 0:
         return best
@@ -82,12 +97,21 @@ def latest_source(line: Line, first: int, last: int | None) -> Line:
 
 
 def latest_reader(line: Line, first: int, last: int | None) -> Line:
-    """At every position p the greatest entry at p + first .. p + last: the mirror of ``latest_source``."""
+    """At every position p the greatest entry at p + first .. p + last: the mirror of ``latest_source``.
+
+    >>> line = np.array([3, 1, 2])
+    >>> latest_reader(line, 0, None).tolist(), latest_reader(line, 1, 1).tolist()
+    ([3, 2, 2], [1, 2, -1])
+    """
     return latest_source(line[::-1], first, last)[::-1]
 
 
 def earliest_reader(line: Line, last: int | None) -> Line:
-    """At every position p the least entry at p .. p + last, of a line that is absent nowhere."""
+    """At every position p the least entry at p .. p + last, of a line that is absent nowhere.
+
+    >>> earliest_reader(np.array([3, 1, 2]), None).tolist(), earliest_reader(np.array([3, 1, 2]), 1).tolist()
+    ([1, 1, 2], [1, 1, 2])
+    """
     return _trailing(np.minimum, line[::-1], None if last is None else last + 1)[::-1]
 
 
@@ -104,7 +128,15 @@ def _trailing(extreme: np.ufunc, line: Line, reach: int | None) -> Line:
 
 
 def levels(columns: Columns, rules: Sequence[Rule]) -> dict[Slot, Line]:
-    """Length of the longest chain that ends at each event, from 0, as one line a slot."""
+    """Length of the longest chain that ends at each event, from 0, as one line a slot.
+
+    Their level sets are a least partition into antichains (Mirsky 1971).
+
+    >>> from causalsim.events import EventGraph, Wiring
+    >>> graph = EventGraph(Wiring(2), 2, granularity="block")
+    >>> [line.tolist() for line in levels(graph.requests[0], graph.rules).values()]
+    [[0, 0], [1, 1]]
+    """
     prompt, length = columns.prompt, columns.length
     blocks = [(0, prompt), *((position, position + 1) for position in range(prompt, length))]
     held = {slot: columns.positions(slot) for slot in columns.slots}
@@ -112,7 +144,13 @@ def levels(columns: Columns, rules: Sequence[Rule]) -> dict[Slot, Line]:
 
 
 def colevels(columns: Columns, rules: Sequence[Rule]) -> dict[Slot, Line]:
-    """Length of the longest chain that starts at each event: ``levels`` of the mirrored columns."""
+    """Length of the longest chain that starts at each event: ``levels`` of the mirrored columns.
+
+    >>> from causalsim.events import EventGraph, Wiring
+    >>> graph = EventGraph(Wiring(2), 2, granularity="block")
+    >>> [line.tolist() for line in colevels(graph.requests[0], graph.rules).values()]
+    [[1, 1], [0, 0]]
+    """
     prompt, length = columns.prompt, columns.length
     blocks = [*((position, position + 1) for position in range(length - prompt)), (length - prompt, length)]
     held = {slot: _mirror(columns.positions(slot), length) for slot in columns.slots}
@@ -156,6 +194,12 @@ def first_violation(
     """The first rule, and in it the first source and target position, that times run against.
 
     ``times`` are non-negative; an edge is respected if its target is strictly later.
+
+    >>> from causalsim.events import EventGraph, Wiring
+    >>> graph = EventGraph(Wiring(2), 2, granularity="block")
+    >>> rule, p, q = first_violation(graph.requests[0], graph.rules, np.array([1, 2, 2, 2]))
+    >>> rule.stream, p, q
+    ('residual', 1, 1)
     """
     lines = Lines(columns, times)
     for rule in rules:
@@ -170,7 +214,14 @@ def first_violation(
 
 
 def gather(columns: Columns, lines: Mapping[Slot, Line], out: Int[np.ndarray, " events"]) -> None:
-    """Write lines back into an array over events in canonical order."""
+    """Write lines back into an array over events in canonical order.
+
+    >>> from causalsim.events import EventGraph, Wiring
+    >>> graph, out = EventGraph(Wiring(2), 2, granularity="block"), np.empty(4, int)
+    >>> gather(graph.requests[0], {slot: np.array([slot.layer, 9]) for slot in graph.slots}, out)
+    >>> out.tolist()
+    [0, 1, 9, 9]
+    """
     for held, sheet in columns.sheets(out):
         for first in range(0, sheet.shape[1], BAND):
             rows = sheet[:, first : first + BAND]
@@ -179,7 +230,14 @@ def gather(columns: Columns, lines: Mapping[Slot, Line], out: Int[np.ndarray, " 
 
 
 def latest_predecessors(graph: EventGraph, lines: Lines) -> Iterator[tuple[Slot, Line]]:
-    """Slot by slot, the greatest time among the direct predecessors of each event, ``ABSENT`` without any."""
+    """Slot by slot, the greatest time among the direct predecessors of each event, ``ABSENT`` without any.
+
+    >>> from causalsim.events import EventGraph, Wiring
+    >>> graph = EventGraph(Wiring(2), 2, granularity="block")
+    >>> lines = Lines(graph.requests[0], np.array([0, 3, 1, 4]))
+    >>> [latest.tolist() for _, latest in latest_predecessors(graph, lines)]
+    [[-1, -1], [0, 1]]
+    """
     for slot, rules in graph.rules_into.items():
         latest = np.full_like(lines[slot], ABSENT)
         for rule in rules:

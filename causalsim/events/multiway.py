@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator
 from itertools import combinations, islice
+from math import comb
 from typing import TYPE_CHECKING
 
 from causalsim import posets
-from causalsim.arguments import check_type
-from causalsim.errors import InputError
+from causalsim.arguments import as_int, shown
+from causalsim.errors import InputError, LimitError
+from causalsim.events.checks import checked_graph
 from causalsim.events.event import Event
 from causalsim.events.lattice import refuse_large
 from causalsim.posets.downsets import Rank, ranks
@@ -34,8 +36,8 @@ def maximal_antichains(graph: EventGraph) -> Iterator[tuple[Event, ...]]:
     >>> [[str(event) for event in antichain] for antichain in maximal_antichains(graph)]
     [['block(0,0)', 'block(0,1)'], ['block(1,0)', 'block(0,1)'], ['block(1,0)', 'block(1,1)']]
     """
-    events = list(graph)
-    for antichain in posets.maximal_antichains(graph.explicit()):
+    sources, events = checked_graph(graph).explicit(), list(graph)
+    for antichain in posets.maximal_antichains(sources):
         yield tuple(events[i] for i in antichain)
 
 
@@ -53,7 +55,9 @@ def state_graph(graph: EventGraph, *, limit: int = 100_000) -> nx.DiGraph:
     """
     import networkx as nx
 
-    view, events, steps = nx.DiGraph(), list(graph), list(_ranks(graph, limit))
+    refuse_large(checked_graph(graph), limit, whole=True)
+    steps = list(ranks(graph.explicit(), Budget(limit)))
+    view, events = nx.DiGraph(), list(graph)
     for step, rank in enumerate(steps):
         view.add_nodes_from((_state(events, mask) for mask in sorted(rank.ways)), step=step)
     for mask, enabled in (item for rank in steps for item in rank.enabled.items()):
@@ -66,7 +70,8 @@ def branchial_graph(graph: EventGraph, step: int, *, limit: int = 100_000) -> nx
     """The states after some events, joined where they come from one state by two events that could swap.
 
     ``events`` of an edge are these two. The branchial graph of a multiway system at a step (Wolfram
-    2020), here of the orders of a graph. Of step 0 it is one node.
+    2020), here of the orders of a graph. Of step 0 it is one node. ``LimitError`` beyond ``limit``
+    states up to there, or pairs.
 
     >>> from causalsim.events import EventGraph, Wiring
     >>> view = branchial_graph(EventGraph(Wiring(2), 2, granularity="block"), step=1)
@@ -75,23 +80,31 @@ def branchial_graph(graph: EventGraph, step: int, *, limit: int = 100_000) -> nx
     """
     import networkx as nx
 
-    check_type("a step", step, int)
-    if not 0 <= step <= len(graph):
-        raise InputError("a step counts the events that have run", got=step, expected=f"0 to {len(graph)}")
+    number, last = as_int(step), len(checked_graph(graph))
+    if number is None or not 0 <= number <= last:
+        raise InputError("a step counts the events that have run", got=shown(step), expected=f"0 to {last}")
+    before, after = _two_ranks(graph, number, limit)
     view, events = nx.Graph(step=step), list(graph)
-    steps = deque(islice(_ranks(graph, limit), step + 1), maxlen=2)
-    view.add_nodes_from(_state(events, mask) for mask in sorted(steps[-1].ways))
-    for mask, enabled in sorted(steps[0].enabled.items()) if step else ():
+    view.add_nodes_from(_state(events, mask) for mask in sorted(after.ways))
+    for mask, enabled in sorted(before.enabled.items()) if step else ():
         for i, j in combinations(elements(enabled), 2):
             pair = _state(events, mask | 1 << i), _state(events, mask | 1 << j)
             view.add_edge(*pair, events=(events[i], events[j]))
     return view
 
 
-def _ranks(graph: EventGraph, limit: int) -> Iterator[Rank]:
-    sources = graph.explicit()
-    refuse_large(graph, limit)
-    return ranks(sources, Budget(limit))
+def _two_ranks(graph: EventGraph, step: int, limit: int) -> tuple[Rank, Rank]:
+    """The states before and after an event; those of step 0 twice."""
+    steps = deque(islice(ranks(graph.explicit(), Budget(limit)), step + 1), maxlen=2)
+    pairs = sum(comb(enabled.bit_count(), 2) for enabled in steps[0].enabled.values())
+    if step and pairs > limit:
+        raise LimitError(
+            "the pairs of events that could swap are listed one by one",
+            reached=pairs,
+            bound=limit,
+            cure="Raise the limit, or take a shorter text.",
+        )
+    return steps[0], steps[-1]
 
 
 def _state(events: list[Event], mask: int) -> State:

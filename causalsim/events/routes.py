@@ -1,12 +1,14 @@
-"""Routes along the two highways, and directed paths: how many ways lead from one event to another."""
+"""Routes along the two highways: how many lead from one event to another, and which."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from math import comb
 from typing import TYPE_CHECKING
 
 from causalsim.errors import InputError
-from causalsim.events.event import Edge, Event
+from causalsim.events.event import Event
+from causalsim.events.limits import refuse_long
 
 if TYPE_CHECKING:
     from causalsim.events.graph import EventGraph
@@ -18,19 +20,32 @@ def count_routes(graph: EventGraph, a: Event, b: Event) -> int:
     """Number of routes from ``a = kv(l0,p0)`` to ``b = attn(l1,p1)``, exactly.
 
     A route is its rise positions p0 <= q1 <= ... <= qn <= p1 with n = l1 - l0; windows bound
-    each hop. In full attention there are C(m + n, n) of them, m = p1 - p0.
+    each hop. In full attention there are C(m + n, n) of them, m = p1 - p0. With windows that
+    bind they are summed layer by layer, ``LimitError`` at once where that would take minutes.
+
+    >>> from causalsim.events import Event, EventGraph, Wiring
+    >>> count_routes(EventGraph(Wiring(13), 11), Event("kv", 0, 0), Event("attn", 12, 10))
+    646646
     """
-    reaches = _checked_reaches(graph, a, b)
+    reaches, m = _checked_reaches(graph, a, b), b.position - a.position
     if not _connectable(a, b):
         return 0
-    counts = [1] + [0] * (b.position - a.position)
+    if all(reach is None or reach > m for reach in reaches):
+        return comb(m + len(reaches) - 1, m)
+    refuse_long("a count of routes sums over layers and positions", len(reaches) * (m + 1))
+    counts = [1] + [0] * m
     for reach in reaches:
         counts = _spread_right(counts, reach)
     return counts[-1]
 
 
 def routes(graph: EventGraph, a: Event, b: Event) -> Iterator[tuple[int, ...]]:
-    """The routes from kv ``a`` to attn ``b`` in lexicographic order of their rise positions."""
+    """The routes from kv ``a`` to attn ``b`` in lexicographic order of their rise positions.
+
+    >>> from causalsim.events import Event, EventGraph, Wiring
+    >>> list(routes(EventGraph(Wiring(2), 3), Event("kv", 0, 0), Event("attn", 1, 2)))
+    [(0,), (1,), (2,)]
+    """
     reaches = _checked_reaches(graph, a, b)
     if _connectable(a, b):
         yield from _climb(a.position, b.position, reaches)
@@ -90,35 +105,3 @@ def _checked_reaches(graph: EventGraph, a: Event, b: Event) -> Reaches:
             cure="count_paths counts directed paths between any two events of any graph.",
         )
     return graph.wiring.reaches[a.layer : b.layer + 1]
-
-
-def count_paths(graph: EventGraph, a: Event, b: Event, bypass: bool = False) -> int:
-    """Number of directed paths from ``a`` to ``b``, as sequences of events, exactly.
-
-    With ``bypass`` a residual edge into an attention or an MLP counts twice, once through the
-    computation and once past it (with a parallel residual the MLP's value is its increment
-    alone, and an edge into it counts once). A path from an event to itself is the empty one.
-    """
-    graph.check(a)
-    graph.check(b)
-    if a == b:
-        return 1
-    between = graph.future(a) & graph.past(b)
-    counts = {a: 1}
-    for event in [*sorted(between, key=graph.index), b]:
-        weights = _weights(graph, event, bypass)
-        counts[event] = sum(counts[source] * weight for source, weight in weights.items() if source in counts)
-    return counts[b]
-
-
-def _weights(graph: EventGraph, event: Event, bypass: bool) -> dict[Event, int]:
-    weights: dict[Event, int] = {}
-    for edge in graph.edges_into(event):
-        ways = 2 if bypass and _is_bypassed(graph, edge) else 1
-        weights[edge.source] = max(weights.get(edge.source, 1), ways)
-    return weights
-
-
-def _is_bypassed(graph: EventGraph, edge: Edge) -> bool:
-    skipped = ("attn",) if graph.wiring.parallel_residual else ("attn", "mlp")
-    return edge.stream == "residual" and edge.target.kind in skipped

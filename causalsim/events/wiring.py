@@ -22,14 +22,22 @@ GRANULARITIES = ("block", "sublayer")
 
 
 class Slot(NamedTuple):
-    """A place in the column that every position runs."""
+    """A place in the column that every position runs.
+
+    >>> Slot("attn", 3)
+    Slot(kind='attn', layer=3)
+    """
 
     kind: str
     layer: int
 
 
 class Rule(NamedTuple):
-    """A family of edges: ``source`` at p to ``target`` at q for every first <= q - p <= last."""
+    """A family of edges: ``source`` at p to ``target`` at q for every first <= q - p <= last.
+
+    >>> Rule("kv", Slot("kv", 0), Slot("attn", 0), first=0, last=None).target
+    Slot(kind='attn', layer=0)
+    """
 
     stream: str
     source: Slot
@@ -68,7 +76,11 @@ class Wiring:
 
     @cached_property
     def reaches(self) -> tuple[int | None, ...]:
-        """Positions that each layer's attention sees, the own one counted; ``None`` is all."""
+        """Positions that each layer's attention sees, the own one counted; ``None`` is all.
+
+        >>> Wiring(2).reaches, Wiring(2, windows=[3, None]).reaches
+        ((None, None), (3, None))
+        """
         return self.windows if isinstance(self.windows, tuple) else (None,) * self.n_layers
 
     def slots(self, granularity: Granularity = "sublayer") -> tuple[Slot, ...]:
@@ -77,11 +89,30 @@ class Wiring:
         >>> [f"{kind}{layer}" for kind, layer in Wiring(1).slots()]
         ['embed-1', 'kv0', 'attn0', 'mlp0', 'unembed1', 'sample1']
         """
-        return _slots(self.n_layers, granularity)
+        return _slots(self.n_layers, checked_granularity(granularity))
 
     def rules(self, granularity: Granularity = "sublayer") -> tuple[Rule, ...]:
-        """Every family of edges, ordered by target slot."""
-        return _rules(self, granularity)
+        """Every family of edges, ordered by target slot.
+
+        >>> [(rule.stream, rule.first, rule.last) for rule in Wiring(2, windows=3).rules("block")]
+        [('residual', 0, 0), ('kv', 0, 2)]
+        """
+        return _rules(self, checked_granularity(granularity))
+
+
+def checked_granularity(granularity: object) -> Granularity:
+    """A known granularity, or ``InputError`` for anything else.
+
+    >>> checked_granularity("block")
+    'block'
+    """
+    if not isinstance(granularity, str) or granularity not in GRANULARITIES:
+        raise InputError(
+            "a graph has one of the known granularities",
+            got=repr(granularity),
+            expected=" or ".join(GRANULARITIES),
+        )
+    return cast("Granularity", granularity)
 
 
 def _slots_of_layer(layer: int) -> list[Slot]:

@@ -6,23 +6,31 @@ over all positions and requests.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from jaxtyping import Int
 
-from causalsim.arguments import check_type
+from causalsim.arguments import check_type, check_whole, shown
 from causalsim.errors import InputError
 from causalsim.events import EventGraph, Slot
+from causalsim.events.columns import Columns
 from causalsim.events.lines import Lines
-from causalsim.foliations.costs import Footprint, peak_at_cuts, peak_during
+from causalsim.foliations.costs import Footprint, check_priced, peak_at_cuts, peak_during
 from causalsim.foliations.foliation import Foliation
+from causalsim.foliations.ranks import run_starts
 
 PerSlice = Int[np.ndarray, " slices"]
+PerLaunch = Int[np.ndarray, " launches"]
+PerPosition = Int[np.ndarray, " positions"]
 
 # Of the events of a slot, told how many positions each of them sees.
-EventCost = Callable[[Slot, Int[np.ndarray, " positions"]], int | Int[np.ndarray, " positions"]]
+EventCost = Callable[[Slot, PerPosition], int | PerPosition]
+
+# Of the launches of a slot, told how many events each of them has.
+LaunchCost = Callable[[Slot, PerLaunch], int | PerLaunch]
 
 # What reads K/V of other positions.
 READERS = ("attn", "block")
@@ -33,6 +41,9 @@ class Shape:
     """What a foliation costs whatever the model: slices, events in the widest, and launches.
 
     ``tokens`` is the most events of one launch: what serving engines call the tokens of a step.
+
+    >>> Shape(depth=8, width=3, tokens=3, launches=8).depth
+    8
     """
 
     depth: int
@@ -43,7 +54,11 @@ class Shape:
 
 @dataclass(frozen=True)
 class Costs(Shape):
-    """A foliation in numbers: its shape, bytes and FLOPs over all slices, and the peaks of what is live."""
+    """A foliation in numbers: its shape, bytes and FLOPs over all slices, and the peaks of what is live.
+
+    >>> Costs(2, 4, 4, 2, weight_bytes=200, kv_bytes=6, flops=0, peak_during=32, peak_at_cuts=30).launches
+    2
+    """
 
     weight_bytes: int
     kv_bytes: int
@@ -60,8 +75,8 @@ def shape(foliation: Foliation) -> Shape:
     >>> shape(layer_major(EventGraph(Wiring(2), 3)))
     Shape(depth=8, width=3, tokens=3, launches=8)
     """
-    total = int(launches(foliation).sum())
-    return Shape(foliation.depth, foliation.width, _most_tokens(foliation), total)
+    check_type("an order", foliation, Foliation)
+    return _launched(foliation, lambda slot, tokens: 0)[0]
 
 
 def costs(foliation: Foliation, footprint: Footprint) -> Costs:
@@ -75,11 +90,13 @@ def costs(foliation: Foliation, footprint: Footprint) -> Costs:
     >>> found.launches, found.weight_bytes, found.kv_bytes, found.peak_during
     (2, 200, 6, 32)
     """
+    check_priced(foliation, footprint)
+    found, weight_bytes = _launched(foliation, partial(_weights_of, footprint))
     return Costs(
-        **vars(shape(foliation)),
-        weight_bytes=int(weight_bytes_read(foliation, footprint).sum()),
-        kv_bytes=int(kv_bytes_read(foliation, footprint).sum()),
-        flops=int(flops(foliation, footprint).sum()),
+        **vars(found),
+        weight_bytes=weight_bytes,
+        kv_bytes=_whatever_the_order(foliation.graph, partial(_kv_of, footprint)),
+        flops=_whatever_the_order(foliation.graph, partial(_flops_of, footprint)),
         peak_during=peak_during(foliation, footprint),
         peak_at_cuts=peak_at_cuts(foliation, footprint),
     )
@@ -93,7 +110,8 @@ def launches(foliation: Foliation) -> PerSlice:
     >>> launches(wavefront(EventGraph(Wiring(2), 2, granularity="block"))).tolist()
     [1, 2, 1]
     """
-    return _by_launch(foliation, lambda slot: 1)
+    check_type("an order", foliation, Foliation)
+    return _by_launch(foliation, lambda slot, tokens: 1)
 
 
 def weight_bytes_read(foliation: Foliation, footprint: Footprint) -> PerSlice:
@@ -105,10 +123,8 @@ def weight_bytes_read(foliation: Foliation, footprint: Footprint) -> PerSlice:
     >>> weight_bytes_read(wavefront(EventGraph(Wiring(2), 2, granularity="block")), sizes).tolist()
     [100, 200, 100]
     """
-    sizes = _checked(footprint).weights
-    shared = _by_launch(foliation, lambda slot: 0 if slot.kind == "embed" else _of(sizes, slot))
-    rows = _by_event(foliation, lambda slot, _: _of(sizes, slot) if slot.kind == "embed" else 0)
-    return shared + rows
+    check_priced(foliation, footprint)
+    return _by_launch(foliation, partial(_weights_of, footprint))
 
 
 def kv_bytes_read(foliation: Foliation, footprint: Footprint) -> PerSlice:
@@ -120,8 +136,8 @@ def kv_bytes_read(foliation: Foliation, footprint: Footprint) -> PerSlice:
     >>> kv_bytes_read(decode, Footprint({"kv": 8}, {})).tolist()
     [8, 16, 24]
     """
-    size = _checked(footprint).values["kv"]
-    return _by_event(foliation, lambda slot, seen: seen * size if slot.kind in READERS else 0)
+    check_priced(foliation, footprint)
+    return _by_event(foliation, partial(_kv_of, footprint))
 
 
 def flops(foliation: Foliation, footprint: Footprint) -> PerSlice:
@@ -133,10 +149,8 @@ def flops(foliation: Foliation, footprint: Footprint) -> PerSlice:
     >>> flops(token_major(EventGraph(Wiring(1), 3, granularity="block")), sizes).tolist()
     [108, 116, 124]
     """
-    each, read = _checked(footprint).flops, footprint.flops_per_read
-    return _by_event(
-        foliation, lambda slot, seen: _of(each, slot) + (seen * read if slot.kind in READERS else 0)
-    )
+    check_priced(foliation, footprint)
+    return _by_event(foliation, partial(_flops_of, footprint))
 
 
 def admissible(
@@ -153,6 +167,12 @@ def admissible(
     >>> admissible(both), admissible(both, token_budget=2)
     (['prefill', 'decode'], ['decode'])
     """
+    check_type("the schedules", schedules, Mapping, "Give the costs of each by its name.")
+    for name, found in schedules.items():
+        check_type(f"what {shown(name)} costs", found, Costs, "costs(foliation, footprint) says it.")
+    for name, limit in (("token_budget", token_budget), ("memory_cap", memory_cap)):
+        if limit is not None:
+            check_whole(name, limit, 0)
     kept = [
         name
         for name, found in schedules.items()
@@ -162,31 +182,70 @@ def admissible(
     return sorted(kept, key=lambda name: schedules[name].weight_bytes + schedules[name].kv_bytes)
 
 
-def _by_launch(foliation: Foliation, cost: Callable[[Slot], int]) -> PerSlice:
+def _weights_of(footprint: Footprint, slot: Slot, tokens: PerLaunch) -> int | PerLaunch:
+    each = _of(footprint.weights, slot)
+    return each * tokens if slot.kind == "embed" else each
+
+
+def _kv_of(footprint: Footprint, slot: Slot, seen: PerPosition) -> int | PerPosition:
+    return seen * footprint.values["kv"] if slot.kind in READERS else 0
+
+
+def _flops_of(footprint: Footprint, slot: Slot, seen: PerPosition) -> int | PerPosition:
+    each = _of(footprint.flops, slot)
+    return each + seen * footprint.flops_per_read if slot.kind in READERS else each
+
+
+def _launched(foliation: Foliation, cost: LaunchCost) -> tuple[Shape, int]:
+    """The shape of a foliation, and what its launches cost together, in one pass over the slots."""
+    launched, most, total = 0, 0, 0
+    for slot, _, tokens in _launches(foliation):
+        launched, most = launched + len(tokens), max(most, int(tokens.max()))
+        total += _sum(cost(slot, tokens), len(tokens))
+    return Shape(foliation.depth, foliation.width, most, launched), total
+
+
+def _whatever_the_order(graph: EventGraph, cost: EventCost) -> int:
+    """What the events cost together, which no slices change."""
+    return sum(
+        _sum(cost(slot, _seen(graph, slot, columns)), len(columns.positions(slot)))
+        for columns in graph.requests
+        for slot in graph.slots
+    )
+
+
+def _sum(cost: int | Int[np.ndarray, " terms"], terms: int) -> int:
+    return cost * terms if isinstance(cost, int) else int(cost.sum())
+
+
+def _by_launch(foliation: Foliation, cost: LaunchCost) -> PerSlice:
     totals = np.zeros(foliation.depth, np.int64)
-    for slot, lines in _slots(foliation):
-        totals[np.unique(np.concatenate(lines))] += cost(slot)
+    for slot, slices, tokens in _launches(foliation):
+        totals[slices] += cost(slot, tokens)
     return totals
 
 
 def _by_event(foliation: Foliation, cost: EventCost) -> PerSlice:
     totals = np.zeros(foliation.depth, np.int64)
     for slot, lines in _slots(foliation):
-        for line in lines:
-            np.add.at(totals, line, cost(slot, _seen(foliation.graph, slot, len(line))))
+        for columns, line in zip(foliation.graph.requests, lines, strict=True):
+            np.add.at(totals, line, cost(slot, _seen(foliation.graph, slot, columns)))
     return totals
 
 
-def _seen(graph: EventGraph, slot: Slot, length: int) -> Int[np.ndarray, " positions"]:
+def _seen(graph: EventGraph, slot: Slot, columns: Columns) -> PerPosition:
+    """How many positions the events of a slot see, one after another."""
     reach = graph.wiring.reaches[slot.layer] if slot.kind in READERS else None
-    seen = np.arange(1, length + 1)
+    seen = np.arange(1, len(columns.positions(slot)) + 1)
     return seen if reach is None else np.minimum(seen, reach)
 
 
-def _most_tokens(foliation: Foliation) -> int:
-    return max(
-        int(np.unique(np.concatenate(lines), return_counts=True)[1].max()) for _, lines in _slots(foliation)
-    )
+def _launches(foliation: Foliation) -> Iterator[tuple[Slot, PerLaunch, PerLaunch]]:
+    """Slot by slot, the slices in which it has events, ascending, and how many it has in each."""
+    for slot, lines in _slots(foliation):
+        ascending = np.sort(np.concatenate(lines))
+        starts = np.flatnonzero(run_starts(ascending))
+        yield slot, ascending[starts], np.diff(starts, append=len(ascending))
 
 
 def _slots(foliation: Foliation) -> Iterable[tuple[Slot, list[Int[np.ndarray, " positions"]]]]:
@@ -211,8 +270,3 @@ def _of(by_kind: Mapping[str, int], slot: Slot) -> int:
             cure="ModelConfig(...).footprint() makes a whole one.",
         )
     return by_kind.get(slot.kind, 0)
-
-
-def _checked(footprint: Footprint) -> Footprint:
-    check_type("a footprint", footprint, Footprint, "ModelConfig(...).footprint() makes one.")
-    return footprint

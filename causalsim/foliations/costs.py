@@ -9,7 +9,7 @@ from itertools import zip_longest
 
 import numpy as np
 
-from causalsim.arguments import check_type
+from causalsim.arguments import check_type, check_whole, shown
 from causalsim.errors import InputError
 from causalsim.events import EventGraph
 from causalsim.events.lines import Lines, earliest_reader, latest_reader
@@ -34,6 +34,9 @@ class Footprint:
     """What costs need to know of a model: bytes of one value, and of the weights that an event
     reads, each by kind of event; ``flops`` of one event, and ``flops_per_read`` of an attention
     for each position whose K/V it reads. What is left empty is not counted.
+
+    >>> Footprint({"kv": 8}, {"block": 100}).values["kv"]
+    8
     """
 
     values: Mapping[str, int]
@@ -42,6 +45,11 @@ class Footprint:
     flops_per_read: int = 0
 
     def __post_init__(self) -> None:
+        for name in ("values", "weights", "flops"):
+            check_type(f"{name} of a footprint", getattr(self, name), Mapping, "Name kinds of events.")
+            for kind, number in getattr(self, name).items():
+                check_whole(f"{name} of {shown(kind)} in a footprint", number, 0)
+        check_whole("flops_per_read of a footprint", self.flops_per_read, 0)
         object.__setattr__(self, "values", _Sizes(self.values))
 
 
@@ -55,20 +63,40 @@ def peak_during(foliation: Foliation, footprint: Footprint) -> int:
     An event's inputs and its output are both live during it. Embeddings appear at their
     first read and, at block granularity, K/V at their first reader; a value that nobody
     reads drops at once. Weights are not counted.
+
+    >>> from causalsim.events import EventGraph, Wiring
+    >>> from causalsim.foliations import layer_major
+    >>> graph = EventGraph(Wiring(2), 2, granularity="block")
+    >>> sizes = Footprint({"embed": 10, "block": 10, "kv": 1}, {})
+    >>> peak_during(layer_major(graph), sizes)  # T (d + k) + d
+    32
     """
-    _check(foliation, footprint)
+    check_priced(foliation, footprint)
     graph = foliation.graph
     steps = places(foliation.times, foliation.slice_sizes)
     return _peak(_lifetimes(graph, steps, footprint), len(graph), outlived=1)
 
 
 def peak_at_cuts(foliation: Foliation, footprint: Footprint) -> int:
-    """Bytes that at most cross a cut between two slices, when a slice runs all its events at once."""
-    _check(foliation, footprint)
+    """Bytes that at most cross a cut between two slices, when a slice runs all its events at once.
+
+    >>> from causalsim.events import EventGraph, Wiring
+    >>> from causalsim.foliations import layer_major
+    >>> graph = EventGraph(Wiring(2), 2, granularity="block")
+    >>> sizes = Footprint({"embed": 10, "block": 10, "kv": 1}, {})
+    >>> peak_at_cuts(layer_major(graph), sizes)
+    20
+    """
+    check_priced(foliation, footprint)
     return _peak(_lifetimes(foliation.graph, foliation.times, footprint), foliation.depth, outlived=0)
 
 
-def _check(foliation: Foliation, footprint: Footprint) -> None:
+def check_priced(foliation: Foliation, footprint: Footprint) -> None:
+    """Refuse what is no foliation, or no footprint.
+
+    >>> from causalsim.events import EventGraph, Wiring
+    >>> check_priced(Foliation(EventGraph(Wiring(1), 1), range(5)), Footprint({}, {}))
+    """
     check_type("an order", foliation, Foliation)
     check_type("a footprint", footprint, Footprint, "ModelConfig(...).footprint() makes one.")
 

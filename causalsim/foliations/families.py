@@ -13,9 +13,10 @@ from fractions import Fraction
 import numpy as np
 from jaxtyping import Int
 
-from causalsim.arguments import check_type
+from causalsim.arguments import check_whole
 from causalsim.errors import CausalityError, InputError
 from causalsim.events import EventGraph, Slot
+from causalsim.events.checks import checked_graph
 from causalsim.events.lines import colevels, gather, levels
 from causalsim.foliations.foliation import Foliation
 from causalsim.foliations.ranks import narrow
@@ -58,9 +59,7 @@ def chunked(graph: EventGraph, size: int) -> Foliation:
     >>> chunked(EventGraph(Wiring(1), 3, granularity="block"), 2).times.tolist()
     [0, 0, 1]
     """
-    if isinstance(size, bool) or not isinstance(size, int | np.integer) or size < 1:
-        raise InputError("a chunk has a whole number of at least 1 positions", got=repr(size))
-    column, size = _column(graph), min(size, max(graph.lengths))
+    column, size = _column(graph), min(check_whole("the size of a chunk", size, 1), max(graph.lengths))
 
     def shift(position: int, prompt: int) -> int:
         decoded = -(-prompt // size) + position - prompt
@@ -70,7 +69,14 @@ def chunked(graph: EventGraph, size: int) -> Foliation:
 
 
 def wavefront(graph: EventGraph) -> Foliation:
-    """Diagonals: one layer up costs as much time as one position right, ``tilted`` with velocity 1."""
+    """Diagonals: one layer up costs as much time as one position right, ``tilted`` with velocity 1.
+
+    The hyperplane method (Lamport 1974).
+
+    >>> from causalsim.events import Wiring
+    >>> wavefront(EventGraph(Wiring(2), 2, granularity="block")).times.tolist()
+    [0, 1, 1, 2]
+    """
     return tilted(graph, 1)
 
 
@@ -104,8 +110,12 @@ def tilt_bound(graph: EventGraph) -> Fraction | float:
 
     -1/(m-1) with m the largest number of positions that an attention spans, and, where
     tokens are fed back, the height of a whole column.
+
+    >>> from causalsim.events import Wiring
+    >>> tilt_bound(EventGraph(Wiring(2), 2, granularity="block")), tilt_bound(EventGraph(Wiring(1), 1))
+    (Fraction(-1, 1), -inf)
     """
-    if graph.has_feedback:
+    if checked_graph(graph).has_feedback:
         heights = _heights(graph).values()
         return Fraction(max(heights) - min(heights))
     first = 1 if graph.granularity == "block" else 0
@@ -115,23 +125,39 @@ def tilt_bound(graph: EventGraph) -> Fraction | float:
 
 
 def earliest(graph: EventGraph) -> Foliation:
-    """Every event as early as the graph allows: its longest chain from below."""
-    times = np.empty(len(graph), np.int32)
+    """Every event as early as the graph allows: its longest chain from below.
+
+    As soon as possible: the canonical partition into antichains (Mirsky 1971).
+
+    >>> from causalsim.events import Wiring
+    >>> earliest(EventGraph(Wiring(2), 2, granularity="block")).times.tolist()
+    [0, 1, 0, 1]
+    """
+    times = np.empty(len(checked_graph(graph)), np.int32)
     for columns in graph.requests:
         gather(columns, levels(columns, graph.rules), times)
     return Foliation(graph, times)
 
 
 def latest(graph: EventGraph) -> Foliation:
-    """Every event as late as the graph's depth allows: its longest chain from above."""
-    times = np.empty(len(graph), np.int32)
+    """Every event as late as the graph's depth allows: its longest chain from above.
+
+    >>> from causalsim.events import Wiring
+    >>> latest(EventGraph(Wiring(1), 1)).times.tolist()
+    [0, 1, 2, 3, 4]
+    """
+    times = np.empty(len(checked_graph(graph)), np.int32)
     for columns in graph.requests:
         gather(columns, colevels(columns, graph.rules), times)
     return Foliation(graph, times.max() - times)
 
 
 def as_velocity(velocity: Velocity) -> Fraction:
-    """A velocity as an exact fraction: 0.1 is one tenth."""
+    """A velocity as an exact fraction: 0.1 is one tenth.
+
+    >>> as_velocity(0.1), as_velocity("-1/7")
+    (Fraction(1, 10), Fraction(-1, 7))
+    """
     text = str(velocity)
     try:
         # A power of ten that no text is long enough for would only fill the memory with digits.
@@ -148,8 +174,7 @@ def as_velocity(velocity: Velocity) -> Fraction:
 
 def _heights(graph: EventGraph) -> dict[Slot, int]:
     """The height of each slot: parallel attention and MLP stand level, else it rises slot by slot."""
-    check_type("a graph", graph, EventGraph, "EventGraph(wiring, length) makes one.")
-    if graph.granularity == "block" or not graph.wiring.parallel_residual:
+    if checked_graph(graph).granularity == "block" or not graph.wiring.parallel_residual:
         first = 0 if graph.granularity == "block" else -1
         return {slot: rank + first for rank, slot in enumerate(graph.slots)}
     above = {"embed": 1, "kv": 0, "attn": 1, "mlp": 1, "unembed": 0, "sample": 1}
@@ -157,7 +182,12 @@ def _heights(graph: EventGraph) -> dict[Slot, int]:
 
 
 def coordinates(graph: EventGraph) -> tuple[Int[np.ndarray, " events"], Int[np.ndarray, " events"]]:
-    """The height of every event, from 0, and its position, in canonical order."""
+    """The height of every event, from 0, and its position, in canonical order.
+
+    >>> from causalsim.events import Wiring
+    >>> [line.tolist() for line in coordinates(EventGraph(Wiring(2), 2, granularity="block"))]
+    [[0, 1, 0, 1], [0, 0, 1, 1]]
+    """
     heights = _heights(graph)
     ranks, positions, _ = graph.codes()
     rises = np.array([heights[slot] for slot in graph.slots], np.int64)

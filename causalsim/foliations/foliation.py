@@ -14,6 +14,7 @@ from jaxtyping import Int, Integer
 from causalsim.arguments import check_type
 from causalsim.errors import CausalityError, InputError
 from causalsim.events import Edge, Event, EventGraph
+from causalsim.events.checks import checked_graph
 from causalsim.events.lines import ABSENT, Lines, first_violation, latest_predecessors
 from causalsim.foliations.ranks import count_slices, dense, places
 
@@ -44,7 +45,7 @@ Move attn(0,0) to a later slice: the edge kv(0,0) -> attn(0,0) [kv] runs backwar
     __slots__ = ("__dict__", "_graph", "_times")
 
     def __init__(self, graph: EventGraph, times: Sequence[int] | Times | Mapping[Event, int]) -> None:
-        check_type("a graph", graph, EventGraph)
+        checked_graph(graph)
         given = _array(graph, times)
         ranks = dense(given)
         _check_causality(graph, ranks, given)
@@ -53,46 +54,101 @@ Move attn(0,0) to a later slice: the edge kv(0,0) -> attn(0,0) [kv] runs backwar
 
     @property
     def graph(self) -> EventGraph:
+        """The graph that it slices.
+
+        >>> from causalsim.events import Wiring
+        >>> graph = EventGraph(Wiring(2), 2, granularity="block")
+        >>> Foliation(graph, [0, 1, 0, 1]).graph == graph
+        True
+        """
         return self._graph
 
     @property
     def times(self) -> Times:
-        """The slice of every event, in canonical order; read-only."""
+        """The slice of every event, in canonical order; read-only.
+
+        >>> from causalsim.events import Wiring
+        >>> graph = EventGraph(Wiring(2), 2, granularity="block")
+        >>> Foliation(graph, [-5, 7, -5, 90]).times.tolist()
+        [0, 1, 0, 2]
+        """
         return self._times
 
     def time(self, event: Event) -> int:
-        """The slice that an event stands in."""
+        """The slice that an event stands in.
+
+        >>> from causalsim.events import Wiring
+        >>> graph = EventGraph(Wiring(2), 2, granularity="block")
+        >>> Foliation(graph, [0, 1, 0, 2]).time(Event("block", 1, 1))
+        2
+        """
         return int(self._times[self._graph.index(event)])
 
     @cached_property
     def slice_sizes(self) -> Int[np.ndarray, " slices"]:
-        """Number of events in each slice; read-only."""
+        """Number of events in each slice; read-only.
+
+        >>> from causalsim.events import Wiring
+        >>> graph = EventGraph(Wiring(2), 2, granularity="block")
+        >>> Foliation(graph, [0, 1, 0, 2]).slice_sizes.tolist()
+        [2, 1, 1]
+        """
         sizes = count_slices(self._times)
         sizes.flags.writeable = False
         return sizes
 
     @property
     def depth(self) -> int:
-        """Number of slices."""
+        """Number of slices.
+
+        >>> from causalsim.events import Wiring
+        >>> graph = EventGraph(Wiring(2), 2, granularity="block")
+        >>> Foliation(graph, [0, 1, 0, 2]).depth
+        3
+        """
         return int(self._times.max()) + 1
 
     @property
     def width(self) -> int:
-        """Events in the widest slice."""
+        """Events in the widest slice.
+
+        >>> from causalsim.events import Wiring
+        >>> graph = EventGraph(Wiring(2), 2, granularity="block")
+        >>> Foliation(graph, [0, 1, 0, 2]).width
+        2
+        """
         return int(self.slice_sizes.max())
 
     def slices(self) -> tuple[tuple[Event, ...], ...]:
-        """The events of each slice, in canonical order."""
+        """The events of each slice, in canonical order.
+
+        >>> from causalsim.events import Wiring
+        >>> graph = EventGraph(Wiring(2), 2, granularity="block")
+        >>> [[str(event) for event in events] for events in Foliation(graph, [0, 1, 0, 1]).slices()]
+        [['block(0,0)', 'block(0,1)'], ['block(1,0)', 'block(1,1)']]
+        """
         order = np.argsort(self._times, kind="stable")
         starts = np.cumsum(self.slice_sizes)[:-1]
         return tuple(tuple(self._graph[int(i)] for i in part) for part in np.split(order, starts))
 
     def refine(self) -> Foliation:
-        """The linear extension that splits every slice in canonical order."""
+        """The linear extension that splits every slice in canonical order.
+
+        >>> from causalsim.events import Wiring
+        >>> graph = EventGraph(Wiring(2), 2, granularity="block")
+        >>> Foliation(graph, [0, 1, 0, 1]).refine().times.tolist()
+        [0, 2, 1, 3]
+        """
         return Foliation(self._graph, places(self._times, self.slice_sizes))
 
     def coarsen(self) -> Foliation:
-        """Adjacent slices merged greedily, from the first on, while they stay antichains."""
+        """Adjacent slices merged greedily, from the first on, while they stay antichains.
+
+        >>> from causalsim.events import Wiring
+        >>> graph = EventGraph(Wiring(2), 2, granularity="block")
+        >>> Foliation(graph, [0, 2, 1, 3]).coarsen().times.tolist()
+        [0, 1, 0, 1]
+        """
         last_read = self._last_read()
         group, start, groups = 0, 0, np.zeros(self.depth, np.int64)
         for time, read in enumerate(last_read):
@@ -113,11 +169,27 @@ Move attn(0,0) to a later slice: the edge kv(0,0) -> attn(0,0) [kv] runs backwar
         return last_read
 
     def meet(self, other: Foliation) -> Foliation:
-        """Every event as early as the earlier of two foliations has it."""
+        """Every event as early as the earlier of two foliations has it.
+
+        The pointwise minimum of the times, which is strictly increasing along every edge too.
+
+        >>> from causalsim.events import Wiring
+        >>> graph = EventGraph(Wiring(2), 2, granularity="block")
+        >>> Foliation(graph, [0, 1, 2, 3]).meet(Foliation(graph, [0, 2, 1, 3])).times.tolist()
+        [0, 1, 1, 2]
+        """
         return Foliation(self._graph, np.minimum(self._times, _same_graph(self, other)._times))
 
     def join(self, other: Foliation) -> Foliation:
-        """Every event as late as the later of two foliations has it."""
+        """Every event as late as the later of two foliations has it.
+
+        The pointwise maximum of the times.
+
+        >>> from causalsim.events import Wiring
+        >>> graph = EventGraph(Wiring(2), 2, granularity="block")
+        >>> Foliation(graph, [0, 1, 2, 3]).join(Foliation(graph, [0, 2, 1, 3])).times.tolist()
+        [0, 1, 1, 2]
+        """
         return Foliation(self._graph, np.maximum(self._times, _same_graph(self, other)._times))
 
     def __eq__(self, other: object) -> bool:
@@ -137,12 +209,24 @@ Move attn(0,0) to a later slice: the edge kv(0,0) -> attn(0,0) [kv] runs backwar
         return Foliation, (self._graph, np.array(self._times))
 
     def to_json(self) -> str:
-        """The foliation as a JSON object with the graph that it belongs to."""
+        """The foliation as a JSON object with the graph that it belongs to.
+
+        >>> from causalsim.events import Wiring
+        >>> Foliation(EventGraph(Wiring(1), 1, granularity="block"), [7]).to_json()[:32]
+        '{"format": "causalsim.foliation/'
+        """
         return json.dumps({"format": FORMAT, "graph": describe(self._graph), "times": self._times.tolist()})
 
     @staticmethod
     def from_json(graph: EventGraph, text: str) -> Foliation:
-        """Read what ``to_json`` wrote, for the same graph; checked like any other foliation."""
+        """Read what ``to_json`` wrote, for the same graph; checked like any other foliation.
+
+        >>> from causalsim.events import Wiring
+        >>> graph = EventGraph(Wiring(2), 2, granularity="block")
+        >>> foliation = Foliation(graph, [0, 1, 0, 2])
+        >>> Foliation.from_json(graph, foliation.to_json()) == foliation
+        True
+        """
         found = _object(text)
         if found["graph"] != describe(graph):
             raise InputError(
@@ -155,8 +239,15 @@ Move attn(0,0) to a later slice: the edge kv(0,0) -> attn(0,0) [kv] runs backwar
 
 
 def from_slices(graph: EventGraph, slices: Iterable[Iterable[Event]]) -> Foliation:
-    """The foliation with these slices, earliest first; every event stands in exactly one."""
-    check_type("a graph", graph, EventGraph)
+    """The foliation with these slices, earliest first; every event stands in exactly one.
+
+    >>> from causalsim.events import Wiring
+    >>> graph = EventGraph(Wiring(2), 2, granularity="block")
+    >>> first, above, second, last = graph
+    >>> from_slices(graph, [[first, second], [above, last]]).times.tolist()
+    [0, 1, 0, 1]
+    """
+    checked_graph(graph)
     check_type("the slices", slices, Iterable, "Give a list of lists of events.")
     times = np.full(len(graph), -1, np.int64)
     for time, events in enumerate(slices):
@@ -178,8 +269,14 @@ def from_slices(graph: EventGraph, slices: Iterable[Iterable[Event]]) -> Foliati
 
 
 def from_time(graph: EventGraph, f: Callable[[Event], Any]) -> Foliation:
-    """The foliation of a time function: any real number an event, ranked."""
-    check_type("a graph", graph, EventGraph)
+    """The foliation of a time function: any real number an event, ranked.
+
+    >>> from causalsim.events import Wiring
+    >>> graph = EventGraph(Wiring(2), 2, granularity="block")
+    >>> from_time(graph, lambda event: event.layer + event.position / 2).times.tolist()
+    [0, 2, 1, 3]
+    """
+    checked_graph(graph)
     if not callable(f):
         raise InputError(
             "a time function is called with every event",
@@ -195,7 +292,13 @@ def from_time(graph: EventGraph, f: Callable[[Event], Any]) -> Foliation:
 
 
 def describe(graph: EventGraph) -> dict[str, Any]:
-    """What a graph is built from, as JSON-able data."""
+    """What a graph is built from, as JSON-able data.
+
+    >>> from causalsim.events import Wiring
+    >>> describe(EventGraph(Wiring(1), 1))["lengths"]
+    [1]
+    """
+    checked_graph(graph)
     return {
         "n_layers": graph.wiring.n_layers,
         "windows": None if graph.wiring.windows is None else list(graph.wiring.reaches),
@@ -254,7 +357,13 @@ def _from_mapping(graph: EventGraph, times: Mapping[Event, int]) -> Times:
 
 
 def backward_edge(graph: EventGraph, ranks: Times) -> Edge | None:
-    """The first edge that ranks run against; events of rank -1 have none, and no edge of theirs counts."""
+    """The first edge that ranks run against; events of rank -1 have none, and no edge of theirs counts.
+
+    >>> from causalsim.events import Wiring
+    >>> graph = EventGraph(Wiring(2), 2, granularity="block")
+    >>> print(backward_edge(graph, np.array([1, 0, 0, 2])))
+    block(0,0) -> block(1,0) [residual]
+    """
     for request, columns in enumerate(graph.requests):
         if (found := first_violation(columns, graph.rules, ranks)) is not None:
             rule, p, q = found
@@ -268,7 +377,12 @@ def _check_causality(graph: EventGraph, ranks: Times, given: Times) -> None:
 
 
 def runs_backwards(edge: Edge, source_time: object, target_time: object) -> CausalityError:
-    """What is said of an edge that times run against."""
+    """What is said of an edge that times run against.
+
+    >>> edge = Edge(Event("kv", 0, 0), Event("attn", 0, 1), "kv")
+    >>> print(runs_backwards(edge, 3, 2).expected)
+    kv(0,0) before attn(0,1)
+    """
     return CausalityError(
         "every event is later than the events that it reads",
         edge=edge,

@@ -9,13 +9,14 @@ from math import inf, lgamma, log
 import numpy as np
 from jaxtyping import Int
 
-from causalsim.arguments import check_type
+from causalsim.arguments import as_int, check_type
 from causalsim.errors import InputError, LimitError
 from causalsim.events import EventGraph
+from causalsim.events.checks import checked_graph
 from causalsim.foliations.foliation import Foliation
 
-# A past is found in time that grows with the layers: some ten seconds in all.
-MOST_EVENTS = 100_000
+# A past is found slot by slot: some ten seconds in all.
+MOST_STEPS = 3_000_000
 
 
 def ticks(foliation: Foliation, position: int, request: int = 0) -> Int[np.ndarray, " ticks"]:
@@ -31,15 +32,17 @@ def ticks(foliation: Foliation, position: int, request: int = 0) -> Int[np.ndarr
     """
     check_type("an order", foliation, Foliation)
     graph = foliation.graph
-    if request not in range(len(graph.lengths)) or position not in range(graph.lengths[request]):
+    text, place = as_int(request), as_int(position)
+    lengths = dict(enumerate(graph.lengths))
+    if text is None or place is None or place not in range(lengths.get(text, 0)):
         raise InputError(
             "a worldline is of a position of the text",
             got=f"position {position} of request {request}",
             expected=f"texts of {graph.lengths} positions",
         )
-    for held, sheet in graph.requests[request].sheets(foliation.times):
-        if position in held:
-            return np.unique(sheet[position - held.start])
+    for held, sheet in graph.requests[text].sheets(foliation.times):
+        if place in held:
+            return np.unique(sheet[place - held.start])
     raise AssertionError("sheets hold every position")
 
 
@@ -52,12 +55,14 @@ def ordering_fraction(graph: EventGraph) -> Fraction:
     >>> ordering_fraction(EventGraph(Wiring(2), 2, granularity="block"))
     Fraction(3, 16)
     """
-    check_type("a graph", graph, EventGraph, "EventGraph(wiring, length) makes one.")
-    if len(graph) > MOST_EVENTS:
+    checked_graph(graph)
+    if (steps := len(graph) * len(graph.slots)) > MOST_STEPS:
         raise LimitError(
-            "comparable pairs are counted event by event",
-            reached=len(graph),
-            bound=MOST_EVENTS,
+            "comparable pairs are counted event by event and slot by slot",
+            reached=steps,
+            bound=MOST_STEPS,
+            got=f"{len(graph):,} events of {len(graph.slots):,} slots",
+            expected=f"at most {MOST_STEPS:,} as the product of both",
             cure="Take a shorter text: the fraction tends to a limit.",
         )
     pairs = sum(len(graph.past(event)) for event in graph)

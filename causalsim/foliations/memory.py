@@ -8,14 +8,18 @@ from dataclasses import dataclass
 import numpy as np
 
 from causalsim import posets
-from causalsim.arguments import check_type
+from causalsim.arguments import check_type, check_whole
 from causalsim.events import Event, EventGraph
+from causalsim.events.checks import checked_graph
 from causalsim.events.lattice import refuse_large
 from causalsim.foliations.costs import Footprint
 from causalsim.foliations.foliation import Foliation
 from causalsim.posets.downsets import ranks
 from causalsim.posets.growth import Budget
 from causalsim.posets.relations import elements
+
+# Every value is looked at for every down-set: a minute or so.
+MOST_STEPS = 200_000_000
 
 
 @dataclass(frozen=True)
@@ -47,8 +51,9 @@ def least_peak(
     23
     """
     check_type("a footprint", footprint, Footprint, "ModelConfig(...).footprint() makes one.")
+    limit = min(check_whole("a limit", limit, 1), max(1, MOST_STEPS // len(checked_graph(graph))))
+    refuse_large(graph, limit, whole=True)
     sources = graph.explicit()
-    refuse_large(graph, limit)
     lives = list(_lives(graph, footprint))
     layers: list[dict[int, tuple[int, int]]] = [{0: (0, 0)}]
     for rank in ranks(sources, Budget(limit)):

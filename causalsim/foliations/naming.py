@@ -69,6 +69,7 @@ def chunks_of(foliation: Foliation) -> tuple[tuple[int, ...], ...]:
     >>> chunks_of(chunked(EventGraph(Wiring(1), [5, 2]), 3))
     ((3, 2), (2,))
     """
+    check_type("an order", foliation, Foliation)
     graph = foliation.graph
     starts = (Lines(columns, foliation.times)[graph.slots[0]] for columns in graph.requests)
     counts = (np.unique(line, return_counts=True)[1] for line in starts)

@@ -69,6 +69,17 @@ def narrow(top: int) -> type[np.signedinteger]:
     return np.int32 if top < 2**31 else np.int64
 
 
+def run_starts(ascending: Integer[np.ndarray, " numbers"]) -> Bool[np.ndarray, " numbers"]:
+    """Where a run of equal numbers begins.
+
+    >>> run_starts(np.array([3, 3, 5])).tolist()
+    [True, False, True]
+    """
+    begins = np.ones(len(ascending), bool)
+    np.not_equal(ascending[1:], ascending[:-1], out=begins[1:])
+    return begins
+
+
 def _by_counting(times: Integer[np.ndarray, " events"], low: int, high: int) -> Int[np.ndarray, " events"]:
     present = np.zeros(high - low + 1, bool)
     for chunk in _chunks(len(times)):
@@ -83,7 +94,7 @@ def _by_counting(times: Integer[np.ndarray, " events"], low: int, high: int) -> 
 
 def _by_sorting(times: Integer[np.ndarray, " events"]) -> Int[np.ndarray, " events"]:
     found = np.sort(times)
-    found = found[_begins(found)]
+    found = found[run_starts(found)]
     ranks = np.empty(len(times), narrow(len(found)))
     for chunk in _chunks(len(times)):
         # Ascending searches stay near each other in memory.
@@ -96,19 +107,12 @@ def _seat(times: Int[np.ndarray, " chunk"], vacant: Int[np.ndarray, " slices"]) 
     """Give each event the next vacant place of its slice, and move on what is vacant."""
     order = _stable_order(times)
     ascending = times[order]
-    firsts = np.flatnonzero(_begins(ascending))
+    firsts = np.flatnonzero(run_starts(ascending))
     slices, counts = ascending[firsts], np.diff(firsts, append=len(times))
     seats = np.empty(len(times), vacant.dtype)
     seats[order] = np.repeat(vacant[slices] - firsts, counts) + np.arange(len(times))
     vacant[slices] += counts.astype(vacant.dtype)
     return seats
-
-
-def _begins(ascending: Integer[np.ndarray, " chunk"]) -> Bool[np.ndarray, " chunk"]:
-    """Where a run of equal numbers begins."""
-    begins = np.ones(len(ascending), bool)
-    np.not_equal(ascending[1:], ascending[:-1], out=begins[1:])
-    return begins
 
 
 def _stable_order(times: Int[np.ndarray, " chunk"]) -> Int[np.ndarray, " chunk"]:

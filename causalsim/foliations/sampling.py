@@ -9,8 +9,10 @@ import numpy as np
 from jaxtyping import Int
 
 from causalsim import posets
+from causalsim.arguments import as_int, check_whole, shown
 from causalsim.errors import InputError, LimitError
 from causalsim.events import Event, EventGraph
+from causalsim.events.checks import checked_graph
 from causalsim.events.lattice import refuse_large
 from causalsim.foliations.foliation import Foliation
 from causalsim.posets.relations import elements, successors
@@ -42,11 +44,12 @@ def random_linear_extension(
     >>> random_linear_extension(EventGraph(Wiring(1), 1), seed=0).times.tolist()
     [0, 1, 2, 3, 4]
     """
+    checked_graph(graph)
     if method not in ("uniform", "kahn"):
         raise InputError(
             "a random order is drawn by a known method", got=repr(method), expected="uniform or kahn"
         )
-    rng = _generator(seed)
+    rng, limit, steps = _generator(seed), check_whole("a limit", limit, 1), check_whole("steps", steps, 0)
     uniform = method == "uniform"
     order = _sampler(graph, limit, steps).sample(rng) if uniform else posets.kahn_order(_sources(graph), rng)
     times = np.empty(len(graph), np.int64)
@@ -63,7 +66,7 @@ def random_orders(graph: EventGraph, seed: Seed, count: int) -> Int[np.ndarray, 
     >>> random_orders(EventGraph(Wiring(1), 1), seed=0, count=2).tolist()
     [[0, 1, 2, 3, 4], [0, 1, 2, 3, 4]]
     """
-    return posets.kahn_orders(_sources(graph), _generator(seed), count)
+    return posets.kahn_orders(_sources(checked_graph(graph)), _generator(seed), count)
 
 
 def random_down_set(graph: EventGraph, seed: Seed, *, limit: int = posets.DEFAULT_LIMIT) -> frozenset[Event]:
@@ -75,7 +78,7 @@ def random_down_set(graph: EventGraph, seed: Seed, *, limit: int = posets.DEFAUL
     >>> sorted(map(str, random_down_set(EventGraph(Wiring(1), 1), seed=2)))
     ['embed(0)', 'kv(0,0)']
     """
-    mask = _down_sets(graph, limit).sample(_generator(seed))
+    mask = _down_sets(checked_graph(graph), check_whole("a limit", limit, 1)).sample(_generator(seed))
     return frozenset(graph[index] for index in elements(mask))
 
 
@@ -86,10 +89,14 @@ def random_foliation(graph: EventGraph, seed: Seed) -> Foliation:
     event joins the next slice with that probability, independently, and a slice that would
     be empty takes one of them uniformly. Dense draws come near ``earliest``, sparse ones
     near a Kahn order, so slices of every width occur. Not uniform over foliations.
+
+    >>> from causalsim.events import Wiring
+    >>> random_foliation(EventGraph(Wiring(1), 1), seed=0).times.tolist()
+    [0, 1, 2, 3, 4]
     """
     rng = _generator(seed)
     density = rng.uniform()
-    sources = _sources(graph)
+    sources = _sources(checked_graph(graph))
     waiting, readers = np.array([len(read) for read in sources]), successors(sources)
     times = np.empty(len(graph), np.int64)
     enabled, now = np.flatnonzero(waiting == 0), 0
@@ -118,13 +125,14 @@ def _kept(graph: EventGraph) -> list[tuple[int, ...]]:
 def _generator(seed: Seed) -> np.random.Generator:
     if isinstance(seed, np.random.Generator):
         return seed
-    if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or seed < 0:
+    number = as_int(seed)
+    if number is None or number < 0:
         raise InputError(
             "a seed is a whole number of at least 0, or a NumPy generator",
-            got=repr(seed),
+            got=shown(seed),
             cure="Give seed=0.",
         )
-    return np.random.default_rng(seed)
+    return np.random.default_rng(number)
 
 
 @lru_cache(maxsize=2)
@@ -139,6 +147,6 @@ def _sampler(graph: EventGraph, limit: int, steps: int) -> posets.UniformSampler
 
 @lru_cache(maxsize=2)
 def _down_sets(graph: EventGraph, limit: int) -> posets.DownSetSampler:
-    sources = graph.explicit()
     refuse_large(graph, limit)
+    sources = graph.explicit()
     return posets.DownSetSampler(sources, limit=limit)

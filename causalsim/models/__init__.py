@@ -3,6 +3,7 @@
 from causalsim.models.checkpoint import Checkpoint, known_names, read_checkpoint
 from causalsim.models.checks import known_dtype
 from causalsim.models.config import ModelConfig
+from causalsim.models.known import known_config, read_config
 from causalsim.models.parameters import (
     check_parameters,
     check_tensors,
@@ -20,9 +21,11 @@ __all__ = [
     "check_parameters",
     "check_tensors",
     "count_parameters",
+    "known_config",
     "known_dtype",
     "known_names",
     "parameter_shapes",
     "random_parameters",
     "read_checkpoint",
+    "read_config",
 ]

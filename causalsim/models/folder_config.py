@@ -18,6 +18,11 @@ class Limits(NamedTuple):
 
     tensors: int
     numbers: int
+    reason: str = "by the size of the weights"
+
+
+# A configuration alone is believed, as long as somebody could have such a model.
+WITHOUT_WEIGHTS = Limits(10_000, 2**24, "as no model has more")
 
 
 def family_of(given: Given) -> Family:
@@ -75,6 +80,6 @@ def _check_sizes(fields: Fields, limits: Limits) -> None:
             raise CheckpointError(
                 "the weights are as many as the configuration says",
                 got=f"{field}={value}",
-                expected=f"at most {bound}, by the size of the weights",
+                expected=f"at most {bound}, {limits.reason}",
                 cure="Is the file whole, and the configuration its own?",
             )

@@ -35,7 +35,7 @@ def read_folder(
     ``CheckpointError`` names the file, key or tensor that is missing, damaged, or says what
     is not understood. Source: transformers' ``from_pretrained``.
     """
-    given = _read_object(folder / CONFIG)
+    given = read_object(folder / CONFIG)
     with ExitStack() as stack:
         tensors = _open_weights(folder, stack)
         config = read_configuration(given, Limits(len(tensors), tensors.n_bytes))
@@ -43,7 +43,8 @@ def read_folder(
     return config, params, _read_tokenizer(folder / TOKENIZER)
 
 
-def _read_object(path: Path) -> dict[str, Any]:
+def read_object(path: Path) -> dict[str, Any]:
+    """The keys of a JSON file; ``CheckpointError`` if it is missing, damaged or holds something else."""
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -84,7 +85,7 @@ def _open_weights(folder: Path, stack: ExitStack) -> Tensors:
 
 
 def _read_index(path: Path) -> dict[str, str]:
-    places = _read_object(path).get("weight_map")
+    places = read_object(path).get("weight_map")
     if not isinstance(places, dict) or not places:
         raise CheckpointError(f"{path}: the index has a weight_map", got=type(places).__name__, cure=_FETCH)
     for name, place in places.items():

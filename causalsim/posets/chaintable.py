@@ -33,7 +33,11 @@ Ways = UInt[np.ndarray, "states digits"]
 
 
 class Level(NamedTuple):
-    """The down-sets of one size, ascending by code, with the number of linear extensions of each."""
+    """The down-sets of one size, ascending by code, with the number of linear extensions of each.
+
+    >>> Level(np.array([1]), np.array([[6]], np.uint64)).ways.tolist()
+    [[6]]
+    """
 
     codes: Codes
     ways: Ways
@@ -41,7 +45,12 @@ class Level(NamedTuple):
 
 @dataclass(frozen=True)
 class ChainTable:
-    """The down-sets of a poset by size, coded by their heights over ``chains``, with ``strides`` as radix."""
+    """The down-sets of a poset by size, coded by their heights over ``chains``, with ``strides`` as radix.
+
+    >>> table = tabulate([(), (), (0,)], Budget(9))
+    >>> table.chains, [len(level.codes) for level in table.levels]
+    ([[0, 2], [1]], [1, 2, 2, 1])
+    """
 
     chains: list[list[int]]
     strides: Int[np.ndarray, " chains"]
@@ -49,7 +58,11 @@ class ChainTable:
     edges: int
 
     def counts(self) -> LatticeCounts:
-        """The counts that the table holds."""
+        """The counts that the table holds.
+
+        >>> tabulate([(), (), (0,)], Budget(9)).counts().linear_extensions
+        3
+        """
         sizes = sum(len(level.codes) for level in self.levels)
         return LatticeCounts(len(self.levels) - 1, sizes, self.edges, _whole(self.levels[-1].ways[0]))
 

@@ -7,8 +7,10 @@ from collections.abc import Iterator
 import numpy as np
 from jaxtyping import Bool, Int
 
+from causalsim.arguments import check_whole
 from causalsim.errors import LimitError
-from causalsim.posets.relations import Predecessors, closure, elements
+from causalsim.posets.randomness import checked_generator
+from causalsim.posets.relations import Predecessors, checked, closure, elements
 
 DEFAULT_STEPS = 100_000_000
 """Moves of a pair of neighbours, for one draw: some ten seconds, and enough for some 200 elements."""
@@ -38,12 +40,17 @@ class CoupledSampler:
     """
 
     def __init__(self, predecessors: Predecessors, *, steps: int = DEFAULT_STEPS) -> None:
-        self._size, self._steps = len(predecessors), steps
+        self._size, self._steps = len(checked(predecessors)), check_whole("a number of steps", steps, 0)
         self._charge(self._moves(self._size**2))
         self._free = _incomparable(closure(predecessors))
 
     def sample(self, rng: np.random.Generator) -> list[int]:
-        """Return a uniform linear extension; the same state of ``rng`` gives the same one everywhere."""
+        """Return a uniform linear extension; the same state of ``rng`` gives the same one everywhere.
+
+        >>> CoupledSampler([(), (0,)]).sample(np.random.default_rng(0))
+        [0, 1]
+        """
+        rng = checked_generator(rng)
         blocks, sweeps, spent = list[tuple[int, int]](), self._size**2, 0
         while True:
             self._charge(spent := spent + self._moves(sweeps))

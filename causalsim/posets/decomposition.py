@@ -18,6 +18,9 @@ class Part:
     ``series``: each child is wholly below the next. ``parallel``: children are not comparable.
     ``prime``: neither, or one element; only then are ``predecessors`` given, renumbered from 0.
     ``children`` are places in the list of all parts, behind this one.
+
+    >>> decompose([(), (0,)])[0].kind
+    'series'
     """
 
     kind: Kind

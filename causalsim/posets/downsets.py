@@ -16,6 +16,9 @@ class Rank:
 
     ``ways``: the number of linear extensions of the down-set.
     ``enabled``: the bitmask of the minimal elements outside, each of which may come next.
+
+    >>> Rank(ways={0b01: 1, 0b10: 1}, enabled={0b01: 0b10, 0b10: 0b01}).count_edges()
+    2
     """
 
     ways: dict[int, int]
@@ -52,7 +55,8 @@ def ranks(predecessors: Predecessors, budget: Budget | None = None) -> Iterator[
     >>> [rank.ways for rank in ranks([(), (), (0,)])]
     [{0: 1}, {1: 1, 2: 1}, {3: 2, 5: 1}, {7: 3}]
     """
-    return _ranks(len(predecessors), Growth(covered(predecessors)), budget or Budget(sys.maxsize))
+    lower = covered(predecessors)
+    return _ranks(len(lower), Growth(lower), budget or Budget(sys.maxsize))
 
 
 def _ranks(size: int, growth: Growth, budget: Budget) -> Iterator[Rank]:

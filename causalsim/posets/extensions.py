@@ -6,8 +6,14 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from causalsim.arguments import check_whole
+from causalsim.errors import LimitError
 from causalsim.posets.growth import Growth
+from causalsim.posets.randomness import checked_generator
 from causalsim.posets.relations import Predecessors, checked, successors
+
+# Of all orders that are drawn at once: some gigabytes.
+MOST_PLACES = 1 << 28
 
 
 def linear_extensions(predecessors: Predecessors) -> Iterator[list[int]]:
@@ -19,7 +25,8 @@ def linear_extensions(predecessors: Predecessors) -> Iterator[list[int]]:
     >>> list(linear_extensions([(), (), (0,)]))
     [[0, 1, 2], [0, 2, 1], [1, 0, 2]]
     """
-    return _backtrack(len(predecessors), Growth(predecessors))
+    lower = checked(predecessors)
+    return _backtrack(len(lower), Growth(lower))
 
 
 def kahn_order(predecessors: Predecessors, rng: np.random.Generator) -> list[int]:
@@ -32,7 +39,7 @@ def kahn_order(predecessors: Predecessors, rng: np.random.Generator) -> list[int
     >>> kahn_order([(), (0,), (1,)], np.random.default_rng(0))
     [0, 1, 2]
     """
-    lower = checked(predecessors)
+    lower, rng = checked(predecessors), checked_generator(rng)
     above, waiting = successors(lower), [len(below) for below in lower]
     ready = [i for i, count in enumerate(waiting) if not count]
     order: list[int] = []
@@ -53,8 +60,9 @@ def kahn_orders(predecessors: Predecessors, rng: np.random.Generator, count: int
     >>> kahn_orders([(), (0,), (1,)], np.random.default_rng(0), 2).tolist()
     [[0, 1, 2], [0, 1, 2]]
     """
-    lower = checked(predecessors)
-    size = len(lower)
+    lower, rng = checked(predecessors), checked_generator(rng)
+    size, count = len(lower), check_whole("a count of orders", count, 0)
+    _refuse_many(size * count)
     above = _padded(successors(lower), size)
     # The last column stands for nothing: it is waited for more often than it can be counted down.
     waiting = np.tile(np.array([*map(len, lower), 2 * size + 1], np.int32), (count, 1))
@@ -74,6 +82,17 @@ def kahn_orders(predecessors: Predecessors, rng: np.random.Generator, count: int
         ready[row, places[row, column]] = above[chosen][row, column]
         left += freed.sum(axis=1)
     return orders
+
+
+def _refuse_many(places: int) -> None:
+    if places > MOST_PLACES:
+        raise LimitError(
+            "orders that are drawn side by side fit into memory",
+            reached=places,
+            bound=MOST_PLACES,
+            got=f"{places:,} places",
+            cure="Draw fewer of them at once.",
+        )
 
 
 def _padded(lists: list[list[int]], filling: int) -> np.ndarray:

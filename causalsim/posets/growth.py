@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from causalsim.errors import InputError, LimitError
+from causalsim.arguments import check_whole
+from causalsim.errors import LimitError
 from causalsim.posets.relations import Predecessors, checked, successors
 
 DEFAULT_LIMIT = 4_000_000
@@ -10,7 +11,11 @@ DEFAULT_LIMIT = 4_000_000
 
 
 class Growth:
-    """Masks of enabled elements (the minimal ones outside a down-set), updated by one element at a time."""
+    """Masks of enabled elements (the minimal ones outside a down-set), updated by one element at a time.
+
+    >>> bin(Growth([(), (), (0,)]).minimal)
+    '0b11'
+    """
 
     def __init__(self, predecessors: Predecessors) -> None:
         lower = checked(predecessors)
@@ -38,12 +43,13 @@ class Budget:
 
     A poset with at most ``bound`` down-sets never exceeds it. One that falls into parts may have
     far more, because only the down-sets of its parts are tabulated.
+
+    >>> budget = Budget(3)
+    >>> budget.spend(2)
     """
 
     def __init__(self, bound: int) -> None:
-        if bound < 1:
-            raise InputError("a limit leaves room for the empty down-set", got=bound, expected="at least 1")
-        self._bound, self._spent = bound, 1
+        self._bound, self._spent = check_whole("a limit", bound, 1, "The empty down-set needs room."), 1
 
     def spend(self, count: int = 1) -> None:
         """Count more down-sets, or raise LimitError if they are too many.

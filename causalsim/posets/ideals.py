@@ -6,12 +6,11 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from causalsim.errors import InputError
 from causalsim.posets.decomposition import Part, decompose
 from causalsim.posets.downsets import Rank, ranks
 from causalsim.posets.growth import DEFAULT_LIMIT, Budget
+from causalsim.posets.randomness import checked_rank, draw_below
 from causalsim.posets.relations import Predecessors, elements
-from causalsim.posets.sampling import draw_below
 from causalsim.posets.sizes import LatticeCounts, evaluate, tally
 
 
@@ -35,17 +34,28 @@ class DownSetSampler:
 
     @property
     def count(self) -> int:
-        """The exact number of down-sets."""
+        """The exact number of down-sets.
+
+        >>> DownSetSampler([(), (), (0,)]).count
+        6
+        """
         return self._counts[0].down_sets
 
     def sample(self, rng: np.random.Generator) -> int:
-        """Return a uniform down-set as a bitmask; the same state of ``rng`` gives the same one everywhere."""
+        """Return a uniform down-set as a bitmask; the same state of ``rng`` gives the same one everywhere.
+
+        >>> bin(DownSetSampler([(), (0,)]).sample(np.random.default_rng(0)))
+        '0b1'
+        """
         return self.unrank(draw_below(self.count, rng))
 
     def unrank(self, rank: int) -> int:
-        """Return the down-set of one rank in ``range(count)``, as a bitmask: a bijection."""
-        if not 0 <= rank < self.count:
-            raise InputError("a rank numbers a down-set", got=rank, expected=f"0 to {self.count - 1}")
+        """Return the down-set of one rank in ``range(count)``, as a bitmask: a bijection.
+
+        >>> [DownSetSampler([(), (0,)]).unrank(rank) for rank in range(3)]
+        [0, 1, 3]
+        """
+        rank = checked_rank("a down-set", rank, self.count)
         mask, shares = 0, [(0, rank)]
         while shares:
             k, rank = shares.pop()

@@ -16,6 +16,9 @@ class Matching:
 
     The reached vertices are those that alternating paths from unmatched left vertices reach.
     The left vertices that are not reached and the right ones that are form a smallest vertex cover.
+
+    >>> match([0b1]).reached_left
+    0
     """
 
     right_of: list[int]

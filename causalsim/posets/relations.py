@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from operator import index
 
+import numpy as np
+
+from causalsim.arguments import shown
 from causalsim.errors import InputError
 
 Predecessors = Sequence[Sequence[int]]
@@ -62,8 +65,12 @@ def checked(predecessors: Predecessors) -> list[tuple[int, ...]]:
     causalsim.errors.InputError: elements are numbered along a linear extension: got 1 as a \
 predecessor of 1, expected integers in range(1). Number every element after all its predecessors.
     """
+    if not isinstance(predecessors, Sequence | np.ndarray):
+        raise _no_poset(predecessors)
     # Machine integers of NumPy would overflow in shifts, so everything becomes a Python int here.
-    return [tuple(_smaller(j, i) for j in below) for i, below in enumerate(predecessors)]
+    return [
+        tuple(_smaller(j, i) for j in _listed(below, predecessors)) for i, below in enumerate(predecessors)
+    ]
 
 
 def successors(predecessors: Predecessors) -> list[list[int]]:
@@ -89,6 +96,21 @@ def elements(mask: int) -> Iterator[int]:
         bit = mask & -mask
         yield bit.bit_length() - 1
         mask ^= bit
+
+
+def _listed(below: object, predecessors: object) -> Iterable[object]:
+    if not isinstance(below, Iterable) or isinstance(below, str | Mapping):
+        raise _no_poset(predecessors)
+    return below
+
+
+def _no_poset(given: object) -> InputError:
+    return InputError(
+        "a poset is given by the predecessors of each of its elements",
+        got=shown(given),
+        expected="for example [(), (0,), (0,)], in which 0 lies below 1 and 2",
+        cure="graph.explicit() lists those of an event graph.",
+    )
 
 
 def _maximal(below: Sequence[int], past: list[int]) -> int:

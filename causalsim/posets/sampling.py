@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from math import factorial, prod
-from operator import index
 
 import numpy as np
 
-from causalsim.errors import InputError
 from causalsim.posets.decomposition import Part, decompose
 from causalsim.posets.growth import DEFAULT_LIMIT, Budget
+from causalsim.posets.randomness import checked_rank, draw_below
 from causalsim.posets.relations import Predecessors
 from causalsim.posets.sizes import LatticeCounts, evaluate
 from causalsim.posets.tables import Table, table
@@ -37,11 +36,19 @@ class UniformSampler:
 
     @property
     def count(self) -> int:
-        """The exact number of linear extensions."""
+        """The exact number of linear extensions.
+
+        >>> UniformSampler([(), (), (0,)]).count
+        3
+        """
         return self._counts[0].linear_extensions
 
     def sample(self, rng: np.random.Generator) -> list[int]:
-        """Return a uniform linear extension; the same state of ``rng`` gives the same one everywhere."""
+        """Return a uniform linear extension; the same state of ``rng`` gives the same one everywhere.
+
+        >>> UniformSampler([(), (0,)]).sample(np.random.default_rng(0))
+        [0, 1]
+        """
         return self.unrank(draw_below(self.count, rng))
 
     def unrank(self, rank: int) -> list[int]:
@@ -51,9 +58,7 @@ class UniformSampler:
         >>> sorted(sampler.unrank(rank) for rank in range(sampler.count))
         [[0, 1, 2], [0, 2, 1], [1, 0, 2]]
         """
-        rank = index(rank)
-        if not 0 <= rank < self.count:
-            raise InputError("a rank numbers a linear extension", got=rank, expected=f"0 to {self.count - 1}")
+        rank = checked_rank("a linear extension", rank, self.count)
         ranks_, orders = self._share(rank), dict[int, list[int]]()
         for k in reversed(range(len(self._parts))):
             part = self._parts[k]
@@ -94,18 +99,3 @@ def _interleave(orders: list[list[int]], rank: int) -> list[int]:
                 break
             rank -= share
     return merged
-
-
-def draw_below(bound: int, rng: np.random.Generator) -> int:
-    """Return an integer in ``range(bound)``, each equally likely, however large the bound is.
-
-    >>> draw_below(1, np.random.default_rng(0))
-    0
-    """
-    # Rejection keeps the draw exact: reducing modulo the bound would favour small ranks.
-    bits = (bound - 1).bit_length()
-    size = (bits + 7) // 8
-    while True:
-        draw = int.from_bytes(rng.bytes(size), "little") >> 8 * size - bits
-        if draw < bound:
-            return draw

@@ -13,7 +13,11 @@ from causalsim.posets.downsets import Rank
 
 @dataclass(frozen=True)
 class LatticeCounts:
-    """The size of a poset and of its lattice of down-sets; linear extensions are its maximal chains."""
+    """The size of a poset and of its lattice of down-sets; linear extensions are its maximal chains.
+
+    >>> LatticeCounts(elements=2, down_sets=3, lattice_edges=2, linear_extensions=1).down_sets
+    3
+    """
 
     elements: int
     down_sets: int

@@ -21,14 +21,23 @@ def table(predecessors: Predecessors, budget: Budget) -> Table:
 
 
 class MaskTable:
-    """The ways of every down-set, by size and bitmask: for what no machine integer codes."""
+    """The ways of every down-set, by size and bitmask: for what no machine integer codes.
+
+    >>> table = MaskTable([(), (), (0,)], Budget(9))
+    >>> table.order(0)
+    [0, 2, 1]
+    """
 
     def __init__(self, predecessors: Predecessors, budget: Budget) -> None:
         self._ways: list[dict[int, int]] = []
         self._counts = tally(self._recorded(ranks(predecessors, budget)))
 
     def counts(self) -> LatticeCounts:
-        """The counts that the table holds."""
+        """The counts that the table holds.
+
+        >>> MaskTable([(), (), (0,)], Budget(9)).counts()
+        LatticeCounts(elements=3, down_sets=6, lattice_edges=7, linear_extensions=3)
+        """
         return self._counts
 
     def order(self, rank: int) -> list[int]:

@@ -1,7 +1,7 @@
 """What a scenario file may say; load it, check it, run it."""
 
 from causalsim.scenario.experiment import Experiment, prepare
-from causalsim.scenario.families import FAMILIES, build
+from causalsim.scenario.families import FAMILIES, build, written
 from causalsim.scenario.outcome import Check, OrderRow, Outcome, RouteRow
 from causalsim.scenario.reading import check, load, parse
 from causalsim.scenario.running import run
@@ -21,4 +21,5 @@ __all__ = [
     "parse",
     "prepare",
     "run",
+    "written",
 ]

@@ -60,6 +60,19 @@ def arguments_of(family: str) -> dict[str, bool]:
     return {given.name: given.default is not Parameter.empty or given.name == "seed" for given in rest}
 
 
+def written(text: str) -> tuple[str, dict[str, Any]]:
+    """A family as a command line names it, alone or with its first argument behind a colon.
+
+    >>> written("wavefront"), written("chunked:512"), written("tilted:-1/7")
+    (('wavefront', {}), ('chunked', {'size': 512}), ('tilted', {'velocity': '-1/7'}))
+    """
+    family, colon, argument = text.partition(":")
+    if not colon or family not in FAMILIES:
+        return family, {}
+    name = next(iter(arguments_of(family)), "argument")
+    return family, {name: int(argument) if argument.isdecimal() else argument}
+
+
 def build(graph: EventGraph, family: str, arguments: Mapping[str, Any]) -> Foliation:
     """The foliation of a family with arguments; seeds that are left out are 0.
 

@@ -18,13 +18,18 @@ from causalsim.events import Event, EventGraph, Wiring
 from causalsim.foliations import (
     Foliation,
     Footprint,
+    costs,
     earliest,
+    layer_major,
     least_peak,
     peak_at_cuts,
     peak_during,
     random_linear_extension,
+    token_major,
+    wavefront,
 )
 from causalsim.foliations.sampling import _sampler
+from causalsim.models import known_config
 
 pytestmark = pytest.mark.slow
 
@@ -102,6 +107,22 @@ def test_earliest_slices_of_the_deployment(measure, deployment):
 def test_peak_memory_of_the_deployment(measure, deployment, times, peak, expected):
     foliation = Foliation(deployment, times)
     assert measure(lambda: peak(foliation, SIZES)) == expected
+
+
+@pytest.mark.parametrize("family", [layer_major, token_major, wavefront])
+def test_planning_the_deployment(measure, family):
+    """An order of a family and all its costs, as ``causalsim plan llama-3.1-405b --length 131072`` asks."""
+    config = known_config("llama-3.1-405b")
+    graph, footprint = EventGraph(config, LENGTH), config.footprint("bfloat16")
+    found = measure(lambda: costs(family(graph), footprint), rounds=1)
+    assert found.flops == costs(layer_major(EventGraph(config, 8)), footprint).flops + _more_flops(footprint)
+
+
+def _more_flops(footprint):
+    """Of positions 8 to the last: their weights, and all that their attentions see."""
+    each = footprint.flops["unembed"] + LAYERS * sum(footprint.flops[kind] for kind in ("kv", "attn", "mlp"))
+    seen = LENGTH * (LENGTH + 1) // 2 - 8 * 9 // 2
+    return (LENGTH - 8) * each + LAYERS * seen * footprint.flops_per_read
 
 
 # -- exact counts and uniform orders ----------------------------------------------------------------

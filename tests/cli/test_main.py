@@ -316,7 +316,7 @@ def test_help_imports_nothing_heavy():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.rstrip().endswith("[]")
-    assert all(command in done.stdout for command in ("demo", "run", "verify", "draw"))
+    assert all(command in done.stdout for command in ("demo", "run", "verify", "draw", "paths", "plan"))
 
 
 def test_the_module_is_the_command():

@@ -295,10 +295,12 @@ def test_bad_graphs_are_refused(build):
 def test_explicit_views_of_large_graphs_are_refused():
     graph = EventGraph(Wiring(8), 4096)
     with pytest.raises(LimitError) as caught:
-        graph.count_linear_extensions()
+        graph.explicit()
     assert caught.value.reached == graph.count_edges() > caught.value.bound
     with pytest.raises(LimitError):
         graph.to_networkx()
+    with pytest.raises(LimitError, match="explicit list"):
+        EventGraph(Wiring(1), 10**12, granularity="block").count_linear_extensions()
 
 
 def test_arrays_over_more_events_than_fit_are_refused_at_once():

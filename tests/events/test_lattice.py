@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from functools import partial
 from itertools import pairwise
 
@@ -21,9 +22,11 @@ from causalsim.events import (
     diamond,
     growth,
     largest_antichain,
+    state_graph,
 )
 from causalsim.events.cones import Cone
-from causalsim.events.lattice import has_closed_form
+from causalsim.events.lattice import has_closed_form, refuse_large
+from causalsim.foliations import random_down_set, random_linear_extension
 from causalsim.verification.strategies import graphs
 from tests.graphs import events_with
 
@@ -73,6 +76,65 @@ def test_limits_are_known_beforehand_or_found_on_the_way_but_are_the_same(graph,
 
     on_the_way = partial(posets.count_linear_extensions, graph.explicit())
     assert excess(graph.count_linear_extensions) == excess(on_the_way) is not False
+
+
+@given(small_graphs(), st.integers(1, 200))
+def test_what_is_refused_beforehand_has_more_down_sets(graph, limit):
+    for whole in (False, True):
+        found = None
+        try:
+            refuse_large(graph, limit, whole=whole)
+        except LimitError as error:
+            found = error
+        held = posets.lattice_counts(graph.explicit()).down_sets
+        assert found is None or limit == found.bound < found.reached <= held
+
+
+HUGE = [
+    EventGraph(Wiring(4, windows=4), 200),
+    EventGraph(Wiring(1, windows=2), 5000),
+    EventGraph(Wiring(30, windows=[3, None] * 15), 40, granularity="block"),
+    EventGraph(Wiring(4), 100, prompt=50),
+    EventGraph(Wiring(3, windows=3, parallel_residual=True), [100, 7]),
+    EventGraph(Wiring(126, windows=4096), 131_072),
+    EventGraph(Wiring(126), 131_072, prompt=1000),
+]
+
+
+@pytest.mark.parametrize("graph", HUGE, ids=repr)
+@pytest.mark.parametrize(
+    "count",
+    [
+        EventGraph.count_linear_extensions,
+        EventGraph.count_down_sets,
+        count_lattice_edges,
+        state_graph,
+        partial(random_down_set, seed=0),
+        partial(random_linear_extension, seed=0),
+    ],
+    ids=["extensions", "down-sets", "lattice edges", "states", "a down-set", "an order"],
+)
+def test_what_no_closed_form_counts_is_refused_without_a_table(count, graph, monkeypatch):
+    """At once: neither a table nor a list of events is begun."""
+
+    def spend(budget, *_):
+        if budget._bound < sys.maxsize:
+            pytest.fail("a table was begun")
+
+    monkeypatch.setattr("causalsim.posets.growth.Budget.spend", spend)
+    with pytest.raises(LimitError) as caught:
+        count(graph)
+    assert caught.value.reached > caught.value.bound
+
+
+def test_side_by_side_columns_are_no_lattice_of_one_column():
+    """A window of one position: tables are small, the lattice as a whole is not."""
+    graph = EventGraph(Wiring(2, windows=1), 500)
+    column = EventGraph(Wiring(2), 1).count_down_sets()
+    refuse_large(graph, 1000)
+    assert graph.count_down_sets() == column**500
+    with pytest.raises(LimitError):
+        refuse_large(graph, 1000, whole=True)
 
 
 # -- Dilworth -----------------------------------------------------------------------------------

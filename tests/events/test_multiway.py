@@ -87,3 +87,12 @@ def test_states_have_a_limit_and_steps():
         branchial_graph(graph, 10)
     assert list(branchial_graph(graph, 0)) == [frozenset()]
     assert Event("block", 0, 2) in next(iter(branchial_graph(graph, 9)))
+
+
+def test_pairs_that_could_swap_have_the_limit_too():
+    flat = EventGraph(Wiring(1), 40, granularity="block")
+    assert branchial_graph(flat, 1, limit=780).number_of_edges() == 780
+    with pytest.raises(LimitError, match="pairs of events that could swap") as caught:
+        branchial_graph(flat, 1, limit=779)
+    assert (caught.value.reached, caught.value.bound) == (780, 779)
+    assert len(branchial_graph(flat, 0, limit=1)) == 1

@@ -1,19 +1,17 @@
-"""Routes and paths against closed forms and enumeration."""
+"""Routes against closed forms and enumeration."""
 
 from __future__ import annotations
 
 from itertools import combinations_with_replacement, pairwise
 from math import comb
 
-import networkx as nx
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from causalsim.errors import InputError
+from causalsim.errors import InputError, LimitError
 from causalsim.events import Event, EventGraph, Wiring
-from causalsim.verification.strategies import graphs, wirings
-from tests.graphs import events_with
+from causalsim.verification.strategies import wirings
 
 
 def written_out(wiring, start, goal, low, high):
@@ -77,23 +75,6 @@ def test_the_seed_counts_three_routes():
     assert EventGraph(Wiring(13), 11).count_routes(Event("kv", 0, 0), Event("attn", 12, 10)) == 646_646
 
 
-@given(graphs(max_layers=2, max_length=3), st.data())
-def test_paths_equal_enumeration(graph, data):
-    a, b = events_with(graph, data, 2)
-    view = nx.DiGraph(graph.to_networkx())
-    listed = [[a]] if a == b else list(nx.all_simple_paths(view, a, b))
-    assert graph.count_paths(a, b) == len(listed)
-
-    def ways(path):
-        skipped = ("attn",) if graph.wiring.parallel_residual else ("attn", "mlp")
-        total = 1
-        for source, target in pairwise(path):
-            total *= 2 if target.kind in skipped and source.kind != "kv" else 1
-        return total
-
-    assert graph.count_paths(a, b, bypass=True) == sum(map(ways, listed))
-
-
 def test_routes_refuse_what_they_cannot_count():
     plain, feedback = EventGraph(Wiring(2), 3), EventGraph(Wiring(2), 3, prompt=1)
     a, b = Event("kv", 0, 0), Event("attn", 1, 2)
@@ -103,3 +84,13 @@ def test_routes_refuse_what_they_cannot_count():
         with pytest.raises(InputError):
             list(graph.routes(start, end))
     assert plain.count_routes(Event("kv", 1, 0), Event("attn", 0, 2)) == 0
+
+
+def test_routes_of_a_deployment_are_counted_at_once_or_refused_at_once():
+    ends = Event("kv", 0, 0), Event("attn", 125, 131_071)
+    assert EventGraph(Wiring(126), 131_072).count_routes(*ends) == comb(131_071 + 125, 125)
+    # A window that does not bind is none.
+    assert EventGraph(Wiring(126, windows=131_072), 131_072).count_routes(*ends) == comb(131_071 + 125, 125)
+    with pytest.raises(LimitError, match="a count of routes") as caught:
+        EventGraph(Wiring(200, windows=4096), 131_072).count_routes(ends[0], Event("attn", 199, 131_071))
+    assert caught.value.reached == 200 * 131_072 > caught.value.bound

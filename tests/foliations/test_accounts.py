@@ -171,3 +171,9 @@ def test_the_least_peak_has_a_limit():
         least_peak(EventGraph(Wiring(8), 60), BYTES)
     with pytest.raises(LimitError):
         least_peak(EventGraph(Wiring(2, windows=2), 6), BYTES, limit=50)
+    # Each of its down-sets would be asked about 3,604 values.
+    with pytest.raises(LimitError) as caught:
+        least_peak(EventGraph(Wiring(600), 2), BYTES)
+    assert caught.value.bound < 4_000_000
+    with pytest.raises(LimitError):
+        least_peak(EventGraph(Wiring(1), 2000, granularity="block"), BYTES)

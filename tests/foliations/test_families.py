@@ -100,7 +100,7 @@ def test_the_table_of_schedules_at_block_granularity(n_layers, length):
 @pytest.mark.parametrize("size", [0, -1, True, 1.5, "2", None])
 @pytest.mark.usefixtures("unchecked")
 def test_a_chunk_has_positions(size):
-    with pytest.raises(InputError, match="at least 1 positions: got"):
+    with pytest.raises(InputError, match="the size of a chunk is a whole number of at least 1: got"):
         chunked(EventGraph(Wiring(1), 2), size)
 
 

@@ -192,8 +192,10 @@ def test_blocks_are_two_dimensional_at_one_more_layer_than_positions():
         graph = EventGraph(Wiring(length + 1), length, granularity="block")
         assert dimension(graph) == pytest.approx(2, abs=1e-9)
     assert dimension(EventGraph(Wiring(1), 4, granularity="block")) == inf
-    with pytest.raises(LimitError):
-        dimension(EventGraph(Wiring(126), 131_072))
+    for deep in (EventGraph(Wiring(126), 131_072), EventGraph(Wiring(2000), 1)):
+        with pytest.raises(LimitError) as caught:
+            dimension(deep)
+        assert caught.value.reached == len(deep) * len(deep.slots) > caught.value.bound
 
 
 def test_chunks_refine_prefill_only_if_they_are_one():

@@ -19,11 +19,13 @@ SMALL = EventGraph(Wiring(1), 2)  # 186 linear extensions
 BLOCKS = EventGraph(Wiring(3), 3, granularity="block")  # 684, the likeliest Kahn order 45.6 times the rarest
 
 
-def _chi_square(graph: EventGraph, method: str, draws_each: int) -> tuple[float, float]:
+def _chi_square(graph: EventGraph, method: str, draws_each: int, **limits: int) -> tuple[float, float]:
     """The statistic against the uniform law, and what it would pass once in a million."""
     orders, rng = graph.count_linear_extensions(), np.random.default_rng(7)
     draws = orders * draws_each
-    counts = Counter(random_linear_extension(graph, rng, method=method).times.tobytes() for _ in range(draws))
+    counts = Counter(
+        random_linear_extension(graph, rng, method=method, **limits).times.tobytes() for _ in range(draws)
+    )
     assert len(counts) <= orders
     statistic = sum((n - draws_each) ** 2 for n in counts.values()) / draws_each
     statistic += (orders - len(counts)) * draws_each
@@ -35,6 +37,18 @@ def _chi_square(graph: EventGraph, method: str, draws_each: int) -> tuple[float,
 def test_uniform_is_uniform(graph):
     statistic, limit = _chi_square(graph, "uniform", 10)
     assert statistic < limit
+
+
+WINDOWED = EventGraph(Wiring(2, windows=2), 4, granularity="block")
+
+
+@pytest.mark.slow
+def test_coupling_is_uniform_where_no_table_may_be_made():
+    """A limit of one down-set leaves no table; the same test sees Kahn's bias at this size."""
+    statistic, limit = _chi_square(WINDOWED, "uniform", 10, limit=1)
+    assert statistic < limit
+    statistic, limit = _chi_square(WINDOWED, "kahn", 10)
+    assert statistic > 2 * limit
 
 
 def test_kahn_is_not_and_the_same_test_sees_it():

@@ -37,7 +37,7 @@ ADDED = [
     ('[[foliation]]\nfamily = "wavefront"\nsize = 2', "foliation[1].size", "wavefront takes no size"),
     ('[[foliation]]\nfamily = "chunked"', "foliation[1].size", "chunked needs its size"),
     ('[[foliation]]\nfamily = "chunked"\nsize = "8"', "foliation[1].size", "'8', expected a valid integer"),
-    ('[[foliation]]\nfamily = "chunked"\nsize = 0', "foliation[1]", "at least 1 positions"),
+    ('[[foliation]]\nfamily = "chunked"\nsize = 0', "foliation[1]", "at least 1"),
     ('[[foliation]]\nfamily = "tilted"\nvelocity = "fast"', "foliation[1]", "a finite number"),
     ('[[foliation]]\nfamily = "tilted"\nvelocity = "-1/4"', "foliation[1]", "velocity > -1/4"),
     ('[[foliation]]\nfamily = "tilted"\nvelocity = "-1/4"', "foliation[1]", 'expect = "refused"'),

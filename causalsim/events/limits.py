@@ -1,0 +1,26 @@
+"""What is refused before it is begun: sums of long integers that would take minutes."""
+
+from __future__ import annotations
+
+from causalsim.errors import LimitError
+
+# Additions of integers that grow with the text: some seconds.
+MOST_SUMS = 20_000_000
+
+
+def refuse_long(rule: str, sums: int) -> None:
+    """Raise ``LimitError`` if a count takes more sums than some seconds allow.
+
+    >>> refuse_long("a count of routes sums over layers and positions", 21_000_000)
+    Traceback (most recent call last):
+    causalsim.errors.LimitError: a count of routes sums over layers and positions: \
+got 21,000,000 sums, expected at most 20,000,000. Take a shorter text, fewer layers or events that lie nearer.
+    """
+    if sums > MOST_SUMS:
+        raise LimitError(
+            rule,
+            reached=sums,
+            bound=MOST_SUMS,
+            got=f"{sums:,} sums",
+            cure="Take a shorter text, fewer layers or events that lie nearer.",
+        )
