@@ -42,6 +42,7 @@ import numpy as np
 from causalsim.engine import Model, compile, execute
 from causalsim.engine.program import Program
 from causalsim.engine.tokens import Texts
+from causalsim.errors import InputError
 from causalsim.foliations import Foliation
 from causalsim.kernels import Kernels
 from causalsim.progress import Progress, silent
@@ -149,6 +150,8 @@ def certificate_of(
     subject: Subject, thorough: bool | None = None, seed: int = 0, progress: Progress = silent
 ) -> Certificate:
     """As ``certify``, of what is verified."""
+    if subject.graph.granularity != "sublayer":
+        raise InputError("a certificate is of a sublayer graph", got=subject.graph)
     chosen = len(subject.graph) <= SMALL if thorough is None else thorough
     tally, forms = run_trials(subject, chosen, progress)
     programs = {name: compile(foliation) for name, foliation in _foliations(subject, seed)}

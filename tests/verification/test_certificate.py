@@ -1,0 +1,281 @@
+"""The certificate: it holds where no order matters, and each condition refuses what breaks it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from itertools import product
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import causalsim as cs
+from causalsim.engine import compile
+from causalsim.engine.calls import deepest
+from causalsim.engine.slots import Slots
+from causalsim.errors import InputError
+from causalsim.kernels import CERTIFIED, FIXED
+from causalsim.verification import certificate, faults, lifetimes
+from causalsim.verification.bench import Bench, Tally, misses, run_trials
+from causalsim.verification.certificate import certificate_of, certify
+from causalsim.verification.lifetimes import misplaced_pages, overwritten_early
+from causalsim.verification.memory import FILLS
+from causalsim.verification.subject import Subject
+from causalsim.verification.trials import Trial, every_place, executables, forms, in_rotation
+from causalsim.verification.walk import lattice_of, walk
+from tests.engine.faulty import unmasked
+from tests.foliations.orders import graphs_with_foliation
+from tests.models_for_tests import tiny, wide
+from tests.verification.test_walk import counting_what_is_written, subject
+
+TURNED = {"n_layers": 3, "windows": (2, None, 3), "n_heads": 2, "n_kv_heads": 2, "parallel_residual": True}
+CONDITIONS = ["reads", "fills", "frame", "lifetime", "program", "determinism"]
+
+
+def failing(found) -> set[str]:
+    return {condition.name for condition in found.conditions if not condition.holds}
+
+
+# -- where it holds ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("length", "prompt", "switches"),
+    [
+        (3, 1, {}),
+        pytest.param((3, 2), None, TURNED, marks=pytest.mark.slow),
+    ],
+    ids=["feedback", "two texts, parallel, windows"],
+)
+def test_it_holds_for_every_wiring(length, prompt, switches):
+    found = certificate_of(subject(length, prompt, **switches))
+    assert found.holds and found.witness is None
+    assert [condition.name for condition in found.conditions] == CONDITIONS
+    assert len(found.controls) == 3 and all(control.caught for control in found.controls)
+
+
+def test_it_holds_for_wide_models_in_rotation_and_says_so():
+    found = certify(wide(), [1, 2, 3], thorough=False)
+    assert found.holds
+    fills = next(condition for condition in found.conditions if condition.name == "fills")
+    assert "in rotation" in fills.coverage and f"{found.event_runs:,} event runs" in fills.coverage
+    content = json.loads(found.to_json())
+    assert content["holds"] is True and [each["name"] for each in content["conditions"]] == CONDITIONS
+
+
+def test_verify_takes_it_as_the_argument_for_all_orders():
+    plain = subject(3)
+    report = cs.verify(plain.model, plain.ids, orders=1, events=1, certificate=True, exhaustive=0)
+    verdict = report.order_independence
+    assert verdict.holds and verdict.method == "certificate"
+    assert verdict.summary.startswith("every order, by a certificate of ")
+    assert not any("orders not drawn" in words for words in verdict.excludes)
+    assert json.loads(report.to_json())["order_independence"]["certificate"]["holds"] is True
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("parallel", [False, True])
+@pytest.mark.parametrize(
+    "windows", [each for layers in (1, 2, 3) for each in product((None, 1, 2), repeat=layers)]
+)
+def test_both_arguments_agree_on_small_wirings(windows, parallel):
+    """Up to three layers over three positions; walked where that takes at most some thousand event runs."""
+    switches = {"n_layers": len(windows), "windows": windows, "parallel_residual": parallel}
+    for length in (1, 2, 3):
+        whole = subject(length, **switches)
+        assert certificate_of(whole).holds
+        try:
+            lattice = lattice_of(whole.graph, 4000)
+        except cs.LimitError:
+            continue
+        assert walk(whole, lattice).clash is None
+    dropped = list(subject(2, **switches).graph.edges())
+    assert all(misses(subject(2, **switches), edge) for edge in dropped)
+
+
+# -- what it refuses -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "faulty",
+    [
+        lambda: faults.seeing_too_far(CERTIFIED),
+        counting_what_is_written,
+        pytest.param(unmasked, marks=pytest.mark.slow),
+    ],
+    ids=["too far", "counting", "unmasked"],
+)
+def test_it_refuses_what_the_walk_refuses(faulty):
+    whole = subject(2, n_layers=1, kernels=faulty())
+    assert walk(whole, lattice_of(whole.graph, 1000)).clash is not None
+    tally, _ = run_trials(whole, thorough=True)
+    assert tally.wrong is not None
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [faults.writing_elsewhere, faults.forgetting, faults.adding_up, faults.counting, faults.remembering],
+)
+def test_it_refuses_kernels_that_write_or_remember_what_they_should_not(spoil):
+    whole = subject(3, n_layers=1, kernels=spoil(CERTIFIED))
+    tally, _ = run_trials(whole, thorough=True)
+    assert (tally.changed if spoil is faults.writing_elsewhere else tally.wrong) is not None
+
+
+def test_every_edge_is_needed():
+    whole = subject(3, 1, n_layers=1)
+    assert all(misses(whole, edge) for edge in whole.graph.edges())
+
+
+def test_nothing_is_missed_that_nobody_reads():
+    """The other side of the check above: an edge that is none changes nothing when it is dropped."""
+    whole = subject(3, n_layers=1)
+    edge = next(whole.graph.edges())._replace(source=cs.Event("mlp", 0, 0), target=cs.Event("attn", 0, 1))
+    assert misses(whole, edge) is None
+
+
+def test_calls_that_go_wrong_now_and_then_are_seen():
+    """With a chance of q each, r calls all go well with (1 - q)^r: here less than one in a thousand."""
+    whole = subject(2, n_layers=1, kernels=faults.now_and_then(FIXED, 0.2))
+    tally, _ = run_trials(whole, thorough=True)
+    assert tally.trials > 30 and tally.wrong is not None
+
+
+def test_a_program_that_is_not_the_same_twice_is_refused(monkeypatch):
+    whole = subject(2, n_layers=1)
+    other = replace(whole, ids=(whole.ids[0] + 1,)).values(whole.program)
+    assert certificate._unsteady(whole) is None
+    monkeypatch.setattr(Subject, "values", lambda *_: other)
+    assert "departs at embed(0)" in certificate._unsteady(whole)
+
+
+def test_an_engine_that_ignores_the_order_is_refused(monkeypatch):
+    whole = subject(2, n_layers=1)
+    tried = frozenset(form.executable for form, _ in forms(whole.graph, whole.kernels.lanes))
+    assert certificate._unfaithful(whole, 0, tried) is None
+    assert "was not tried" in certificate._unfaithful(whole, 0, tried - {min(tried)})
+    run = Subject.run
+    monkeypatch.setattr(Subject, "run", lambda self, _: run(self, compile(cs.layer_major(self.graph))))
+    assert "in another order" in certificate._unfaithful(whole, 0, tried)
+
+
+def test_a_host_that_looks_at_memory_is_refused(monkeypatch):
+    whole = subject(2, n_layers=1)
+    programs = {"one": whole.program}
+    assert certificate._steered(whole, programs) is None
+    execute = certificate.execute
+
+    def looking(program, state, kernels, *, keep):
+        assert np.asarray(state.residual).size
+        return execute(program, state, kernels, keep=keep)
+
+    monkeypatch.setattr(certificate, "execute", looking)
+    assert certificate._steered(whole, programs) == "one: the host reads a cell"
+
+
+def test_a_kernel_that_branches_on_memory_is_refused():
+    def mlp(_config, _weights, x):
+        return x[x.argmax() % len(x)] + x
+
+    whole = subject(2, n_layers=1, kernels=replace(CERTIFIED, mlp=mlp))
+    assert "takes an address from a cell" in certificate._steered(whole, {"one": whole.program})
+
+
+# -- lifetimes -----------------------------------------------------------------------------------------
+
+
+def test_one_plane_for_a_parallel_residual_is_refused(monkeypatch):
+    """In place, a layer's MLP would overwrite what its attention has still to read."""
+    whole = subject(3, n_layers=2, parallel_residual=True)
+    assert not list(overwritten_early(whole.graph, whole.fresh()))
+    written = lifetimes.cells_written
+
+    def one_plane(state, event):
+        cells = written(state, event)
+        return tuple(cell._replace(place=(0, *cell.place[1:])) for cell in cells if cell.array == "residual")
+
+    monkeypatch.setattr(lifetimes, "cells_written", one_plane)
+    assert "may overwrite residual of" in next(overwritten_early(whole.graph, whole.fresh()))
+
+
+@pytest.mark.parametrize(("early", "words"), [(True, "too early"), (False, "finds what")])
+def test_pages_that_are_given_away_early_or_unpoisoned_are_refused(monkeypatch, early, words):
+    whole = subject(5, n_layers=3)
+    program, state = compile(cs.wavefront(whole.graph)), whole.fresh()
+    assert not list(misplaced_pages(program, state, CERTIFIED.lanes))
+    fitted = Slots.fitted
+
+    def sharing(*arguments):
+        return replace(fitted(*arguments), bank=np.zeros(3, np.int64), banks=1)
+
+    def forgetful(*arguments):
+        return replace(fitted(*arguments), reused={})
+
+    monkeypatch.setattr(Slots, "fitted", sharing if early else forgetful)
+    chosen = program if early else compile(cs.layer_major(whole.graph))
+    assert words in next(misplaced_pages(chosen, state, CERTIFIED.lanes))
+
+
+# -- what is tried -------------------------------------------------------------------------------------
+
+
+@given(graphs_with_foliation(), st.sampled_from([CERTIFIED.lanes, FIXED.lanes]))
+def test_whatever_a_program_calls_is_tried(foliation, lanes):
+    graph = foliation.graph
+    if graph.granularity == "block":
+        return
+    tried = {form.executable for form, _ in forms(graph, lanes)}
+    assert set(executables(compile(foliation), lanes)) <= tried
+
+
+GRAPH = cs.EventGraph(cs.Wiring(2), (5, 4), prompt=(5, 2))
+
+
+@pytest.mark.parametrize("number", range(0, len(list(forms(GRAPH, CERTIFIED.lanes))), 3))
+def test_every_event_stands_first_and_last_with_every_fill(number):
+    form, group = list(forms(GRAPH, CERTIFIED.lanes))[number]
+    trials = list(every_place(form, group))
+    assert {len(trial.lanes) for trial in trials} == {min(form.lanes, len(group))}
+    for lane in group:
+        mine = [trial for trial in trials if trial.tested == (lane,)]
+        for at in (0, -1):
+            assert {trial.fill for trial in mine if trial.lanes[at] == lane} == {*FILLS}
+
+
+@settings(max_examples=20)
+@given(st.sampled_from(list(forms(GRAPH, CERTIFIED.lanes))), st.integers(0, 9))
+def test_in_rotation_every_event_is_tried_in_every_form(form_and_group, turn):
+    form, group = form_and_group
+    trials = list(in_rotation(form, group, turn))
+    assert {lane for trial in trials for lane in trial.tested} == {*group}
+    assert all({*trial.tested} <= {*trial.lanes} and len(trial.lanes) <= form.lanes for trial in trials)
+    assert len({trial.fill for trial in trials}) == min(len(trials), len(FILLS))
+
+
+@pytest.mark.parametrize("fill", FILLS)
+def test_an_event_whose_predecessor_is_litter_is_seen(fill):
+    """The check itself can fail: with one cell too few it does."""
+    whole = subject(3, n_layers=1)
+    form, group = next(each for each in forms(whole.graph, whole.kernels.lanes) if each[0].kind == "mlp")
+    tally, bench = Tally(), Bench(whole)
+    bench.reads = lambda _: []
+    # One cell of a mixture may be its own by chance: not in ten draws.
+    bench.run([Trial(form, group[:1], group[:1], fill)] * 10, tally)
+    assert tally.wrong is not None
+
+
+def test_what_cannot_be_certified_is_refused():
+    graph = cs.EventGraph(tiny().config, 3, granularity="block")
+    blocks = Subject(tiny(), graph, (np.arange(3, dtype=np.int32),), CERTIFIED)
+    with pytest.raises(InputError, match="sublayer"):
+        certificate_of(blocks)
+    with pytest.raises(InputError):
+        certify(tiny(), [])
+
+
+def test_deep_calls_are_tried():
+    graph = cs.EventGraph(cs.Wiring(7), 2)
+    layers = {form.layers for form, _ in forms(graph, CERTIFIED.lanes)}
+    assert layers == {0, 1, deepest(7)}
