@@ -135,6 +135,10 @@ def test_side_by_side_columns_are_no_lattice_of_one_column():
     assert graph.count_down_sets() == column**500
     with pytest.raises(LimitError):
         refuse_large(graph, 1000, whole=True)
+    # The window of the first layer of blocks bounds nothing: its K/V is made of the embeddings.
+    blocks = EventGraph(Wiring(2, windows=[None, 1]), 40, granularity="block")
+    refuse_large(blocks, 10)
+    assert blocks.count_down_sets(limit=1000) == 3**40
 
 
 # -- Dilworth -----------------------------------------------------------------------------------
