@@ -76,7 +76,7 @@ def test_what_is_no_limit_and_no_number_of_steps(given: Any) -> None:
         posets.kahn_orders(CHAIN, np.random.default_rng(0), given)
 
 
-@pytest.mark.parametrize("given", NO_GENERATORS, ids=repr)
+@pytest.mark.parametrize("given", NO_GENERATORS, ids=lambda given: type(given).__name__)
 def test_what_is_no_generator(given: Any) -> None:
     for sampler in (posets.UniformSampler, posets.CoupledSampler, posets.DownSetSampler):
         with pytest.raises(InputError, match="a generator must be of type Generator"):
