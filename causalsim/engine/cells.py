@@ -7,6 +7,7 @@ from typing import Any, Literal, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Bool
 
 from causalsim.engine.state import State
 from causalsim.events import Event
@@ -43,21 +44,36 @@ def _planes(state: State, event: Event) -> tuple[int, ...]:
 
 def poisoned(state: State, cells: Iterable[Cell]) -> State:
     """A copy of a state with some cells as if never written."""
-    copy = state.copy()
-    for cell in cells:
-        _write(copy, cell, poison(state.residual.dtype), state.model.config.vocab_size)
+    copy, nan = state.copy(), poison(state.residual.dtype)
+    for (array, layer), places in _by_array(cells).items():
+        if array == "kv":
+            keys, values = copy.keys[layer], copy.values[layer]
+            marked = _marked((len(keys), PAGE), places)
+            copy.keys[layer] = jnp.where(marked[:, None, None, :], nan, keys)
+            copy.values[layer] = jnp.where(marked[:, None, :, None], nan, values)
+        elif array == "tokens":
+            unknown = state.model.config.vocab_size
+            copy.tokens = jnp.where(_marked(copy.tokens.shape, places), unknown, copy.tokens)
+        else:
+            held = getattr(copy, array)
+            setattr(copy, array, jnp.where(_marked(held.shape[:-1], places)[..., None], nan, held))
     return copy
 
 
-def _write(state: State, cell: Cell, number: float, token: int) -> None:
-    if cell.array == "kv":
-        layer, page, column = cell.place
-        state.keys[layer] = state.keys[layer].at[page, :, :, column].set(number)
-        state.values[layer] = state.values[layer].at[page, :, column, :].set(number)
-    elif cell.array == "tokens":
-        state.tokens = state.tokens.at[cell.place].set(token)
-    else:
-        setattr(state, cell.array, getattr(state, cell.array).at[cell.place].set(number))
+def _by_array(cells: Iterable[Cell]) -> dict[tuple[str, int], list[tuple[int, ...]]]:
+    """Places by array, those of K/V by layer."""
+    found: dict[tuple[str, int], list[tuple[int, ...]]] = {}
+    for array, place in cells:
+        layer = place[0] if array == "kv" else 0
+        found.setdefault((array, layer), []).append(place[1:] if array == "kv" else place)
+    return found
+
+
+def _marked(shape: tuple[int, ...], places: list[tuple[int, ...]]) -> Bool[np.ndarray, "..."]:
+    """Which cells of an array are meant: a mask, since lists of places compile anew for each length."""
+    marked = np.zeros(shape, bool)
+    marked[tuple(np.array(places).T)] = True
+    return marked
 
 
 def littered(state: State, rng: np.random.Generator) -> State:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from causalsim.verification.mutation import Score, mutate
     from causalsim.verification.orders_check import OrderDeparture, OrdersCheck, check_orders
     from causalsim.verification.recorded import ValuesCheck
+    from causalsim.verification.recording import RecordedGraph, recorded_graph
     from causalsim.verification.report import Control, Report, Verdict
     from causalsim.verification.reproducer import Replayed, Reproducer, replay
     from causalsim.verification.steps import trace_of_steps
@@ -43,6 +44,7 @@ _HOMES = {
     "mutation": ["Score", "mutate"],
     "orders_check": ["OrderDeparture", "OrdersCheck", "check_orders"],
     "recorded": ["ValuesCheck"],
+    "recording": ["RecordedGraph", "recorded_graph"],
     "report": ["Control", "Report", "Verdict"],
     "reproducer": ["Replayed", "Reproducer", "replay"],
     "steps": ["trace_of_steps"],
@@ -62,6 +64,7 @@ __all__ = [
     "LaneClasses",
     "OrderDeparture",
     "OrdersCheck",
+    "RecordedGraph",
     "Replayed",
     "Report",
     "Reproducer",
@@ -76,6 +79,7 @@ __all__ = [
     "first_departure",
     "lane_classes",
     "mutate",
+    "recorded_graph",
     "relative_error",
     "replay",
     "run_campaign",
