@@ -82,6 +82,7 @@ def verify(
     dtype: str | None = None,
     orders: Count | None = None,
     seed: Seed | None = None,
+    certificate: Annotated[bool, Parameter(negative=(), show_default=False)] = False,
     json: Path | None = None,
     picture: Path | None = None,
     replay: str | None = None,
@@ -98,6 +99,7 @@ def verify(
     :param dtype: What it is kept in: float32 or bfloat16. [default: float32]
     :param orders: How many random orders to run besides the named ones. [default: 20]
     :param seed: Draws the orders. [default: 0]
+    :param certificate: Also check the conditions from which it follows that no order matters.
     :param json: A file for the whole report.
     :param picture: A file, .svg or .png, for the past of the first event that departs, if one does.
     :param replay: A token, or a file that holds it: its two orders are run again, and nothing else.
@@ -107,12 +109,12 @@ def verify(
     from causalsim.cli import verify as commands
 
     reading = commands.Reading(text, model, dtype, orders, seed)
-    commands.check_together(reading, replay, campaign, processes)
+    commands.check_together(reading, replay, campaign, processes, certificate)
     if replay is not None:
         return commands.replay(replay, reading, json, picture)
     if campaign is not None:
         return commands.campaign(campaign, processes or 1, reading, json, picture)
-    return commands.verify(reading, json, picture)
+    return commands.verify(reading, certificate, json, picture)
 
 
 @app.command

@@ -50,7 +50,9 @@ class Reading(NamedTuple):
         return {"orders": ORDERS if self.orders is None else self.orders, "seed": self.seed or 0}
 
 
-def check_together(reading: Reading, token: str | None, campaign: Path | None, processes: int | None) -> None:
+def check_together(
+    reading: Reading, token: str | None, campaign: Path | None, processes: int | None, certificate: bool
+) -> None:
     """Refuse options of which one makes another pointless."""
     said = (reading.text, reading.dtype, reading.orders, reading.seed, campaign, processes)
     if token is not None and any(given is not None for given in said):
@@ -59,18 +61,24 @@ def check_together(reading: Reading, token: str | None, campaign: Path | None, p
             got="--replay with a text, --dtype, --orders, --seed, --campaign or --processes",
             expected="--replay alone, or with --model, --json and --picture",
         )
+    if certificate and (token is not None or campaign is not None):
+        raise InputError(
+            "a certificate goes with the three verdicts", got="--certificate with --replay or --campaign"
+        )
     if processes is not None and campaign is None:
         raise InputError("processes share the orders of a campaign", got="--processes without --campaign")
 
 
-def verify(reading: Reading, json: Path | None, picture: Path | None) -> int:
+def verify(reading: Reading, certificate: bool, json: Path | None, picture: Path | None) -> int:
     """The three verdicts about a model on one text."""
     _check_files(json, picture)
     (model, text), out = _read(reading, picture), console()
     _note(out, model, text)
     with progress(out) as watch:
-        report = verification.verify(model, text, **reading.draws(), progress=watch)
+        report = verification.verify(model, text, **reading.draws(), certificate=certificate, progress=watch)
     out.print(report)
+    if report.order_independence.certificate is not None:
+        out.print(report.order_independence.certificate)
     _show_counterexample(out, report.order_independence.counterexample, picture)
     out.print(last_word(report.holds))
     _write(out, json, report.to_json())

@@ -59,6 +59,10 @@ class Tally:
     wrong: str | None = None
     changed: str | None = None
 
+    @property
+    def witness(self) -> str | None:
+        return self.wrong or self.changed
+
 
 class Bench:
     """Memory as a run leaves it before and after each slot, and machines to run calls on.
@@ -225,6 +229,16 @@ def misses(subject: Subject, edge: Edge) -> str | None:
     form = Form(Slot(target.kind, target.layer), lanes)
     Bench(subject, dropped=edge).run([Trial(form, (lane,), (lane,), fill) for fill in FILLS], tally)
     return tally.wrong
+
+
+def first_fault(subject: Subject, kind: str) -> str | None:
+    """What is seen first of a fault in the kernel of a kind."""
+    bench, tally = Bench(subject), Tally()
+    tally.wrong = bench.memory[2]
+    for form, group in forms(subject.graph, subject.kernels.lanes):
+        if tally.witness is None and form.kind == kind:
+            bench.run(every_place(form, group), tally)
+    return tally.witness
 
 
 def run_trials(

@@ -46,7 +46,7 @@ from causalsim.errors import InputError
 from causalsim.foliations import Foliation
 from causalsim.kernels import Kernels
 from causalsim.progress import Progress, silent
-from causalsim.verification.bench import run_trials
+from causalsim.verification.bench import first_fault, run_trials
 from causalsim.verification.comparison import departure
 from causalsim.verification.dataflow import steering
 from causalsim.verification.faults import seeing_too_far, with_neighbour, writing_elsewhere
@@ -173,13 +173,13 @@ def certificate_of(
 def _controls(subject: Subject) -> Iterator[Control]:
     """Kernels that a certificate must refuse, over the beginning of the text."""
     alone, kernels = subject.beginning(PLANTED), subject.kernels
-    for faulty in (
-        with_neighbour(kernels, subject.model.dtype),
-        seeing_too_far(kernels),
-        writing_elsewhere(kernels),
-    ):
-        tally, _ = run_trials(alone.with_kernels(faulty), thorough=True)
-        witness = tally.wrong or tally.changed
+    planted = {
+        "mlp": with_neighbour(kernels, subject.model.dtype),
+        "attn": seeing_too_far(kernels),
+        "unembed": writing_elsewhere(kernels),
+    }
+    for kind, faulty in planted.items():
+        witness = first_fault(alone.with_kernels(faulty), kind)
         yield Control(f"certificate of {faulty.name}", witness is not None, witness or "")
 
 

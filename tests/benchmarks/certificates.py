@@ -1,0 +1,79 @@
+"""Writes what certificates cost into the README: ``python -m tests.benchmarks.certificates``.
+
+A certificate is timed beside the ``token_major`` run of the same text, after one of each that
+compiles what they need. Needs ``causalsim models fetch smollm2``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from time import perf_counter
+
+import numpy as np
+
+import causalsim as cs
+from causalsim.engine.calibration import measured
+from causalsim.verification import certify
+from tests import markers
+from tests.models_for_tests import SENTENCE, glass, wide
+
+REPETITIONS = 5
+HEAD = "| model and text | events | event runs | places and fills | certificate | token_major | ratio |"
+
+
+def subjects() -> Iterator[tuple[str, cs.Model, object, bool]]:
+    """Name, model, tokens, and whether every place and every fill is tried."""
+    yield "glass, 21 tokens", glass(), SENTENCE, True
+    yield "random, width 768, 20 tokens", wide(), np.arange(20) * 7 % wide().config.vocab_size, True
+    model = cs.load("smollm2")
+    yield "SmolLM2-135M, 32 tokens", model, np.arange(32) * 37 % model.config.vocab_size, False
+
+
+def seconds(work: Callable[[], object]) -> float:
+    """The least time of a few, after one that compiles."""
+    work()
+    times = []
+    for _ in range(REPETITIONS):
+        start = perf_counter()
+        work()
+        times.append(perf_counter() - start)
+    return min(times)
+
+
+def row(name: str, model: cs.Model, tokens: object, thorough: bool) -> str:
+    """One line of the table; a certificate that fails leaves the README as it was."""
+    found = certify(model, tokens, thorough=thorough)
+    if not found.holds:
+        raise SystemExit(found.to_json())
+    graph = cs.run(model, tokens).graph
+    alone = seconds(lambda: cs.run(model, tokens, cs.token_major(graph)))
+    start = perf_counter()
+    certify(model, tokens, thorough=thorough)
+    took = perf_counter() - start
+    how = "all" if thorough else "in rotation"
+    cells = (
+        f"{found.events:,}",
+        f"{found.event_runs:,}",
+        how,
+        f"{took:.1f} s",
+        f"{alone:.2f} s",
+        f"{took / alone:.1f}",
+    )
+    return f"| {name} | {' | '.join(cells)} |"
+
+
+def table() -> str:
+    """The table, what it was measured on, and what calibration takes beside it."""
+    lines = [HEAD, "|---" * (HEAD.count("|") - 1) + "|"]
+    for subject in subjects():
+        lines.append(row(*subject))
+        print(lines[-1], flush=True)
+    start = perf_counter()
+    holds = measured(cs.load("smollm2")).holds
+    beside = f"Calibrating SmolLM2-135M took {perf_counter() - start:.0f} s, compilation included"
+    found = "and every lane count kept its bits" if holds else "and dropped lane counts"
+    return "\n".join([*lines, "", f"{beside}, {found}. Measured with {markers.measured_with()}.", ""])
+
+
+if __name__ == "__main__":
+    markers.write("certificates", table())
