@@ -58,6 +58,7 @@ def kernels_for(model: Model, kernels: Kernels | None = None) -> Kernels:
     anything else.
     """
     if kernels is not None:
+        check_type("a set of kernels", kernels, Kernels, "causalsim.kernels has CERTIFIED, FIXED and STOCK.")
         return kernels
     if asked := os.environ.get(LANES):
         if asked not in NAMED:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
+from itertools import accumulate
 from math import inf
 from types import MappingProxyType
 from typing import Any
@@ -64,9 +65,9 @@ class Lanes:
 
     @property
     def prices(self) -> dict[int, float]:
-        """What a launch of each count takes, measured or guessed."""
-        guess = (max(count, CHEAPEST) for count in self.counts)
-        return dict(zip(self.counts, self.costs or guess, strict=True))
+        """What a launch of each count takes, measured or guessed; one of more lanes never less."""
+        guess = (float(max(count, CHEAPEST)) for count in self.counts)
+        return dict(zip(self.counts, accumulate(self.costs or guess, max), strict=True))
 
 
 @lru_cache(maxsize=4096)
