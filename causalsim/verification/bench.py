@@ -121,14 +121,14 @@ class Bench:
         roles[[cell for column in events for event in column for cell in self.cells(event)]] = FREE
         roles[[*own]] = WRITTEN
         before, expected = self.contents(trial.form)
-        marks = self.plan.spread(fills, before), self.plan.spread(roles, before)
         call = self._call(trial)
         machine = self.machine(trial.form.lanes)
-        machine.state = self._state(filled(self.vocabulary, before, marks[0]))
+        memory, start = filled(self.vocabulary, before, self.plan.spread(fills, before))
+        machine.state = self._state(memory)
         for _ in machine.run_all([call]):
             pass
         after = self._arrays(machine.state, trial.form)
-        return departures(self.vocabulary, before, marks[0], after, expected, marks[1])
+        return departures(start, after, expected, self.plan.spread(roles, before))
 
     def _cells(self, index: int) -> list[int]:
         """What an event writes; K/V in the bank that its layer has here."""

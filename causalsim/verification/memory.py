@@ -105,9 +105,10 @@ class Plan:
 
 
 @partial(jax.jit, static_argnums=0)
-def filled(vocabulary: int, contents: Contents, fills: Contents) -> Contents:
-    """Memory whose cells hold what their marks say."""
-    return {name: _filled(vocabulary, name.split()[0], own, fills[name]) for name, own in contents.items()}
+def filled(vocabulary: int, contents: Contents, fills: Contents) -> tuple[Contents, Contents]:
+    """Memory whose cells hold what their marks say, twice: once to run on, which consumes it."""
+    made = {name: _filled(vocabulary, name.split()[0], own, fills[name]) for name, own in contents.items()}
+    return made, {name: jnp.copy(part) for name, part in made.items()}
 
 
 def _filled(vocabulary: int, array: str, own: Array, fills: Array) -> Array:
@@ -118,15 +119,9 @@ def _filled(vocabulary: int, array: str, own: Array, fills: Array) -> Array:
     return jnp.where(fills == OWN, own, jnp.where(fills == NAN, nan, jnp.where(fills == HUGE, huge, other)))
 
 
-@partial(jax.jit, static_argnums=0)
-def departures(
-    vocabulary: int, before: Contents, fills: Contents, after: Contents, expected: Contents, roles: Contents
-) -> Bool[Array, "2"]:
-    """Whether a cell that was to be written holds something else, and whether a kept one was changed.
-
-    ``before`` and ``fills`` are what ``filled`` made the memory of.
-    """
-    start = filled(vocabulary, before, fills)
+@jax.jit
+def departures(start: Contents, after: Contents, expected: Contents, roles: Contents) -> Bool[Array, "2"]:
+    """Whether a cell that was to be written holds something else, and whether a kept one was changed."""
     wrong = [((roles[name] == WRITTEN) & _differ(after[name], expected[name])).any() for name in after]
     changed = [((roles[name] == KEPT) & _differ(after[name], start[name])).any() for name in after]
     return jnp.stack([jnp.stack(wrong).any(), jnp.stack(changed).any()])

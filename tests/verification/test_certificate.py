@@ -154,11 +154,12 @@ def test_a_program_that_is_not_the_same_twice_is_refused(monkeypatch):
 def test_an_engine_that_ignores_the_order_is_refused(monkeypatch):
     whole = subject(2, n_layers=1)
     tried = frozenset(form.executable for form, _ in forms(whole.graph, whole.kernels.lanes))
-    assert certificate._unfaithful(whole, 0, tried) is None
-    assert "was not tried" in certificate._unfaithful(whole, 0, tried - {min(tried)})
+    orders = dict(certificate._foliations(whole, True, 0))
+    assert certificate._unfaithful(whole, orders, tried) is None
+    assert "was not tried" in certificate._unfaithful(whole, orders, tried - {min(tried)})
     run = Subject.run
     monkeypatch.setattr(Subject, "run", lambda self, _: run(self, compile(cs.layer_major(self.graph))))
-    assert "in another order" in certificate._unfaithful(whole, 0, tried)
+    assert "in another order" in certificate._unfaithful(whole, orders, tried)
 
 
 def test_a_host_that_looks_at_memory_is_refused(monkeypatch):
