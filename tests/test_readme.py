@@ -14,7 +14,7 @@ def test_the_python_of_the_readme_runs(tmp_path, monkeypatch):
     names: dict[str, object] = {}
     for block in blocks:
         exec(block, names)
-    assert len(blocks) == 8 and (tmp_path / "wavefront.svg").exists()
+    assert len(blocks) == 9 and (tmp_path / "wavefront.svg").exists()
 
 
 def test_code_comes_within_forty_lines():
