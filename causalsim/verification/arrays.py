@@ -34,10 +34,10 @@ class Adapted:
     """
 
     function: Callable[..., Any]
-    library: str = "numpy"
+    arrays: str = "numpy"
 
     def __call__(self, *given: np.ndarray | int) -> Arrays:
-        convert = _CONVERTERS[self.library]
+        convert = _CONVERTERS[self.arrays]
         arguments = [each if isinstance(each, int) else convert(each) for each in given]
         try:
             # What neighbours hold may overflow; that is no concern of the lane that is looked at.

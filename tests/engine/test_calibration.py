@@ -130,7 +130,7 @@ def test_stock_kernels_at_width_768_are_seen():
 def test_every_form_at_every_lane_count_keeps_its_bits(width):
     heads = max(2, width // 64)
     sizes = {"n_heads": heads, "n_kv_heads": max(1, heads // 4), "d_model": width, "d_ff": 4 * width}
-    config = cs.ModelConfig(n_layers=1, vocab_size=1000, max_length=256, **sizes)
+    config = cs.ModelConfig(n_layers=2, vocab_size=1000, max_length=256, **sizes)
     found = measured(cs.random_model(config))
     assert found.holds, found.dropped
     assert found.counts == CERTIFIED_LANES.counts
