@@ -11,10 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from causalsim.arguments import as_int, check_type
-from causalsim.engine import Model, kernels_for
-from causalsim.engine.tokens import Texts, encode_texts
+from causalsim.engine import Model
+from causalsim.engine.tokens import Texts
 from causalsim.errors import InputError
-from causalsim.events import EventGraph
 from causalsim.kernels import Kernels
 from causalsim.progress import Progress, silent
 from causalsim.verification.counterexample import counterexample
@@ -93,10 +92,8 @@ def run_campaign(
     ):  # fmt: skip
         if (whole := as_int(count)) is None or whole < least:
             raise InputError(f"{name} is a whole number of at least {least}", got=repr(count))
-    ids = encode_texts(model, tokens)
-    graph = EventGraph(model.config, [len(text) for text in ids], prompt=prompt)
     _check_processes(model, processes, kernels)
-    subject = Subject(model, graph, ids, kernels_for(model, kernels))
+    subject = Subject.of(model, tokens, prompt, kernels)
     job = Job(Provenance.of(subject), seed, subject.reference.digest())
     header = {"format": FORMAT, **job.to_dict(), "orders": orders, "chunk": chunk}
     with opened(Path(path), header) as journal:
