@@ -53,12 +53,19 @@ class Machine:
 
     def run_all(self, calls: Sequence[Call]) -> Iterator[Output]:
         """Every launch in turn, in the calls that carry them."""
+        for number, (call, cells) in enumerate(self.placed(calls)):
+            self.poison(self.slots.reused.get(number, ()))
+            yield from self.run(call, cells)
+
+    def placed(self, calls: Sequence[Call]) -> Iterator[tuple[Call, list[Cells]]]:
+        """The calls with the cells of their launches."""
         # For the whole program at once: for each small launch alone it would take as long as the launch.
         cells = iter(self._cells([launch for call in calls for launch in call]))
-        for number, call in enumerate(calls):
-            lanes = list(islice(cells, len(call)))
-            self.poison(self.slots.reused.get(number, ()))
-            yield from self._run(call[0], lanes[0]) if len(call) == 1 else self._run_layers(call, lanes)
+        return ((call, list(islice(cells, len(call)))) for call in calls)
+
+    def run(self, call: Call, cells: Sequence[Cells]) -> Iterator[Output]:
+        """Every launch of a call that was placed."""
+        return self._run(call[0], cells[0]) if len(call) == 1 else self._run_layers(call, cells)
 
     def poison(self, places: Sequence[tuple[int, int]]) -> None:
         """Make some pages, by bank and place, as if never written."""

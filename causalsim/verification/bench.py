@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, cached_property
-from itertools import compress
+from itertools import chain, compress, groupby, islice, starmap
+from operator import attrgetter
 from typing import Any
 
 import jax
@@ -25,9 +27,11 @@ from causalsim.verification.comparison import departure
 from causalsim.verification.memory import (
     FILLS,
     FREE,
+    KEPT,
     OWN,
     WRITTEN,
     Contents,
+    Marks,
     Plan,
     departures,
     filled,
@@ -48,6 +52,9 @@ _TOUCHED = {
 # The events of a lane, by canonical index.
 Column = tuple[int, ...]
 NOBODY = -1
+# Memories that are filled and compared together, and batches that run before the first is told.
+BATCH = 8
+AHEAD = 2
 
 
 @dataclass
@@ -58,6 +65,15 @@ class Tally:
     trials: int = 0
     wrong: str | None = None
     changed: str | None = None
+
+    def note(self, trial: Trial, departed: int) -> None:
+        """Count a trial, and say of the first that departs how."""
+        self.trials += 1
+        self.event_runs += len(trial.tested) * len(trial.form.slots)
+        if departed & WRITTEN and self.wrong is None:
+            self.wrong = f"other bits of {trial}"
+        if departed & KEPT and self.changed is None:
+            self.changed = f"a cell of somebody else changed by {trial}"
 
     @property
     def witness(self) -> str | None:
@@ -82,7 +98,7 @@ class Bench:
         self.slots = replace(apart, bank=np.arange(n_layers) % self.depth, banks=self.depth)
         self.machine, self.contents = cache(self._machine), cache(self._contents)
         self.cells, self.reads, self.column = cache(self._cells), cache(self._reads), cache(self._column)
-        self.roles = np.zeros(self.plan.starts["all"], np.int8)
+        self.roles = np.full(self.plan.starts["all"], KEPT, np.int8)
         self.roles[self.plan.scratch] = FREE
         self.rng = np.random.default_rng(0)
 
@@ -100,35 +116,52 @@ class Bench:
         found = departure({event: self.subject.reference[event] for event in plain.graph}, values)
         return before, state, None if found is None else str(found)
 
-    def run(self, trials: Iterable[Trial], tally: Tally) -> None:
+    def run(self, trials: Iterable[Trial], tally: Tally) -> Tally:
         """Run some trials and note the first that fails."""
-        tried = list(trials)
-        # Fetched together: to wait for each would take longer than to run it.
-        flags = jax.device_get([self._run(trial) for trial in tried])
-        for trial, (wrong, changed) in zip(tried, flags, strict=True):
-            tally.trials += 1
-            tally.event_runs += len(trial.tested) * len(trial.form.slots)
-            if wrong and tally.wrong is None:
-                tally.wrong = f"other bits of {trial}"
-            if changed and tally.changed is None:
-                tally.changed = f"a cell of somebody else changed by {trial}"
+        for trial, departed in self.outcomes(trials):
+            tally.note(trial, departed)
+        return tally
 
-    def _run(self, trial: Trial) -> Any:
+    def outcomes(self, trials: Iterable[Trial]) -> Iterator[tuple[Trial, int]]:
+        """What became of each trial, as marks: ``WRITTEN`` for other bits, ``KEPT`` for a changed cell.
+
+        Some run before the first is told: to wait for each would take longer than to run it.
+        """
+        waiting = deque[tuple[tuple[Trial, ...], Any]]()
+        for _, alike in groupby(trials, key=attrgetter("form")):
+            while batch := tuple(islice(alike, BATCH)):
+                waiting.append((batch, self._run(batch)))
+                if len(waiting) > AHEAD:
+                    yield from _told(*waiting.popleft())
+        for each in waiting:
+            yield from _told(*each)
+
+    def _run(self, trials: Sequence[Trial]) -> Any:
+        """Some trials in one form; the marks lie on the device until someone asks."""
+        form = trials[0].form
+        before, expected = self.contents(form)
+        # As many memories each time, so that executables serve again.
+        marks = [self._marks(trial) for trial in trials]
+        marks += marks[-1:] * (BATCH - len(marks))
+        fills, roles = (self.plan.spread(np.stack(each), before) for each in zip(*marks, strict=True))
+        memories, machine = filled(self.vocabulary, before, fills), self.machine(form.lanes)
+        after = []
+        for memory, (call, cells) in zip(memories, machine.placed([*map(self._call, trials)]), strict=False):
+            machine.state = self._state(memory)
+            deque(machine.run(call, cells), maxlen=0)
+            after.append(self._arrays(machine.state, form))
+        after += after[-1:] * (BATCH - len(after))
+        return departures(self.vocabulary, before, expected, fills, roles, after)
+
+    def _marks(self, trial: Trial) -> tuple[Marks, Marks]:
+        """What each cell holds before a trial, and what must become of it."""
         events = [self.column(trial.form.slots, lane) for lane in trial.lanes]
         needed, own = self._closure(events, trial)
         fills, roles = self.plan.fills(trial.fill, self.rng), self.roles.copy()
         fills[[*needed]] = OWN
         roles[[cell for column in events for event in column for cell in self.cells(event)]] = FREE
         roles[[*own]] = WRITTEN
-        before, expected = self.contents(trial.form)
-        call = self._call(trial)
-        machine = self.machine(trial.form.lanes)
-        memory, start = filled(self.vocabulary, before, self.plan.spread(fills, before))
-        machine.state = self._state(memory)
-        for _ in machine.run_all([call]):
-            pass
-        after = self._arrays(machine.state, trial.form)
-        return departures(start, after, expected, self.plan.spread(roles, before))
+        return fills, roles
 
     def _cells(self, index: int) -> list[int]:
         """What an event writes; K/V in the bank that its layer has here."""
@@ -221,23 +254,29 @@ class Bench:
         return state
 
 
+def _told(trials: Sequence[Trial], departed: Any) -> Iterator[tuple[Trial, int]]:
+    # What was run only to fill a batch has no trial.
+    return zip(trials, np.bitwise_or.reduce(jax.device_get(departed)).tolist(), strict=False)
+
+
 def misses(subject: Subject, edge: Edge) -> str | None:
     """What shows that an edge is needed: its target departs where nobody declared it."""
     target, tally = edge.target, Tally()
     lane = target.position, target.request
     lanes = subject.kernels.lanes.up_to(1)[0]
     form = Form(Slot(target.kind, target.layer), lanes)
-    Bench(subject, dropped=edge).run([Trial(form, (lane,), (lane,), fill) for fill in FILLS], tally)
-    return tally.wrong
+    trials = [Trial(form, (lane,), (lane,), fill) for fill in FILLS]
+    return Bench(subject, dropped=edge).run(trials, tally).wrong
 
 
 def first_fault(subject: Subject, kind: str) -> str | None:
     """What is seen first of a fault in the kernel of a kind."""
-    bench, tally = Bench(subject), Tally()
-    tally.wrong = bench.memory[2]
-    for form, group in forms(subject.graph, subject.kernels.lanes):
-        if tally.witness is None and form.kind == kind:
-            bench.run(every_place(form, group), tally)
+    bench = Bench(subject)
+    tally = Tally(wrong=bench.memory[2])
+    tried = (form for form in forms(subject.graph, subject.kernels.lanes) if form[0].kind == kind)
+    outcomes = bench.outcomes(chain.from_iterable(starmap(every_place, tried)))
+    while tally.witness is None and (outcome := next(outcomes, None)):
+        tally.note(*outcome)
     return tally.witness
 
 
@@ -249,11 +288,11 @@ def run_trials(
     ``thorough`` tries each event at the first and the last lane with every fill; otherwise each
     is tried once in a form, and places and fills change from slot to slot.
     """
-    bench, tally = Bench(subject), Tally()
-    tally.wrong = bench.memory[2]
-    tried = list(forms(subject.graph, subject.kernels.lanes))
-    for done, (form, group) in enumerate(tried, 1):
-        turn = form.slot.layer + 1
-        bench.run(every_place(form, group) if thorough else in_rotation(form, group, turn), tally)
-        progress("certificate", done, len(tried))
+    bench, tried = Bench(subject), list(forms(subject.graph, subject.kernels.lanes))
+    each = [every_place(*form) if thorough else in_rotation(*form, form[0].slot.layer + 1) for form in tried]
+    trials, tally = list(chain.from_iterable(each)), Tally(wrong=bench.memory[2])
+    for done, outcome in enumerate(bench.outcomes(trials), 1):
+        tally.note(*outcome)
+        if done % BATCH == 0 or done == len(trials):
+            progress("certificate", done, len(trials))
     return tally, frozenset(form.executable for form, _ in tried)

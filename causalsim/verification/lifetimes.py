@@ -29,13 +29,14 @@ def overwritten_early(graph: EventGraph, state: State) -> Iterator[str]:
     for cell, events in writers.items():
         for first, second in pairwise(events):
             late = [reader for reader in graph.successors(first) if not _is_done(graph, reader, second)]
-            if late or not graph.precedes(first, second):
+            if late or not _is_done(graph, first, second):
                 late_words = f" while {late[0]} may still read it" if late else ""
                 yield f"{second} may overwrite {cell.array} of {first}{late_words}"
 
 
 def _is_done(graph: EventGraph, reader: Event, writer: Event) -> bool:
-    return reader == writer or graph.precedes(reader, writer)
+    # Most are neighbours in the graph, which is seen at once.
+    return reader == writer or writer in graph.successors(reader) or graph.precedes(reader, writer)
 
 
 def misplaced_pages(program: Program, state: State, lanes: Lanes) -> Iterator[str]:

@@ -6,7 +6,7 @@ of their own contents. Whoever reads a cell that is not chosen is seen by some o
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from itertools import product
@@ -15,7 +15,7 @@ from math import prod
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Int8, Shaped
+from jaxtyping import Array, Int8, Shaped
 
 from causalsim.engine.cells import Cell
 from causalsim.engine.state import State
@@ -23,14 +23,16 @@ from causalsim.kernels.precision import poison, rounded
 
 FILLS = ("NaN", "huge", "scrambled", "mixed")
 OWN, NAN, HUGE, OTHER = range(4)
-# What becomes of a cell: it must stay as it is, may hold anything, or must hold what is expected.
-KEPT, FREE, WRITTEN = range(3)
+# What becomes of a cell: it may hold anything, must hold what is expected, or must stay as it is.
+FREE, WRITTEN, KEPT = range(3)
 # Far beyond what a model computes with and still finite, though its products are not.
 GREAT = 1e30
 
 Contents = dict[str, Shaped[Array, "..."]]
 # One for each cell of a plan.
 Marks = Int8[np.ndarray, " cells"]
+# By array, and of several memories, in shapes that stand over the array.
+Spread = dict[str, Int8[np.ndarray, "memories ..."]]
 
 # Along which axis of an array its cells lie side by side, and which axes are inside a cell.
 _SIDE = {"tokens": 0, "residual": 1, "logits": 0, "keys": 3, "values": 2}
@@ -82,13 +84,13 @@ class Plan:
             return rng.integers(OWN, 1 + OTHER, self.starts["all"], np.int8)
         return np.full(self.starts["all"], 1 + FILLS.index(kind), np.int8)
 
-    def spread(self, marks: Marks, contents: Iterable[str]) -> dict[str, np.ndarray]:
-        """The marks of some arrays, in shapes that stand over the arrays."""
+    def spread(self, marks: Int8[np.ndarray, "memories cells"], contents: Iterable[str]) -> Spread:
+        """The marks of several memories for some arrays."""
         return {name: self._over(marks, name) for name in contents}
 
-    def _over(self, marks: Marks, name: str) -> np.ndarray:
+    def _over(self, marks: Int8[np.ndarray, "memories cells"], name: str) -> np.ndarray:
         start, end, shape = self.places[name]
-        return marks[start:end].reshape(shape)
+        return marks[:, start:end].reshape(len(marks), *shape)
 
     @cached_property
     def places(self) -> dict[str, tuple[int, int, tuple[int, ...]]]:
@@ -104,14 +106,19 @@ class Plan:
         return found
 
 
-@partial(jax.jit, static_argnums=0)
-def filled(vocabulary: int, contents: Contents, fills: Contents) -> tuple[Contents, Contents]:
-    """Memory whose cells hold what their marks say, twice: once to run on, which consumes it."""
-    made = {name: _filled(vocabulary, name.split()[0], own, fills[name]) for name, own in contents.items()}
-    return made, {name: jnp.copy(part) for name, part in made.items()}
+def filled(vocabulary: int, contents: Contents, fills: Spread) -> list[Contents]:
+    """Memories whose cells hold what some marks say, an array of marks a memory."""
+    each = (_filled(vocabulary, name.split()[0], own, fills[name]) for name, own in contents.items())
+    return [dict(zip(contents, memory, strict=True)) for memory in zip(*each, strict=True)]
 
 
-def _filled(vocabulary: int, array: str, own: Array, fills: Array) -> Array:
+# An array at a time: few executables serve for what all kinds of call get.
+@partial(jax.jit, static_argnums=(0, 1))
+def _filled(vocabulary: int, array: str, own: Array, fills: Array) -> list[Array]:
+    return [_mixed(vocabulary, array, own, marks) for marks in fills]
+
+
+def _mixed(vocabulary: int, array: str, own: Array, fills: Array) -> Array:
     is_token = array == "tokens"
     nan = vocabulary if is_token else poison(own.dtype)
     huge = np.iinfo(np.int32).max if is_token else rounded(jnp.float32(GREAT), own.dtype)
@@ -119,12 +126,49 @@ def _filled(vocabulary: int, array: str, own: Array, fills: Array) -> Array:
     return jnp.where(fills == OWN, own, jnp.where(fills == NAN, nan, jnp.where(fills == HUGE, huge, other)))
 
 
-@jax.jit
-def departures(start: Contents, after: Contents, expected: Contents, roles: Contents) -> Bool[Array, "2"]:
-    """Whether a cell that was to be written holds something else, and whether a kept one was changed."""
-    wrong = [((roles[name] == WRITTEN) & _differ(after[name], expected[name])).any() for name in after]
-    changed = [((roles[name] == KEPT) & _differ(after[name], start[name])).any() for name in after]
-    return jnp.stack([jnp.stack(wrong).any(), jnp.stack(changed).any()])
+def departures(
+    vocabulary: int,
+    contents: Contents,
+    expected: Contents,
+    fills: Spread,
+    roles: Spread,
+    after: Sequence[Contents],
+) -> list[Int8[Array, " memories"]]:
+    """By array, of each memory: the roles, joined by "or", of cells that hold what they should not.
+
+    A cell to be written is to hold what is expected, one to be kept what ``filled`` put there
+    (which the call has consumed, and which is made once more).
+    """
+    return [
+        _departed(
+            vocabulary,
+            name.split()[0],
+            own,
+            expected[name],
+            fills[name],
+            roles[name],
+            [memory[name] for memory in after],
+        )
+        for name, own in contents.items()
+    ]
+
+
+@partial(jax.jit, static_argnums=(0, 1))
+def _departed(
+    vocabulary: int,
+    array: str,
+    own: Array,
+    expected: Array,
+    fills: Array,
+    roles: Array,
+    after: Sequence[Array],
+) -> Int8[Array, " memories"]:
+    found = []
+    for part, marks, role in zip(after, fills, roles, strict=True):
+        due = jnp.where(role == KEPT, _mixed(vocabulary, array, own, marks), expected)
+        wrong = jnp.where(_differ(part, due), role, FREE)
+        found.append(jax.lax.reduce(wrong, np.int8(0), jax.lax.bitwise_or, range(wrong.ndim)))
+    return jnp.stack(found)
 
 
 def _differ(a: Array, b: Array) -> Array:
