@@ -9,6 +9,7 @@ widened on reading, and what a kernel made is rounded before it is written, kept
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -78,7 +79,13 @@ def form(config: ModelConfig, kernels: Kernels, kind: str) -> Callable[..., Any]
     """
     whole = kernels.kv, kernels.attn, kernels.mlp
     kernel = whole if kind == "layers" else getattr(kernels, kind, None)
-    return _form(config, kind, kernel, kernels.compiler_options)
+    return _form(_layerless(config), kind, kernel, kernels.compiler_options)
+
+
+@lru_cache(maxsize=64)
+def _layerless(config: ModelConfig) -> ModelConfig:
+    """What forms know of a model: how many layers there are and what each sees, they get when they run."""
+    return replace(config, n_layers=1, windows=None)
 
 
 @lru_cache(maxsize=256)
