@@ -19,7 +19,7 @@ TOLD = ("jax", "jaxlib", "backend", "machine", "processor", "vector instructions
 
 
 def table(found: Campaign, events: int) -> str:
-    """One row, and with which seed and where it was found; a campaign that fails leaves the README as it was."""
+    """One row, with its seed and environment; a campaign that fails leaves the README as it was."""
     if not found.holds:
         raise SystemExit(found.to_json())
     controls = found.verdict.controls
