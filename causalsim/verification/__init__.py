@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from causalsim.verification.counterexample import Counterexample
     from causalsim.verification.foreign import lane_classes
     from causalsim.verification.lane_report import LaneClasses
-    from causalsim.verification.mutation import Score, mutate
+    from causalsim.verification.mutation import Mutation, Score, mutate
     from causalsim.verification.orders_check import OrderDeparture, OrdersCheck, check_orders
     from causalsim.verification.recorded import ValuesCheck
     from causalsim.verification.recording import RecordedGraph, recorded_graph
@@ -41,7 +41,7 @@ _HOMES = {
     "counterexample": ["Counterexample"],
     "foreign": ["lane_classes"],
     "lane_report": ["LaneClasses"],
-    "mutation": ["Score", "mutate"],
+    "mutation": ["Mutation", "Score", "mutate"],
     "orders_check": ["OrderDeparture", "OrdersCheck", "check_orders"],
     "recorded": ["ValuesCheck"],
     "recording": ["RecordedGraph", "recorded_graph"],
@@ -62,6 +62,7 @@ __all__ = [
     "Departure",
     "Fault",
     "LaneClasses",
+    "Mutation",
     "OrderDeparture",
     "OrdersCheck",
     "RecordedGraph",

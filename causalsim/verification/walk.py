@@ -17,9 +17,10 @@ import jax
 from causalsim.engine import State, event_values, step
 from causalsim.engine.digests import digest_of
 from causalsim.errors import LimitError
-from causalsim.events import Event, EventGraph
+from causalsim.events import Edge, Event, EventGraph
 from causalsim.posets.downsets import Rank, ranks
 from causalsim.posets.growth import Budget
+from causalsim.posets.relations import Predecessors
 from causalsim.progress import Progress, silent
 from causalsim.verification.comparison import same_bits
 from causalsim.verification.subject import Subject
@@ -56,15 +57,27 @@ class _Visited:
     path: tuple[int, ...]
 
 
-def lattice_of(graph: EventGraph, event_runs: int) -> list[Rank]:
-    """The down-sets of a graph, if walking them takes at most so many runs; else ``LimitError``."""
+def lattice_of(graph: EventGraph, event_runs: int, dropped: Edge | None = None) -> list[Rank]:
+    """The down-sets of a graph, if walking them takes at most so many runs; else ``LimitError``.
+
+    They are those of the graph without the edge that is ``dropped``, whose events then run in any order.
+    """
     found, edges = [], 0
-    for rank in ranks(graph.explicit(), Budget(event_runs)):
+    for rank in ranks(_without(graph, dropped), Budget(event_runs)):
         found.append(rank)
         edges += rank.count_edges()
         if edges > event_runs:
             raise LimitError("the walk runs an event an edge of the lattice", reached=edges, bound=event_runs)
     return found
+
+
+def _without(graph: EventGraph, dropped: Edge | None) -> Predecessors:
+    lower = graph.explicit()
+    if dropped is None:
+        return lower
+    source, target = graph.index(dropped.source), graph.index(dropped.target)
+    rest = [other for other in lower[target] if other != source]
+    return [rest if index == target else below for index, below in enumerate(lower)]
 
 
 def walk(subject: Subject, lattice: list[Rank], progress: Progress = silent) -> Walk:
