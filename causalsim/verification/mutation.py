@@ -7,12 +7,11 @@ certificate must refuse both, and every kernel by which an order could matter.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import replace
 from functools import cache, partial
 from math import sqrt
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from causalsim.engine import Model, Values, compile
 from causalsim.engine.calls import calls_of
@@ -29,10 +28,8 @@ from causalsim.verification.comparison import departure
 from causalsim.verification.lanes import bench_of, lane_fault
 from causalsim.verification.lifetimes import misplaced_pages
 from causalsim.verification.reads import Recorder, fault_in
+from causalsim.verification.score import Mutation, Score
 from causalsim.verification.subject import Subject
-
-if TYPE_CHECKING:
-    from rich.console import RenderableType
 
 MOST_EDGES = 1000
 # A call that goes wrong now and then does so with this chance, and is repeated so often to be found.
@@ -42,77 +39,6 @@ DEVIATIONS = 3
 
 # What says in words that it saw a fault, if it did.
 Look = Callable[[], str | None]
-
-
-@dataclass(frozen=True)
-class Mutation:
-    """A fault that was planted, and what each check that has to see it said: ``None`` if nothing."""
-
-    kind: str
-    name: str
-    seen: Mapping[str, str | None]
-
-    @property
-    def caught(self) -> bool:
-        """Whether all saw it that have to."""
-        return bool(self.seen) and None not in self.seen.values()
-
-    def __str__(self) -> str:
-        blind = [check for check, words in self.seen.items() if words is None]
-        return f"{self.name}: not seen by the check of {' and '.join(blind)}" if blind else self.name
-
-
-@dataclass(frozen=True)
-class Score:
-    """Every mutation, and whether it was seen; prints as a table with ``rich``."""
-
-    mutations: tuple[Mutation, ...]
-
-    @property
-    def missed(self) -> tuple[Mutation, ...]:
-        return tuple(mutation for mutation in self.mutations if not mutation.caught)
-
-    @property
-    def kinds(self) -> dict[str, list[Mutation]]:
-        """Mutations by what they break."""
-        found: dict[str, list[Mutation]] = {}
-        for mutation in self.mutations:
-            found.setdefault(mutation.kind, []).append(mutation)
-        return found
-
-    def to_json(self) -> str:
-        """The whole score as a JSON object."""
-        caught = len(self.mutations) - len(self.missed)
-        return json.dumps({"caught": caught, "of": len(self.mutations), **asdict(self)}, indent=2)
-
-    def __str__(self) -> str:
-        names = "".join(f"\n  missed: {mutation}" for mutation in self.missed)
-        return f"{_share(self.mutations)} mutations caught{names}"
-
-    def __rich__(self) -> RenderableType:
-        from rich.table import Table
-        from rich.text import Text
-
-        table = Table(show_lines=True)
-        for heading in ("planted", "caught", "first seen"):
-            table.add_column(heading, vertical="top")
-        for kind, mutations in (*self.kinds.items(), ("all", self.mutations)):
-            style = "bold green" if all(mutation.caught for mutation in mutations) else "bold red"
-            words = _first_seen(mutations) if kind != "all" else ""
-            table.add_row(Text(kind), Text(_share(mutations), style), Text(words))
-        return table
-
-
-def _share(mutations: Sequence[Mutation]) -> str:
-    return f"{sum(mutation.caught for mutation in mutations)} of {len(mutations)}"
-
-
-def _first_seen(mutations: Sequence[Mutation]) -> str:
-    """What was missed, or else what each check said of the first."""
-    if missed := [mutation for mutation in mutations if not mutation.caught]:
-        return "\n".join(f"MISSED: {mutation}" for mutation in missed)
-    first = mutations[0]
-    return "\n".join([first.name, *(f"  {check}: {words}" for check, words in first.seen.items())])
 
 
 def mutate(
@@ -128,11 +54,6 @@ def mutate(
     Arguments are as for ``verify``; every text has to have two positions at least. Raises
     ``LimitError`` for a graph of more than a thousand edges, and ``InputError`` for tokens that
     do not fit the model.
-
-    >>> seen, blind = {"order": "departs at attn(0,1)"}, {"order": "departs", "certificate": None}
-    >>> print(Score((Mutation("dropped", "an edge", seen), Mutation("dropped", "another", blind))))
-    1 of 2 mutations caught
-      missed: another: not seen by the check of certificate
     """
     return score_of(Subject.of(model, tokens, prompt, kernels), progress)
 
@@ -196,12 +117,16 @@ def _departs(subject: Subject, values: Values) -> str | None:
 
 
 class KernelFault(NamedTuple):
-    """What a kernel does that it must not, the kind of event whose kernel it is, and who must see it."""
+    """What a kernel does that it must not, the kind of event whose kernel it is, and who must see it.
+
+    With fewer lane counts than it ``needs`` it does nothing wrong.
+    """
 
     kind: str
     place: str
     spoil: Callable[[Kernels, str], Kernels]
     checks: tuple[str, ...]
+    needs: int = 1
 
 
 def _any_type(spoil: Callable[[Kernels], Kernels]) -> Callable[[Kernels, str], Kernels]:
@@ -227,7 +152,7 @@ KERNEL_FAULTS = (
     KernelFault("reads less than is declared", "attn", _any_type(faults.overlooking), (READS,)),
     KernelFault("reads a neighbour", "mlp", faults.with_neighbour, (LANES, ORDERS)),
     KernelFault("reads a neighbour", "sample", _any_type(faults.sampling_for_neighbour), (LANES,)),
-    KernelFault("depends on the lane count", "mlp", faults.with_lane_count, (LANES, ORDERS)),
+    KernelFault("depends on the lane count", "mlp", faults.with_lane_count, (LANES, ORDERS), needs=2),
     KernelFault("depends on the extent of K/V", "attn", faults.with_reach, (LANES, ORDERS)),
     KernelFault("depends on the extent of K/V", "attn", faults.with_buffer, (LANES,)),
     KernelFault("writes another cell", "unembed", _any_type(faults.writing_elsewhere), (ORDERS,)),
@@ -238,7 +163,10 @@ KERNEL_FAULTS = (
 
 
 def _kernels_spoilt(subject: Subject) -> Iterator[Planted]:
+    lane_counts = len(subject.kernels.lanes.up_to(min(subject.graph.lengths)))
     for fault in KERNEL_FAULTS:
+        if lane_counts < fault.needs:
+            continue
         faulty = subject.with_kernels(fault.spoil(subject.kernels, subject.model.dtype))
         looks = {check: partial(CHECKS[check], faulty, fault.place) for check in fault.checks}
         yield Planted(f"a kernel that {fault.kind}", faulty.kernels.name, looks)

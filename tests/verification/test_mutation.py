@@ -17,9 +17,10 @@ from causalsim.engine.calls import calls_of
 from causalsim.engine.slots import Slots
 from causalsim.engine.state import Layout
 from causalsim.errors import InputError, LimitError
-from causalsim.kernels import CERTIFIED, Lanes
+from causalsim.kernels import CERTIFIED, FIXED, Lanes
 from causalsim.verification import faults, mutate, mutation
-from causalsim.verification.mutation import KERNEL_FAULTS, Mutation, Score, score_of
+from causalsim.verification.mutation import KERNEL_FAULTS, score_of
+from causalsim.verification.score import Mutation, Score
 from causalsim.verification.subject import Subject
 from tests.models_for_tests import tiny
 
@@ -134,6 +135,20 @@ def test_sound_kernels_pass_every_check(check):
     places = {fault.place for fault in KERNEL_FAULTS if check in fault.checks}
     assert places
     assert all(mutation.CHECKS[check](subject, place) is None for place in places)
+
+
+def test_a_fault_that_can_do_no_harm_is_not_planted():
+    """Where all launches have one size, nothing can depend on their size."""
+    kinds = [
+        {kind for kind, _, _ in mutation._kernels_spoilt(_subject(2, kernels=each))} for each in (FEW, FIXED)
+    ]
+    assert kinds[0] - kinds[1] == {"a kernel that depends on the lane count"}
+
+
+@pytest.mark.slow
+def test_every_mutation_of_launches_of_one_size_is_caught():
+    score = score_of(_subject(2, kernels=FIXED, n_layers=1))
+    assert not score.missed and len(score.kinds) == len(ASKED) - 1
 
 
 # -- pages -----------------------------------------------------------------------------------------
