@@ -20,6 +20,7 @@ Family = Annotated[
 ]
 Count = Annotated[int, Parameter(converter=whole, validator=Number(gte=1))]
 Bytes = Annotated[int, Parameter(converter=byte_count)]
+Flag = Annotated[bool, Parameter(negative=(), show_default=False)]
 Seed = Annotated[int, Parameter(converter=whole, validator=Number(gte=0, lt=2**31))]
 
 app = App(
@@ -82,7 +83,8 @@ def verify(
     dtype: str | None = None,
     orders: Count | None = None,
     seed: Seed | None = None,
-    certificate: Annotated[bool, Parameter(negative=(), show_default=False)] = False,
+    certificate: Flag = False,
+    mutate: Flag = False,
     json: Path | None = None,
     picture: Path | None = None,
     replay: str | None = None,
@@ -100,6 +102,7 @@ def verify(
     :param orders: How many random orders to run besides the named ones. [default: 20]
     :param seed: Draws the orders. [default: 0]
     :param certificate: Also check the conditions from which it follows that no order matters.
+    :param mutate: Only plant faults, every kind in turn and every edge, and score how many are caught.
     :param json: A file for the whole report.
     :param picture: A file, .svg or .png, for the past of the first event that departs, if one does.
     :param replay: A token, or a file that holds it: its two orders are run again, and nothing else.
@@ -110,6 +113,9 @@ def verify(
 
     reading = commands.Reading(text, model, dtype, orders, seed)
     commands.check_together(reading, replay, campaign, processes, certificate)
+    if mutate:
+        commands.check_mutate(reading, replay, campaign, picture, certificate)
+        return commands.mutate(reading, json)
     if replay is not None:
         return commands.replay(replay, reading, json, picture)
     if campaign is not None:

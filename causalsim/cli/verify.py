@@ -1,4 +1,4 @@
-"""``causalsim verify``: the three verdicts, a campaign of one of them, or two orders of a token."""
+"""``causalsim verify``: three verdicts, a campaign of one, two orders of a token, or planted faults."""
 
 from __future__ import annotations
 
@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from causalsim.verification import Counterexample, Departure
 
 ORDERS = 20
+# A text whose every edge can be dropped in turn.
+SHORT = "The old"
 
 
 class Reading(NamedTuple):
@@ -69,6 +71,19 @@ def check_together(
         raise InputError("processes share the orders of a campaign", got="--processes without --campaign")
 
 
+def check_mutate(
+    reading: Reading, token: str | None, campaign: Path | None, picture: Path | None, certificate: bool
+) -> None:
+    """Refuse options that say nothing to planted faults: they are the same every time."""
+    said = (reading.orders, reading.seed, token, campaign, picture)
+    if certificate or any(given is not None for given in said):
+        raise InputError(
+            "faults are planted alone, the same ones every time",
+            got="--mutate with --orders, --seed, --certificate, --replay, --campaign or --picture",
+            expected="--mutate alone, or with a text, --model, --dtype and --json",
+        )
+
+
 def verify(reading: Reading, certificate: bool, json: Path | None, picture: Path | None) -> int:
     """The three verdicts about a model on one text."""
     _check_files(json, picture)
@@ -103,6 +118,20 @@ def campaign(path: Path, processes: int, reading: Reading, json: Path | None, pi
     out.print(last_word(found.holds))
     _write(out, json, found.to_json())
     return HOLDS if found.holds else FAILS
+
+
+def mutate(reading: Reading, json: Path | None) -> int:
+    """Every edge dropped and every kind of fault planted, over a short text; fails if one is missed."""
+    _check_files(json, None)
+    short = reading if reading.text is not None else reading._replace(text=SHORT)
+    (model, text), out = _read(short, None), console()
+    _note(out, model, text)
+    with progress(out) as watch:
+        score = verification.mutate(model, text, progress=watch)
+    out.print(score)
+    out.print(Text(f"{score}."))
+    _write(out, json, score.to_json())
+    return FAILS if score.missed else HOLDS
 
 
 def replay(token: str, reading: Reading, json: Path | None, picture: Path | None) -> int:

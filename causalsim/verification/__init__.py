@@ -23,12 +23,13 @@ if TYPE_CHECKING:
     from causalsim.verification.counterexample import Counterexample
     from causalsim.verification.foreign import lane_classes
     from causalsim.verification.lane_report import LaneClasses
-    from causalsim.verification.mutation import Score, mutate
+    from causalsim.verification.mutation import mutate
     from causalsim.verification.orders_check import OrderDeparture, OrdersCheck, check_orders
     from causalsim.verification.recorded import ValuesCheck
     from causalsim.verification.recording import RecordedGraph, recorded_graph
     from causalsim.verification.report import Control, Report, Verdict
     from causalsim.verification.reproducer import Replayed, Reproducer, replay
+    from causalsim.verification.score import Mutation, Score
     from causalsim.verification.steps import trace_of_steps
     from causalsim.verification.trace_check import TraceCheck, check_trace
     from causalsim.verification.traces import Fault
@@ -41,12 +42,13 @@ _HOMES = {
     "counterexample": ["Counterexample"],
     "foreign": ["lane_classes"],
     "lane_report": ["LaneClasses"],
-    "mutation": ["Score", "mutate"],
+    "mutation": ["mutate"],
     "orders_check": ["OrderDeparture", "OrdersCheck", "check_orders"],
     "recorded": ["ValuesCheck"],
     "recording": ["RecordedGraph", "recorded_graph"],
     "report": ["Control", "Report", "Verdict"],
     "reproducer": ["Replayed", "Reproducer", "replay"],
+    "score": ["Mutation", "Score"],
     "steps": ["trace_of_steps"],
     "trace_check": ["TraceCheck", "check_trace"],
     "traces": ["Fault"],
@@ -62,6 +64,7 @@ __all__ = [
     "Departure",
     "Fault",
     "LaneClasses",
+    "Mutation",
     "OrderDeparture",
     "OrdersCheck",
     "RecordedGraph",

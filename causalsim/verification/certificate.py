@@ -44,6 +44,7 @@ from causalsim.engine import Model, compile, execute
 from causalsim.engine.program import Program
 from causalsim.engine.tokens import Texts
 from causalsim.errors import InputError
+from causalsim.events import EventGraph
 from causalsim.foliations import Foliation
 from causalsim.kernels import Kernels
 from causalsim.progress import Progress, silent
@@ -174,7 +175,9 @@ def certificate_of(
 
 def _controls(subject: Subject) -> Iterator[Control]:
     """Kernels that a certificate must refuse, over the beginning of the text."""
-    alone, kernels = subject.beginning(PLANTED), subject.kernels
+    # A text of one position is read twice: nothing stands beside a single lane.
+    ids, kernels = np.resize(subject.ids[0], PLANTED), subject.kernels
+    alone = replace(subject, graph=EventGraph(subject.graph.wiring, PLANTED), ids=(ids,))
     planted = {
         "mlp": with_neighbour(kernels, subject.model.dtype),
         "attn": seeing_too_far(kernels),

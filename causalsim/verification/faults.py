@@ -1,11 +1,11 @@
 """Faults to plant: kernels and programs that break what is claimed, so that checks can be seen to fail.
 
-Each is made once, so that its executables are compiled once.
+Kernels that draw nothing are made once, so that their executables are compiled once.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import cache
 from typing import Any
@@ -15,6 +15,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from causalsim.engine import Program, compile_unchecked
+from causalsim.engine.calls import Call
+from causalsim.engine.slots import Slots, lifetimes
+from causalsim.engine.state import Layout
 from causalsim.events import Edge, EventGraph
 from causalsim.kernels import Kernels
 from causalsim.kernels.precision import widened
@@ -58,6 +61,28 @@ def sampling_for_neighbour(kernels: Kernels) -> Kernels:
 def seeing_too_far(kernels: Kernels) -> Kernels:
     """An attention whose mask lets the next position through."""
     return replace(kernels, name="an attention that sees one position too far", attn=_shifted(kernels, 1))
+
+
+@cache
+def with_reach(kernels: Kernels, dtype: str = "float32") -> Kernels:
+    """An attention whose last bits depend on how far the lanes of its launch see."""
+
+    def attn(config: Any, weights: Any, x: Any, positions: Any, pages: Any) -> Any:
+        value = kernels.attn(config, weights, x, positions, pages)
+        return value + positions.max().astype(jnp.float32) * _LAST_BITS[dtype]
+
+    return replace(kernels, name="an attention that depends on how far its launch sees", attn=attn)
+
+
+@cache
+def with_buffer(kernels: Kernels, dtype: str = "float32") -> Kernels:
+    """An attention whose last bits depend on how many pages of K/V there is room for."""
+
+    def attn(config: Any, weights: Any, x: Any, positions: Any, pages: Any) -> Any:
+        value = kernels.attn(config, weights, x, positions, pages)
+        return value + jnp.float32(pages.table.shape[-1] * _LAST_BITS[dtype])
+
+    return replace(kernels, name="an attention that depends on the length of its buffer", attn=attn)
 
 
 @cache
@@ -114,23 +139,25 @@ def counting(kernels: Kernels) -> Kernels:
 
 @cache
 def remembering(kernels: Kernels) -> Kernels:
-    """An unembedding that copies what the position before it left, if anything."""
+    """An unembedding that copies what the position before it left, if there is one and anything is left."""
 
     def spoil(before: Any, after: Any, rows: Any) -> Any:
         left = before[rows - 1]
-        written = jnp.isfinite(widened(left)).all(axis=1)
+        written = jnp.isfinite(widened(left)).all(axis=1) & (rows > 0)
         return after.at[rows].set(jnp.where(written[:, None], left, after[rows]), mode="drop")
 
     return _unembedding(kernels, "an unembedding that reads an event of no edge", spoil)
 
 
-@cache
 def now_and_then(kernels: Kernels, chance: float, seed: int = 0) -> Kernels:
-    """An MLP whose calls go wrong with some chance each, whatever they are given."""
+    """An MLP whose calls go wrong with some chance each, whatever they are given.
+
+    Made anew each time: what it draws begins with the seed.
+    """
     rng = np.random.default_rng(seed)
 
     def factor() -> np.float32:
-        return np.float32(1 + 2.0**-10 * (rng.random() < chance))
+        return np.float32(1 + 2.0**-4 * (rng.random() < chance))
 
     def mlp(config: Any, weights: Any, x: Any) -> Any:
         again = jax.pure_callback(factor, jax.ShapeDtypeStruct((), jnp.float32))
@@ -144,6 +171,21 @@ def _shifted(kernels: Kernels, by: int) -> Callable[..., Any]:
         return kernels.attn(config, weights, x, positions + by, pages)
 
     return attn
+
+
+def freed_early(calls: Sequence[Call], graph: EventGraph, layout: Layout) -> Slots | None:
+    """Places of K/V of which one is poison again when its last reader comes.
+
+    ``None`` if no position reads another's K/V in a later call.
+    """
+    birth, death = lifetimes(calls, graph.wiring, layout)
+    reads_others = np.array([reach != 1 for reach in graph.wiring.reaches])
+    outliving = np.argwhere((death > birth) & reads_others[:, None]).tolist()
+    if not outliving:
+        return None
+    layer, page = outliving[0]
+    early = {int(death[layer, page]): ((layer, page),)}
+    return replace(Slots.apart(graph.wiring.n_layers, layout), reused=early)
 
 
 def one_edge_inverted(graph: EventGraph, edge: Edge) -> Program:

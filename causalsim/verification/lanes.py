@@ -71,6 +71,14 @@ def lane_rule(subject: Subject, draws: int, seed: int, progress: Progress) -> Ve
     )
 
 
+def lane_fault(subject: Subject, kind: str, draws: int = 2, seed: int = 0) -> str | None:
+    """The first way in which events of a kind were seen to break the lane rule, in words."""
+    tally = Tally()
+    for bench in _benches(subject, kind):
+        _try_launches(bench, draws, np.random.default_rng(seed), tally)
+    return tally.witness or _fault_in_buffer(subject.beginning())
+
+
 def values_of(graph: EventGraph, outputs: Iterable[Output]) -> dict[Event, Any]:
     """The value of every event that was launched."""
     return {
@@ -83,17 +91,19 @@ def values_of(graph: EventGraph, outputs: Iterable[Output]) -> dict[Event, Any]:
 # -- what is launched --------------------------------------------------------------------------
 
 
-def _benches(subject: Subject) -> Iterator[Bench]:
-    """One for every kind of slot, at the first and at the last layer."""
+def _benches(subject: Subject, kind: str | None = None) -> Iterator[Bench]:
+    """One for every kind of slot, or for those of one kind, at the first and at the last layer."""
     plain = subject.all_given()
     ends = {-1, 0, plain.graph.wiring.n_layers - 1, plain.graph.wiring.n_layers}
     for slot in plain.graph.slots:
-        if slot.layer in ends and slot.kind != "sample":
-            yield _bench(plain, slot)
-    yield _sampling_bench(subject)
+        if slot.layer in ends and slot.kind != "sample" and kind in (None, slot.kind):
+            yield bench_of(plain, slot)
+    if kind in (None, "sample"):
+        yield _sampling_bench(subject)
 
 
-def _bench(subject: Subject, slot: Slot) -> Bench:
+def bench_of(subject: Subject, slot: Slot) -> Bench:
+    """A bench for a slot of texts that are all given, as far as these run layer by layer."""
     launches = compile(layer_major(subject.graph)).launches
     place = next(number for number, launch in enumerate(launches) if launch.slot == slot)
     state, _ = execute(Program(subject.graph, launches[:place]), subject.fresh(), subject.kernels)
@@ -168,4 +178,4 @@ def _controls(subject: Subject, draws: int, seed: int) -> Iterator[Control]:
 
 
 def _mlp_bench(subject: Subject) -> Bench:
-    return _bench(subject.beginning(2).in_company(), Slot("mlp", 0))
+    return bench_of(subject.beginning(2).in_company(), Slot("mlp", 0))

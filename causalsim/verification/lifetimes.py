@@ -17,7 +17,11 @@ from causalsim.engine.state import State
 from causalsim.events import Event, EventGraph
 from causalsim.kernels import PAGE, Lanes
 
+# Layer and page of a text; bank and place in memory.
 Page = tuple[int, int]
+Place = tuple[int, int]
+# The first and the last call in which a page is needed.
+Stay = tuple[int, int, Page]
 
 
 def overwritten_early(graph: EventGraph, state: State) -> Iterator[str]:
@@ -39,24 +43,43 @@ def _is_done(graph: EventGraph, reader: Event, writer: Event) -> bool:
     return reader == writer or writer in graph.successors(reader) or graph.precedes(reader, writer)
 
 
-def misplaced_pages(program: Program, state: State, lanes: Lanes) -> Iterator[str]:
+def misplaced_pages(
+    program: Program, state: State, lanes: Lanes, slots: Slots | None = None
+) -> Iterator[str]:
     """Every page of K/V whose place is given away while it is needed, or taken over unpoisoned, in words.
 
-    Says once more, event by event, what ``Slots.fitted`` works out for all of a program at once.
+    Says once more, event by event, what ``Slots.fitted`` works out for all of a program at once; or
+    whether other ``slots`` would do.
     """
-    calls = list(calls_of(program.launches, lanes, program.graph.wiring.n_layers))
-    slots = Slots.fitted(calls, program.graph.wiring, state.layout)
-    stays: dict[tuple[int, int], list[tuple[int, int, Page]]] = {}
-    for (layer, page), (first, last) in _needed(program.graph, state, calls).items():
+    graph = program.graph
+    calls = list(calls_of(program.launches, lanes, graph.wiring.n_layers))
+    slots = slots or Slots.fitted(calls, graph.wiring, state.layout)
+    stays: dict[Place, list[Stay]] = {}
+    for (layer, page), (first, last) in _needed(graph, state, calls).items():
         here = int(slots.bank[layer]), int(slots.place[layer, page])
         stays.setdefault(here, []).append((first, last, (layer, page)))
     for here, tenants in stays.items():
-        for (_, end, one), (start, _, other) in pairwise(sorted(tenants)):
-            names = [f"page {page} of layer {layer}" for layer, page in (other, one)]
-            if start <= end:
-                yield f"{names[0]} takes the place of {names[1]} too early"
-            elif here not in slots.reused.get(start, ()):
-                yield f"{names[0]} finds what {names[1]} left"
+        poisoned = [call for call, places in slots.reused.items() if here in places]
+        yield from _spoilt(tenants, poisoned)
+        yield from _taken_over(tenants, poisoned)
+
+
+def _spoilt(tenants: Sequence[Stay], poisoned: Sequence[int]) -> Iterator[str]:
+    for first, last, page in tenants:
+        if any(first < call <= last for call in poisoned):
+            yield f"{_name(page)} is poison again while it is needed"
+
+
+def _taken_over(tenants: Sequence[Stay], poisoned: Sequence[int]) -> Iterator[str]:
+    for (_, end, one), (start, _, other) in pairwise(sorted(tenants)):
+        if start <= end:
+            yield f"{_name(other)} takes the place of {_name(one)} too early"
+        elif start not in poisoned:
+            yield f"{_name(other)} finds what {_name(one)} left"
+
+
+def _name(page: Page) -> str:
+    return f"page {page[1]} of layer {page[0]}"
 
 
 def _needed(graph: EventGraph, state: State, calls: Sequence[Call]) -> dict[Page, tuple[int, int]]:

@@ -1,121 +1,224 @@
-"""Mutation: every edge dropped in turn, every kind of kernel fault planted, and which check sees it.
+"""Mutation: every edge dropped in turn, every kind of kernel fault planted, and which checks see it.
 
 A dropped edge that no longer path implies lets two events change places: the order verdict must
-see that. One that is implied changes no order: it must be missed where reads are recorded.
+see that. One that is implied changes no order: it must be missed where reads are recorded. The
+certificate must refuse both, and every kernel by which an order could matter.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from functools import cache, partial
+from math import sqrt
+from typing import NamedTuple
 
-from causalsim.events import Edge
+from causalsim.engine import Model, Values, compile
+from causalsim.engine.calls import calls_of
+from causalsim.engine.machine import Machine
+from causalsim.engine.tokens import Texts
+from causalsim.errors import InputError, LimitError
+from causalsim.events import Edge, Slot
+from causalsim.foliations import token_major
+from causalsim.kernels import Kernels
 from causalsim.progress import Progress, silent
-from causalsim.verification.bench import misses, run_trials
+from causalsim.verification import faults
+from causalsim.verification.bench import first_fault, misses
 from causalsim.verification.comparison import departure
-from causalsim.verification.faults import (
-    adding_up,
-    forgetting,
-    one_edge_inverted,
-    overlooking,
-    remembering,
-    sampling_for_neighbour,
-    seeing_too_far,
-    with_lane_count,
-    with_neighbour,
-    writing_elsewhere,
-)
-from causalsim.verification.lanes import lane_rule
-from causalsim.verification.reads import Recorder, causal_invariance
-from causalsim.verification.report import Control
+from causalsim.verification.lanes import bench_of, lane_fault
+from causalsim.verification.lifetimes import misplaced_pages
+from causalsim.verification.reads import Recorder, fault_in
+from causalsim.verification.score import Mutation, Score
 from causalsim.verification.subject import Subject
 
-# Of lanes three, of reads two, of a certificate all that make an order matter.
-KERNEL_FAULTS = 12
+MOST_EDGES = 1000
+# A call that goes wrong now and then does so with this chance, and is repeated so often to be found.
+CHANCE, REPEATS, TRIES = 0.2, 5, 60
+# How far a count may be from what is expected of it, in standard deviations.
+DEVIATIONS = 3
+
+# What says in words that it saw a fault, if it did.
+Look = Callable[[], str | None]
 
 
-@dataclass(frozen=True)
-class Score:
-    """Every mutation, and whether it was seen."""
+def mutate(
+    model: Model,
+    tokens: Texts,
+    *,
+    prompt: int | Sequence[int] | None = None,
+    kernels: Kernels | None = None,
+    progress: Progress = silent,
+) -> Score:
+    """Drop every edge of a small graph and plant every kind of fault, one at a time.
 
-    mutations: tuple[Control, ...]
-
-    @property
-    def missed(self) -> tuple[Control, ...]:
-        return tuple(mutation for mutation in self.mutations if not mutation.caught)
-
-    def __str__(self) -> str:
-        total, missed = len(self.mutations), len(self.missed)
-        names = "".join(f"\n  missed: {mutation.name}" for mutation in self.missed)
-        return f"{total - missed} of {total} mutations caught{names}"
-
-
-def mutate(subject: Subject, progress: Progress = silent) -> Score:
-    """Drop every edge of a small graph and plant every kernel fault, one at a time.
-
-    >>> print(Score((Control("an edge dropped", True, "seen"), Control("another", False, ""))))
-    1 of 2 mutations caught
-      missed: another
+    Arguments are as for ``verify``; every text has to have two positions at least. Raises
+    ``LimitError`` for a graph of more than a thousand edges, and ``InputError`` for tokens that
+    do not fit the model.
     """
-    graph, found = subject.graph, list[Control]()
-    total = graph.count_edges() + KERNEL_FAULTS
-    for mutation in (*_edges_dropped(subject), *_kernels_spoilt(subject)):
-        found.append(mutation)
-        progress("mutations", len(found), total)
+    return score_of(Subject.of(model, tokens, prompt, kernels), progress)
+
+
+def score_of(subject: Subject, progress: Progress = silent) -> Score:
+    """As ``mutate``, of what is verified."""
+    if min(subject.graph.lengths) < 2:
+        raise InputError("some faults show only beside a neighbour", got="a text of one position")
+    if (edges := subject.graph.count_edges()) > MOST_EDGES:
+        raise LimitError("every edge is dropped in turn", reached=edges, bound=MOST_EDGES)
+    found, planted = list[Mutation](), list(_planted(subject))
+    for kind, name, looks in planted:
+        found.append(Mutation(kind, name, {check: look() for check, look in looks.items()}))
+        progress("mutations", len(found), len(planted))
     return Score(tuple(found))
 
 
-def _edges_dropped(subject: Subject) -> Iterator[Control]:
-    covers = set(subject.graph.covers())
+class Planted(NamedTuple):
+    """A fault of some kind, and how each check looks for it that has to see it."""
+
+    kind: str
+    name: str
+    looks: Mapping[str, Look]
+
+
+def _planted(subject: Subject) -> Iterator[Planted]:
+    yield from _edges_dropped(subject)
+    yield from _kernels_spoilt(subject)
+    yield from _pages_freed(subject)
+    yield _now_and_then(subject)
+
+
+# -- edges -----------------------------------------------------------------------------------------
+
+
+def _edges_dropped(subject: Subject) -> Iterator[Planted]:
+    covers, reads = set(subject.graph.covers()), cache(Recorder(subject, seed=0).reads)
+
+    def order(edge: Edge) -> str | None:
+        return _departs(subject, subject.values(faults.one_edge_inverted(subject.graph, edge)))
+
+    def recorded(edge: Edge) -> str | None:
+        seen = edge.source in reads(edge.target).events
+        return f"{edge.target} was seen to read {edge.source}" if seen else None
+
     for edge in subject.graph.edges():
-        yield _cover_dropped(subject, edge) if edge in covers else _implied_dropped(subject, edge)
+        looks: dict[str, Look] = {ORDERS: partial(misses, subject, edge)}
+        if edge in covers:
+            yield Planted("a cover dropped", f"{edge} dropped", {"order": partial(order, edge), **looks})
+        else:
+            own = {READS: partial(recorded, edge)}
+            yield Planted("an edge dropped that others imply", f"{edge} dropped", {**own, **looks})
 
 
-def _cover_dropped(subject: Subject, edge: Edge) -> Control:
-    found = departure(subject.reference, subject.values(one_edge_inverted(subject.graph, edge)))
-    return _both(subject, edge, f"{edge} dropped", f"order: departs at {found}" if found else "")
+def _departs(subject: Subject, values: Values) -> str | None:
+    found = departure(subject.reference, values)
+    return None if found is None else f"departs at {found}"
 
 
-def _implied_dropped(subject: Subject, edge: Edge) -> Control:
-    seen = edge.source in Recorder(subject, seed=0).reads(edge.target).events
-    words = f"causal invariance: {edge.target} was seen to read {edge.source}"
-    return _both(subject, edge, f"{edge} dropped, which others imply", words if seen else "")
+# -- kernels ---------------------------------------------------------------------------------------
 
 
-def _both(subject: Subject, edge: Edge, name: str, seen: str) -> Control:
-    """A mutation that a verdict has to see, and the certificate as well."""
-    witness = misses(subject, edge)
-    words = f"{seen}; certificate: {witness}" if seen and witness else ""
-    return Control(name, bool(words), words)
+class KernelFault(NamedTuple):
+    """What a kernel does that it must not, the kind of event whose kernel it is, and who must see it.
+
+    With fewer lane counts than it ``needs`` it does nothing wrong.
+    """
+
+    kind: str
+    place: str
+    spoil: Callable[[Kernels, str], Kernels]
+    checks: tuple[str, ...]
+    needs: int = 1
 
 
-def _kernels_spoilt(subject: Subject) -> Iterator[Control]:
-    kernels, dtype = subject.kernels, subject.model.dtype
-    of_lanes = (
-        with_neighbour(kernels, dtype),
-        with_lane_count(kernels, dtype),
-        sampling_for_neighbour(kernels),
-    )
-    of_reads = [seeing_too_far(kernels), overlooking(kernels)]
-    of_all = [*of_lanes[:2], seeing_too_far(kernels)]
-    of_all += [spoil(kernels) for spoil in (writing_elsewhere, forgetting, adding_up, remembering)]
-    for check, faults in ((_lanes_of_all, of_lanes), (_reads_of_all, of_reads), (_certified, of_all)):
-        for faulty in faults:
-            yield _spoilt(subject.with_kernels(faulty), check)
+def _any_type(spoil: Callable[[Kernels], Kernels]) -> Callable[[Kernels, str], Kernels]:
+    return lambda kernels, dtype: spoil(kernels)
 
 
-def _lanes_of_all(subject: Subject) -> str | None:
-    return lane_rule(subject, 2, 0, silent).witness
+def _misread(subject: Subject, kind: str) -> str | None:
+    events = [event for event in subject.graph if event.kind == kind]
+    return fault_in(Recorder(subject, seed=0), events)
 
 
-def _reads_of_all(subject: Subject) -> str | None:
-    return causal_invariance(subject, len(subject.graph), 0, silent).witness
+CHECKS: Mapping[str, Callable[[Subject, str], str | None]] = {
+    "causal invariance": _misread,
+    "lane rule": lane_fault,
+    "certificate": first_fault,
+}
+# Reads are recorded one cell at a time; lanes are a matter of launches; the certificate is about orders.
+READS, LANES, ORDERS = CHECKS
+
+KERNEL_FAULTS = (
+    KernelFault("reads the future", "attn", _any_type(faults.seeing_too_far), (READS, ORDERS)),
+    KernelFault("reads what no edge leads to", "unembed", _any_type(faults.remembering), (READS, ORDERS)),
+    KernelFault("reads less than is declared", "attn", _any_type(faults.overlooking), (READS,)),
+    KernelFault("reads a neighbour", "mlp", faults.with_neighbour, (LANES, ORDERS)),
+    KernelFault("reads a neighbour", "sample", _any_type(faults.sampling_for_neighbour), (LANES,)),
+    KernelFault("depends on the lane count", "mlp", faults.with_lane_count, (LANES, ORDERS), needs=2),
+    KernelFault("depends on the extent of K/V", "attn", faults.with_reach, (LANES, ORDERS)),
+    KernelFault("depends on the extent of K/V", "attn", faults.with_buffer, (LANES,)),
+    KernelFault("writes another cell", "unembed", _any_type(faults.writing_elsewhere), (ORDERS,)),
+    KernelFault("counts what has been written", "unembed", _any_type(faults.counting), (ORDERS,)),
+    KernelFault("forgets to write", "unembed", _any_type(faults.forgetting), (ORDERS,)),
+    KernelFault("writes twice", "unembed", _any_type(faults.adding_up), (ORDERS,)),
+)
 
 
-def _certified(subject: Subject) -> str | None:
-    return run_trials(subject, thorough=True)[0].witness
+def _kernels_spoilt(subject: Subject) -> Iterator[Planted]:
+    lane_counts = len(subject.kernels.lanes.up_to(min(subject.graph.lengths)))
+    for fault in KERNEL_FAULTS:
+        if lane_counts < fault.needs:
+            continue
+        faulty = subject.with_kernels(fault.spoil(subject.kernels, subject.model.dtype))
+        looks = {check: partial(CHECKS[check], faulty, fault.place) for check in fault.checks}
+        yield Planted(f"a kernel that {fault.kind}", faulty.kernels.name, looks)
 
 
-def _spoilt(faulty: Subject, check: Callable[[Subject], str | None]) -> Control:
-    witness = check(faulty)
-    return Control(faulty.kernels.name, witness is not None, witness or "")
+# -- pages -----------------------------------------------------------------------------------------
+
+
+def _pages_freed(subject: Subject) -> Iterator[Planted]:
+    """A page that is poison again before its last reader: refused by the plan, and seen in the values."""
+    program, state = compile(token_major(subject.graph)), subject.fresh()
+    lanes, config = subject.kernels.lanes, subject.model.config
+    calls = list(calls_of(program.launches, lanes, config.n_layers))
+    slots = faults.freed_early(calls, subject.graph, state.layout)
+    if slots is None:
+        return
+
+    def order() -> str | None:
+        outputs = Machine(state, slots, subject.kernels, keep=True).run_all(calls)
+        return _departs(subject, Values.from_outputs(config, subject.graph, list(outputs)))
+
+    def refused() -> str | None:
+        return next(misplaced_pages(program, state, lanes, slots), None)
+
+    name = "a page of K/V given away before its last reader"
+    yield Planted("frees too early", name, {ORDERS: refused, "order": order})
+
+
+# -- chance ----------------------------------------------------------------------------------------
+
+
+def _now_and_then(subject: Subject) -> Planted:
+    """A call repeated r times is found with 1 - (1 - q)^r: over many tries, neither less nor more often."""
+
+    def faulty() -> Subject:
+        return subject.with_kernels(faults.now_and_then(subject.kernels, CHANCE))
+
+    def repeated() -> str | None:
+        found, share = _found_by_repeating(subject, faulty()), 1 - (1 - CHANCE) ** REPEATS
+        apart = abs(found - TRIES * share) / sqrt(TRIES * share * (1 - share))
+        words = f"found in {found} of {TRIES} tries of r = {REPEATS} calls; 1 - (1 - q)^r is {share:.0%}"
+        return words if apart <= DEVIATIONS else None
+
+    name = f"an MLP that goes wrong with a chance of q = {CHANCE:g}"
+    looks = {"repetition": repeated, ORDERS: lambda: first_fault(faulty(), "mlp")}
+    return Planted("goes wrong by chance", name, looks)
+
+
+def _found_by_repeating(sound: Subject, faulty: Subject) -> int:
+    """In how many tries some call gave other bits than a sound one."""
+    bench = bench_of(sound.beginning(2), Slot("mlp", 0))
+    launch, again = bench.launch.restricted(slice(1)), replace(bench, subject=faulty)
+    expected = bench.run(launch)
+    tries = ([departure(expected, again.run(launch)) for _ in range(REPEATS)] for _ in range(TRIES))
+    return sum(any(calls) for calls in tries)

@@ -10,16 +10,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import jax
 
 from causalsim.engine import State, event_values, step
 from causalsim.engine.digests import digest_of
 from causalsim.errors import LimitError
-from causalsim.events import Event, EventGraph
+from causalsim.events import Edge, Event, EventGraph
 from causalsim.posets.downsets import Rank, ranks
 from causalsim.posets.growth import Budget
+from causalsim.posets.relations import Predecessors
 from causalsim.progress import Progress, silent
 from causalsim.verification.comparison import same_bits
 from causalsim.verification.subject import Subject
@@ -53,66 +53,91 @@ class _Visited:
 
     state: State
     prints: dict[str, str]
-    path: tuple[int, ...]
+    path: tuple[Event, ...]
 
 
-def lattice_of(graph: EventGraph, event_runs: int) -> list[Rank]:
-    """The down-sets of a graph, if walking them takes at most so many runs; else ``LimitError``."""
+@dataclass(frozen=True)
+class Lattice:
+    """The down-sets of some events, one size after another; bit i of a down-set stands for ``events[i]``."""
+
+    events: tuple[Event, ...]
+    ranks: tuple[Rank, ...]
+
+    @property
+    def event_runs(self) -> int:
+        """How many there are of a down-set and an event that it enables."""
+        return sum(rank.count_edges() for rank in self.ranks)
+
+    @property
+    def orders(self) -> int:
+        """How many orders all events have."""
+        return self.ranks[-1].ways[(1 << len(self.events)) - 1]
+
+
+def lattice_of(graph: EventGraph, event_runs: int, dropped: Edge | None = None) -> Lattice:
+    """The down-sets of a graph, if walking them takes at most so many runs; else ``LimitError``.
+
+    Without an edge that is ``dropped`` they are those of its target and what comes before it: what
+    that edge holds apart is there.
+    """
+    events, lower = (tuple(graph), graph.explicit()) if dropped is None else _without(graph, dropped)
     found, edges = [], 0
-    for rank in ranks(graph.explicit(), Budget(event_runs)):
+    for rank in ranks(lower, Budget(event_runs)):
         found.append(rank)
         edges += rank.count_edges()
         if edges > event_runs:
             raise LimitError("the walk runs an event an edge of the lattice", reached=edges, bound=event_runs)
-    return found
+    return Lattice(events, tuple(found))
 
 
-def walk(subject: Subject, lattice: list[Rank], progress: Progress = silent) -> Walk:
+def _without(graph: EventGraph, dropped: Edge) -> tuple[tuple[Event, ...], Predecessors]:
+    """The target of an edge and its past, and what each of them waits for if nobody knows of the edge."""
+    events = tuple(sorted([*graph.past(dropped.target), dropped.target], key=graph.index))
+    number = {event: at for at, event in enumerate(events)}
+    lower = [[number[source] for source in graph.predecessors(event)] for event in events]
+    lower[number[dropped.target]].remove(number[dropped.source])
+    return events, lower
+
+
+def walk(subject: Subject, lattice: Lattice, progress: Progress = silent) -> Walk:
     """Run every event after every down-set that enables it and compare what that leaves behind."""
-    total, runs = sum(rank.count_edges() for rank in lattice), 0
+    total, runs = lattice.event_runs, 0
     visited = {0: _Visited(subject.fresh(), {}, ())}
-    for rank in lattice:
+    for rank in lattice.ranks:
         grown: dict[int, _Visited] = {}
         for mask, enabled in rank.enabled.items():
             before = visited.pop(mask)
             for index in _elements(enabled):
-                after, own_bits = _after(subject, before, index)
+                after, own_bits = _after(subject, before, lattice.events[index])
                 runs += 1
                 progress("all orders", runs, total)
                 known = grown.setdefault(mask | 1 << index, after)
-                clash = _clash(subject.graph, known, after, own_bits)
+                clash = _clash(known, after, own_bits)
                 if clash is not None:
                     return Walk(0, runs, clash)
         visited = grown
-    return Walk(lattice[-1].ways[(1 << len(subject.graph)) - 1], runs)
+    return Walk(lattice.orders, runs)
 
 
-def _after(subject: Subject, before: _Visited, index: int) -> tuple[_Visited, bool]:
+def _after(subject: Subject, before: _Visited, event: Event) -> tuple[_Visited, bool]:
     """What a state becomes by one event, and whether the event has its reference's bits."""
-    event = subject.graph[index]
     state, outputs = step(before.state.copy(), [event], subject.kernels)
     ((_, _, rows),) = event_values(outputs)
     value = tuple(part[0] for part in rows) if isinstance(rows, tuple) else rows[0]
     own_bits = same_bits(value, subject.reference[event])
-    return _Visited(state, _prints(state), (*before.path, index)), own_bits
+    return _Visited(state, _prints(state), (*before.path, event)), own_bits
 
 
-def _clash(graph: EventGraph, known: _Visited, new: _Visited, own_bits: bool) -> Clash | None:
+def _clash(known: _Visited, new: _Visited, own_bits: bool) -> Clash | None:
     differing = [name for name, print_ in new.prints.items() if known.prints[name] != print_]
     where = differing or ([] if own_bits else ["its value"])
-    if not where:
-        return None
-    one, other = (tuple(graph[index] for index in path) for path in (known.path, new.path))
-    return Clash(other[-1], one, other, ", ".join(where))
+    return Clash(new.path[-1], known.path, new.path, ", ".join(where)) if where else None
 
 
 def _prints(state: State) -> dict[str, str]:
     """A digest of every mutable array, scratch included."""
-    return {name: digest_of(_arrays(cells)) for name, cells in state.cells().items()}
-
-
-def _arrays(cells: Any) -> Iterator[Any]:
-    yield from jax.device_get(jax.tree.leaves(cells))
+    held = jax.device_get(state.cells())
+    return {name: digest_of(jax.tree.leaves(cells)) for name, cells in held.items()}
 
 
 def _elements(mask: int) -> Iterator[int]:

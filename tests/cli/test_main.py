@@ -13,6 +13,7 @@ import pytest
 from rich.console import Console
 
 from causalsim.cli import BAD_INPUT, BUG, FAILS, HOLDS, INTERRUPTED, UNREAD, main
+from causalsim.verification import Mutation, Score
 from tests.cli.reports import report
 
 SCENARIOS = Path(__file__).parents[2] / "scenarios"
@@ -65,6 +66,13 @@ BAD = [
     (["verify", "--model", "glas"], "neither a known name"),
     (["verify", "--orders", "0"], "expected: >= 1"),
     (["verify", "--dtype", "float16"], "expected: 'float32' or 'bfloat16'"),
+    (["verify", "--mutate", "--orders", "3"], "faults are planted alone"),
+    (["verify", "--mutate", "--certificate"], "faults are planted alone"),
+    (["verify", "--mutate", "--campaign", "x"], "faults are planted alone"),
+    (["verify", "--mutate", "--picture", "x.svg"], "faults are planted alone"),
+    (["verify", "--mutate", "--processes", "2"], "processes share the orders"),
+    (["verify", "a", "--mutate"], "got a text of one position"),
+    (["verify", "a" * 126, "--mutate"], "at most 1,000"),
     (["run", str(SCENARIOS / "stock-kernels.toml"), "--dtype", "half"], "model.dtype: a value of"),
     (["run", str(SCENARIOS / "two-highways.toml"), "--dtype", "bfloat16"], "goes with name or random"),
     (["draw", "wavefrnt"], "Did you mean 'wavefront'?"),
@@ -165,6 +173,24 @@ def test_verify_says_what_the_report_says(witness, code, monkeypatch, tmp_path, 
     out = capsys.readouterr().out
     assert "order independence" in out
     assert ("Everything holds." if witness is None else "Something does not hold.") in out
+
+
+@pytest.mark.parametrize(("witness", "code"), [("departs", HOLDS), (None, FAILS)])
+def test_verify_prints_the_score_of_mutations(witness, code, monkeypatch, tmp_path, capsys):
+    asked = []
+
+    def mutate(model, text, **_):
+        asked.append((text, model.dtype))
+        return Score((Mutation("a cover dropped", "an edge", {"order": witness}),))
+
+    monkeypatch.setattr("causalsim.verification.mutate", mutate)
+    assert main(["verify", "--mutate", "--json", "r.json"]) == code
+    main(["verify", "Hello", "--mutate", "--dtype", "bfloat16"])
+    assert asked == [("The old", "float32"), ("Hello", "bfloat16")]
+    assert json.loads((tmp_path / "r.json").read_text())["caught"] == (code == HOLDS)
+    out = capsys.readouterr().out
+    assert "a cover dropped" in out
+    assert ("1 of 1 mutations caught" if witness else "0 of 1 mutations caught") in out
 
 
 def test_what_the_model_has_no_token_for_is_said(monkeypatch, capsys):

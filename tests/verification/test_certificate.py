@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from itertools import product
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,8 +13,10 @@ from hypothesis import strategies as st
 
 import causalsim as cs
 from causalsim.engine import compile
-from causalsim.engine.calls import deepest
+from causalsim.engine.calls import calls_of, deepest
 from causalsim.engine.slots import Slots
+from causalsim.engine.slots import lifetimes as lifetimes_of
+from causalsim.engine.state import Layout
 from causalsim.errors import InputError
 from causalsim.kernels import CERTIFIED, FIXED
 from causalsim.verification import certificate, faults, lifetimes
@@ -75,24 +77,9 @@ def test_verify_takes_it_as_the_argument_for_all_orders():
     assert json.loads(report.to_json())["order_independence"]["certificate"]["holds"] is True
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("parallel", [False, True])
-@pytest.mark.parametrize(
-    "windows", [each for layers in (1, 2, 3) for each in product((None, 1, 2), repeat=layers)]
-)
-def test_both_arguments_agree_on_small_wirings(windows, parallel):
-    """Up to three layers over three positions; walked where that takes at most some thousand event runs."""
-    switches = {"n_layers": len(windows), "windows": windows, "parallel_residual": parallel}
-    for length in (1, 2, 3):
-        whole = subject(length, **switches)
-        assert certificate_of(whole).holds
-        try:
-            lattice = lattice_of(whole.graph, 4000)
-        except cs.LimitError:
-            continue
-        assert walk(whole, lattice).clash is None
-    dropped = list(subject(2, **switches).graph.edges())
-    assert all(misses(subject(2, **switches), edge) for edge in dropped)
+def test_it_holds_for_a_text_of_one_position():
+    found = certificate_of(subject(1, n_layers=1))
+    assert found.holds and all(control.caught for control in found.controls)
 
 
 # -- what it refuses -----------------------------------------------------------------------------------
@@ -201,22 +188,41 @@ def test_one_plane_for_a_parallel_residual_is_refused(monkeypatch):
     assert "may overwrite residual of" in next(overwritten_early(whole.graph, whole.fresh()))
 
 
-@pytest.mark.parametrize(("early", "words"), [(True, "too early"), (False, "finds what")])
-def test_pages_that_are_given_away_early_or_unpoisoned_are_refused(monkeypatch, early, words):
+def slots_of(program, state) -> Slots:
+    calls = list(calls_of(program.launches, CERTIFIED.lanes, program.graph.wiring.n_layers))
+    return Slots.fitted(calls, program.graph.wiring, state.layout)
+
+
+@pytest.mark.parametrize(
+    ("family", "changes", "words"),
+    [
+        (cs.wavefront, {"bank": np.zeros(3, np.int64), "banks": 1}, "takes the place of"),
+        (cs.layer_major, {"reused": {}}, "finds what page 0 of layer 0 left"),
+    ],
+)
+def test_pages_that_are_given_away_early_or_unpoisoned_are_refused(family, changes, words):
     whole = subject(5, n_layers=3)
-    program, state = compile(cs.wavefront(whole.graph)), whole.fresh()
-    assert not list(misplaced_pages(program, state, CERTIFIED.lanes))
-    fitted = Slots.fitted
+    program, state = compile(family(whole.graph)), whole.fresh()
+    lanes, slots = CERTIFIED.lanes, slots_of(program, state)
+    assert not list(misplaced_pages(program, state, lanes))
+    assert not list(misplaced_pages(program, state, lanes, slots))
+    found = misplaced_pages(program, state, lanes, replace(slots, **changes))
+    assert any(words in each for each in found)
 
-    def sharing(*arguments):
-        return replace(fitted(*arguments), bank=np.zeros(3, np.int64), banks=1)
 
-    def forgetful(*arguments):
-        return replace(fitted(*arguments), reused={})
-
-    monkeypatch.setattr(Slots, "fitted", sharing if early else forgetful)
-    chosen = program if early else compile(cs.layer_major(whole.graph))
-    assert words in next(misplaced_pages(chosen, state, CERTIFIED.lanes))
+@given(graphs_with_foliation())
+def test_a_page_may_be_poison_before_it_is_needed_and_after_but_not_meanwhile(foliation):
+    graph = foliation.graph
+    if graph.granularity == "block":
+        return
+    program, layout = compile(foliation), Layout(graph.lengths)
+    calls = list(calls_of(program.launches, CERTIFIED.lanes, graph.wiring.n_layers))
+    birth, death = lifetimes_of(calls, graph.wiring, layout)
+    apart, place = Slots.apart(graph.wiring.n_layers, layout), tuple(np.argwhere(death >= 0)[0].tolist())
+    state = SimpleNamespace(layout=layout)
+    for call in range(len(calls) + 1):
+        found = misplaced_pages(program, state, CERTIFIED.lanes, replace(apart, reused={call: (place,)}))
+        assert bool(list(found)) == (birth[place] < call <= death[place])
 
 
 # -- what is tried -------------------------------------------------------------------------------------

@@ -1,0 +1,136 @@
+"""The walk over every order and the certificate say the same of small wirings, sound and spoilt."""
+
+from __future__ import annotations
+
+from itertools import product
+
+import pytest
+
+import causalsim as cs
+from causalsim.kernels import CERTIFIED
+from causalsim.verification.bench import first_fault, misses
+from causalsim.verification.certificate import certificate_of
+from causalsim.verification.mutation import KERNEL_FAULTS
+from causalsim.verification.subject import Subject
+from causalsim.verification.walk import Walk, lattice_of, walk
+from tests.verification.test_mutation import FEW
+from tests.verification.test_walk import subject
+
+WINDOWS = [windows for layers in (1, 2, 3) for windows in product((None, 1, 2), repeat=layers)]
+EVERY = [(windows, parallel) for parallel in (False, True) for windows in WINDOWS]
+# Nothing of up to three layers over three positions takes more; spoilt, three positions get less.
+MOST, MOST_SPOILT = 25_000, 300
+
+
+def _subject(wiring, length, kernels=CERTIFIED) -> Subject:
+    windows, parallel = wiring
+    switches = {"n_layers": len(windows), "windows": windows, "parallel_residual": parallel}
+    return subject(length, kernels=kernels, **switches)
+
+
+def _walked(whole: Subject) -> Walk:
+    return walk(whole, lattice_of(whole.graph, MOST))
+
+
+def both_hold(whole: Subject) -> int:
+    """That both arguments hold; how many event runs the walk took."""
+    assert certificate_of(whole).holds
+    found = _walked(whole)
+    assert found.clash is None
+    assert found.orders == whole.graph.count_linear_extensions()
+    return found.event_runs
+
+
+def both_miss_every_edge(whole: Subject, most: int) -> int:
+    """That the certificate misses every edge, and the walk every cover; how many covers were walked."""
+    assert all(misses(whole, edge) for edge in whole.graph.edges())
+    walked = 0
+    for edge in whole.graph.covers():
+        try:
+            lattice = lattice_of(whole.graph, most, dropped=edge)
+        except cs.LimitError:
+            continue
+        assert walk(whole, lattice).clash is not None, edge
+        walked += 1
+    return walked
+
+
+def rejected_by_both(whole: Subject) -> set[str]:
+    """The kernel faults that the walk rejects; the certificate has to reject them all."""
+    rejected = set()
+    for fault in KERNEL_FAULTS:
+        faulty = whole.with_kernels(fault.spoil(whole.kernels, whole.model.dtype))
+        if _walked(faulty).clash is not None:
+            assert first_fault(faulty, fault.place) is not None, f"{faulty.kernels.name} of {whole.graph}"
+            rejected.add(fault.kind)
+    return rejected
+
+
+# What an order of two positions brings to light, whatever the wiring.
+SHOWN = {
+    "reads what no edge leads to",
+    "depends on the lane count",
+    "depends on the extent of K/V",
+    "reads a neighbour",
+    "writes another cell",
+    "counts what has been written",
+}
+
+
+def test_both_hold_of_a_wiring_with_windows():
+    assert all(both_hold(_subject(((2, 1), False), length, FEW)) for length in (1, 2, 3))
+
+
+@pytest.mark.parametrize("wiring", [((2, 1), False), ((None,), True)])
+def test_both_miss_edges_that_are_dropped_from_a_few_wirings(wiring):
+    whole = _subject(wiring, 2, FEW)
+    assert both_miss_every_edge(whole, MOST) == len(list(whole.graph.covers()))
+
+
+def test_the_certificate_rejects_the_kernels_that_the_walk_rejects():
+    assert rejected_by_both(_subject(((None,), False), 2, FEW)) >= {*SHOWN, "reads the future"}
+
+
+@pytest.mark.parametrize("parallel", [False, True])
+def test_only_a_cover_that_is_dropped_gives_new_orders(parallel):
+    graph = cs.EventGraph(cs.Wiring(2, parallel_residual=parallel), 2)
+    covers = set(graph.covers())
+    for edge in graph.edges():
+        own = {*graph.past(edge.target), edge.target}
+        known = _runs(own, lambda event: set(graph.predecessors(event)))
+        free = _runs(own, lambda event: _needs(graph, event, edge))
+        assert lattice_of(graph, MOST, dropped=edge).event_runs == free
+        assert (free > known) == (edge in covers)
+
+
+def _needs(graph, event, dropped) -> set:
+    return {source for source in graph.predecessors(event) if (source, event) != dropped[:2]}
+
+
+def _runs(own: set, needs) -> int:
+    """The event runs of a walk over some events, by brute force over down-sets."""
+    runs, found = 0, {frozenset()}
+    while found:
+        grown = [done | {event} for done in found for event in own - done if done >= needs(event)]
+        runs, found = runs + len(grown), set(grown)
+    return runs
+
+
+# -- all of them -----------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("wiring", EVERY, ids=str)
+def test_both_hold_of_every_small_wiring(wiring):
+    """Up to three layers over three positions, each walked whole: 482,319 event runs in all."""
+    assert all(both_hold(_subject(wiring, length)) for length in (1, 2, 3))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("wiring", EVERY, ids=str)
+def test_both_reject_the_same_mutations_of_every_small_wiring(wiring):
+    """The certificate misses every edge; the walk every cover, where that takes few event runs."""
+    two, three = (_subject(wiring, length) for length in (2, 3))
+    assert both_miss_every_edge(two, MOST) == len(list(two.graph.covers()))
+    assert both_miss_every_edge(three, MOST_SPOILT)
+    assert rejected_by_both(two) >= SHOWN
