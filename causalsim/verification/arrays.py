@@ -43,7 +43,7 @@ class Adapted:
             # What neighbours hold may overflow; that is no concern of the lane that is looked at.
             with np.errstate(all="ignore"):
                 returned = self.function(*arguments)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             shapes = ", ".join(str(each if isinstance(each, int) else each.shape) for each in given)
             words = " ".join(f"{type(error).__name__}: {error}".split())
             raise InputError(
