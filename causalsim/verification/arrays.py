@@ -43,7 +43,7 @@ class Adapted:
             # What neighbours hold may overflow; that is no concern of the lane that is looked at.
             with np.errstate(all="ignore"):
                 returned = self.function(*arguments)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             shapes = ", ".join(str(each if isinstance(each, int) else each.shape) for each in given)
             words = " ".join(f"{type(error).__name__}: {error}".split())
             raise InputError(
@@ -79,10 +79,15 @@ def as_numpy(name: str, value: Any) -> np.ndarray:
         found = np.array(value)
     except (TypeError, ValueError, RuntimeError):
         found = np.array(None)
-    if found.dtype.hasobject or found.dtype.kind in "cSUMm" or found.dtype.names:
+    if not _is_real(found.dtype):
         kind = type(value).__name__ if found.dtype.hasobject else f"numbers of type {found.dtype}"
         raise InputError(f"{name} are arrays of real numbers", got=kind)
     return found
+
+
+def _is_real(dtype: np.dtype) -> bool:
+    """Whether bits of this type are those of real numbers; a long double has some that nobody sets."""
+    return not dtype.hasobject and dtype.kind not in "cSUMm" and dtype.type not in (np.void, np.longdouble)
 
 
 def _from_torch(tensor: Any) -> np.ndarray:

@@ -48,8 +48,8 @@ def lane_classes(
     the lane counts and padded lengths to try; the first extent serves where the buffer is not what is
     varied. ``array`` is the library whose arrays the function is given: numpy, jax or torch.
 
-    Tried, for one row or two: every launch twice; every place of every lane count; every lane beside
-    other rows, huge numbers and NaN in each other lane; every extent, with two kinds of padding. One
+    Tried, for up to eight of the rows: every launch twice; every place of every lane count; every extent,
+    with two kinds of padding; for the first: other rows, huge numbers and NaN in each other lane. One
     class along every axis is what He et al. 2025 (Defeating Nondeterminism in LLM Inference) call
     batch invariance. Where a launch is not repeatable no other axis is told. Raises ``InputError``
     for a function that raises, gives another number of rows back, or rows of another shape or dtype

@@ -77,6 +77,9 @@ def opened(path: Path, header: Mapping[str, Any]) -> Iterator[Journal]:
     Raises ``InputError`` for a file that holds something else or another campaign, whose differing
     facts it names, for one with a damaged line before its last, and while another process has it.
     """
+    if path.exists() and not path.is_file():
+        # A device may never come to its end.
+        raise InputError("a campaign is kept in a file", got=f"{path}, a folder, device or pipe")
     file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | getattr(os, "O_BINARY", 0), 0o666)
     try:
         _lock(path, file)

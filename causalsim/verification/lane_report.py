@@ -108,8 +108,8 @@ def _lines(axis: Axis) -> list[str]:
     first = axis.departing[0]
     lines = [f"{first.held}: {_members(first)}"]
     lines += [f"{name}: {each.departure}" for name, each in _departing(first)[:SHOWN]]
-    if len(first.classes) - 1 > SHOWN:
-        lines.append(f"and {len(first.classes) - 1 - SHOWN:,} more classes")
+    if (more := len(first.classes) - 1 - SHOWN) > 0:
+        lines.append(f"and {more:,} more {'class' if more == 1 else 'classes'}")
     if len(axis.series) > 1:
         lines.append(f"Several classes in {len(axis.departing):,} of {len(axis.series):,} series.")
     return lines

@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 import numpy as np
 
 from causalsim import posets
-from causalsim.arguments import as_int, check_type
+from causalsim.arguments import as_int, check_type, shown
 from causalsim.errors import InputError, LimitError
 from causalsim.events import EventGraph
 from causalsim.foliations import Foliation, distance, swap_path
@@ -42,7 +42,7 @@ class OrderDeparture:
     def __str__(self) -> str:
         told = [f"{self.found_in} gives other values than {self.expected_in}: {self.where}"]
         if len(self.orders[0].times) <= PASTEABLE:
-            told += [f"  cs.Foliation(graph, {order.times.tolist()})" for order in self.orders]
+            told += [f"  {_pasted(order)}" for order in self.orders]
         return "\n".join(told)
 
 
@@ -92,6 +92,8 @@ def check_orders(
     1 order of 5 events, all of its 1 linear extension among them: all gave the same bits
     """
     check_type("a graph", graph, EventGraph)
+    if not callable(engine):
+        raise InputError("an engine is a function of a foliation", got=shown(engine))
     for name, count in {"orders": orders, "seed": seed, "exhaustive": exhaustive}.items():
         if (as_int(count) or 0) < 0 or as_int(count) is None:
             raise InputError(f"{name} is a whole number of at least 0", got=repr(count))
@@ -108,6 +110,10 @@ def check_orders(
         if departure is not None:
             break
     return OrdersCheck(graph, tried, extensions if departure is None else None, departure)
+
+
+def _pasted(order: Foliation) -> str:
+    return f"cs.Foliation(graph, {order.times.tolist()})"
 
 
 def counted(count: int, name: str) -> str:
@@ -196,10 +202,13 @@ def _values(graph: EventGraph, engine: Engine, name: str, order: Foliation) -> d
     try:
         returned = engine(order)
     except BaseException as error:
-        error.add_note(f"causalsim: in the order {name}: {order!r}")
+        words = _pasted(order) if len(order.times) <= PASTEABLE else repr(order)
+        error.add_note(f"causalsim: in the order {name}: {words}")
         raise
     found = dict(_leaves(graph, "the result", returned))
-    return found or _nothing("nothing")
+    # What has no bits has the same ones in every order.
+    told = any(leaf.size if isinstance(leaf, np.ndarray) else leaf for leaf in found.values())
+    return found if told else _nothing("arrays without elements" if found else "nothing")
 
 
 def _nothing(got: str) -> NoReturn:

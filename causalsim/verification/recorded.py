@@ -13,6 +13,7 @@ from causalsim.arguments import check_type
 from causalsim.engine import Run
 from causalsim.errors import InputError
 from causalsim.events import Event, EventGraph
+from causalsim.verification.arrays import Arrays, as_numpy, parts_of_value
 from causalsim.verification.comparison import Departure, parts_of, relative_error, same_bits, ulps_apart
 
 Recorded = Run | Mapping[Event, Any]
@@ -62,10 +63,10 @@ def compare_values(
     """Compare values of events, where both sides have one, in bits or by ``relative_error``.
 
     K/V is a pair (K after norm and rotary embedding, V), heads first; see ``Run.values``. Raises
-    ``InputError`` for events of another graph, values of another shape and, without a tolerance,
-    of another type.
+    ``InputError`` for events of another graph, for what is no array of real numbers or has no
+    elements, and for values of another shape or, without a tolerance, of another type.
     """
-    _check_tolerance(tolerance)
+    tolerance = _checked(tolerance)
     ours, theirs = _mapping(graph, "reference", reference), _mapping(graph, "values", values)
     both = [event for event in graph if event in ours and event in theirs]
     if not both:
@@ -101,9 +102,12 @@ def _whole(value: Any) -> bool:
     return all(np.issubdtype(part.dtype, np.integer) for part in parts_of(value))
 
 
-def _check_tolerance(tolerance: object) -> None:
-    if tolerance is not None and not (isinstance(tolerance, Real) and 0 <= float(tolerance) < np.inf):
+def _checked(tolerance: object) -> float | None:
+    if tolerance is None:
+        return None
+    if not (isinstance(tolerance, Real) and 0 <= float(tolerance) < np.inf):
         raise InputError("a tolerance is a finite number of at least 0", got=repr(tolerance))
+    return float(tolerance)
 
 
 def _mapping(graph: EventGraph, name: str, recorded: Recorded) -> Mapping[Event, Any]:
@@ -119,7 +123,8 @@ def _mapping(graph: EventGraph, name: str, recorded: Recorded) -> Mapping[Event,
 
 def _alike(event: Event, expected: Any, given: Any, exact: bool) -> tuple[Any, Any]:
     """Both values as arrays of one shape and, where bits count, of one type."""
-    model, found = parts_of(expected), _arrays(event, given, pair=isinstance(expected, tuple))
+    pair = isinstance(expected, tuple)
+    model, found = (_arrays(event, each, pair=pair) for each in (expected, given))
     shapes = [[part.shape for part in parts] for parts in (found, model)]
     if shapes[0] != shapes[1]:
         got, wanted = (" and ".join(map(str, each)) for each in shapes)
@@ -133,11 +138,14 @@ def _alike(event: Event, expected: Any, given: Any, exact: bool) -> tuple[Any, A
             expected=model[0].dtype,
             cure="Give a tolerance to compare numbers, for example tolerance=1e-5.",
         )
-    return (model, found) if isinstance(expected, tuple) else (model[0], found[0])
+    return (model, found) if pair else (model[0], found[0])
 
 
-def _arrays(event: Event, given: Any, *, pair: bool) -> tuple[np.ndarray, ...]:
-    try:
-        return tuple(map(np.asarray, given)) if pair else (np.asarray(given),)
-    except (TypeError, ValueError, RuntimeError):
-        raise InputError(f"the value of {event} is an array", got=f"type {type(given).__name__}") from None
+def _arrays(event: Event, given: Any, *, pair: bool) -> Arrays:
+    """A value's parts; K and V may also stand in one array."""
+    parts = parts_of_value(given) if pair else (given,)
+    arrays = tuple(as_numpy(f"values of {event}", part) for part in parts)
+    found = tuple(arrays[0]) if pair and len(arrays) == 1 and arrays[0].ndim else arrays
+    if not all(part.size for part in found) or not found:
+        raise InputError(f"the value of {event} has elements to compare", got="none")
+    return found

@@ -99,7 +99,7 @@ class Report:
 
 
 def table_of(verdicts: Iterable[Verdict]) -> RenderableType:
-    """A row a verdict: what was tried, and what had to be caught."""
+    """A row a verdict: by which method, what was tried, and what had to be caught."""
     from rich.table import Table
     from rich.text import Text
 
@@ -108,7 +108,8 @@ def table_of(verdicts: Iterable[Verdict]) -> RenderableType:
         table.add_column(heading, vertical="top")
     for verdict in verdicts:
         controls = "\n".join(map(_control, verdict.controls))
-        table.add_row(headline(verdict.name, verdict.holds), Text(_coverage(verdict)), Text(controls))
+        head = Text.assemble(headline(verdict.name, verdict.holds), f"\n({verdict.method})")
+        table.add_row(head, Text(_coverage(verdict)), Text(controls))
     return table
 
 

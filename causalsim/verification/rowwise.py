@@ -13,8 +13,9 @@ from causalsim.verification.arrays import Adapted, Arrays, as_numpy, check_libra
 from causalsim.verification.classes import bit_classes, first_element
 from causalsim.verification.lane_report import Axis, Series
 
-# Rows that are compared, each alone in all lanes of a launch.
-PROBES = 2
+# At least so many rows, since neighbours have to differ; so many at most are compared, each alone in all
+# lanes of a launch: where a row gives one number, every second of them may have its bits by luck.
+LEAST, PROBES = 2, 8
 ZEROS, OTHERS = "zeros", "other entries"
 
 Kind = tuple[tuple[tuple[int, ...], str], ...]
@@ -37,7 +38,7 @@ class Rowwise:
         """A function with checked examples."""
         adapted = Adapted(function, check_library(library))
         entries = () if buffer is None else _examples("entries of a buffer", buffer, 1)
-        return cls(adapted, _examples("rows", rows, PROBES), entries)
+        return cls(adapted, _examples("rows", rows, LEAST), entries)
 
     @property
     def filled(self) -> int:
@@ -57,7 +58,7 @@ class Rowwise:
         """What each probe gives in all lanes of a launch; ``Shaped[ndarray, "probes lanes ..."]`` each."""
         probes = [
             self.run(tuple(np.repeat(part[[row]], count, axis=0) for part in self.rows), extent, padding)
-            for row in range(PROBES)
+            for row in range(min(PROBES, len(self.rows[0])))
         ]
         return tuple(map(np.stack, zip(*probes, strict=True)))
 
@@ -83,7 +84,9 @@ class Rowwise:
                 expected=f"a first axis of {lanes}",
             )
         kind = tuple((part.shape[1:], str(part.dtype)) for part in values)
-        self.kind = self.kind or kind
+        if self.kind is None:
+            _check_telling(values)
+            self.kind = kind
         if kind != self.kind:
             raise InputError(
                 "a row's value has one shape and dtype in every launch",
@@ -91,6 +94,18 @@ class Rowwise:
                 expected=f"{_told(self.kind)}, as in the first launch",
             )
         return values
+
+
+def _check_telling(values: Arrays) -> None:
+    """Refuse what agrees whatever the function does; later launches that give it differ from the first."""
+    # Not all types have isnan; NaN alone is not equal to itself.
+    if not any((part == part).any() for part in values):
+        size = sum(part.size for part in values)
+        raise InputError(
+            "a row's value holds a number, whose bits can differ",
+            got="NaN alone" if size else "no elements",
+            cure="Give other rows, or a function of them that shows its work.",
+        )
 
 
 def numbered(name: str, count: int) -> list[str]:

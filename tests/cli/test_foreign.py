@@ -65,7 +65,7 @@ def shown(capsys) -> str:
 def test_a_function_that_keeps_the_rule(module, capsys, tmp_path):
     assert main(["lanes", f"{module}:square", "--shape", "2x3", "--json", "found.json"]) == HOLDS
     out = shown(capsys)
-    assert f"{module}:square, rows 16x2x3 float32; 1,336 launches; arrays numpy" in out
+    assert f"{module}:square, rows 16x2x3 float32; 1,600 launches; arrays numpy" in out
     assert "lane count │ one class: lanes: 1 .. 256" in out and "Everything holds." in out
     assert "wrote found.json" in out
     told = json.loads((tmp_path / "found.json").read_text())

@@ -11,7 +11,7 @@ import numpy as np
 import causalsim as cs
 from causalsim.engine import Program
 from causalsim.engine.digests import digest_of
-from causalsim.kernels import CERTIFIED, Kernels
+from causalsim.kernels import CERTIFIED, Kernels, Lanes
 
 
 def in_steps(graph: cs.EventGraph, steps: np.ndarray) -> cs.Foliation:
@@ -62,14 +62,16 @@ class Served:
     mixes: set[frozenset[int]] = field(default_factory=set)
     splits: set[tuple[tuple[int, ...], ...]] = field(default_factory=set)
     arrivals: set[tuple[int, ...]] = field(default_factory=set)
+    buckets: set[tuple[str, int]] = field(default_factory=set)
 
-    def add(self, run: cs.Run) -> None:
+    def add(self, run: cs.Run, lanes: Lanes) -> None:
         assert all(np.isfinite(logits).all() for logits in run.logits), "poison has bits that agree, too"
         for request, found in enumerate(self.digests):
             found.add(_digest(run, request))
         self.mixes |= mixes(run.program)
         self.splits.add(_splits(run.program))
         self.arrivals.add(_arrivals(run.program))
+        self.buckets |= buckets(run.program, lanes)
 
     @property
     def met(self) -> set[frozenset[int]]:
@@ -90,13 +92,18 @@ def serve(
         foliation = served(graph, seed)
         run = cs.run(model, texts, foliation, record=True, kernels=kernels)
         assert run.program.refines(foliation)
-        found.add(run)
+        found.add(run, kernels.lanes)
     return found
 
 
 def mixes(program: Program) -> set[frozenset[int]]:
     """Which requests shared a launch: each set once, however often."""
     return {frozenset(launch.requests.tolist()) for launch in program.launches}
+
+
+def buckets(program: Program, lanes: Lanes) -> set[tuple[str, int]]:
+    """In calls of how many lanes each kind of event was launched, padding included."""
+    return {(launch.slot.kind, count) for launch in program.launches for count in lanes.split(len(launch))}
 
 
 def _splits(program: Program) -> tuple[tuple[int, ...], ...]:

@@ -10,9 +10,9 @@ import pytest
 
 import causalsim as cs
 from causalsim.engine import compile
-from causalsim.kernels import STOCK, Kernels
+from causalsim.kernels import CERTIFIED, STOCK, Kernels
 from tests.engine.faulty import summing_the_whole_buffer, unmasked
-from tests.engine.serving import Served, alone, mixes, prefill_then_decode, serve
+from tests.engine.serving import Served, alone, buckets, mixes, prefill_then_decode, serve
 from tests.engine.support import ids, texts
 from tests.models_for_tests import tiny, wide
 
@@ -22,15 +22,15 @@ GOLDEN = Path(__file__).parents[1] / "golden"
 FAMILIES = sorted(path.parent.name for path in GOLDEN.glob("*/config.json"))
 
 
-def prompts_of(waiting: bool) -> tuple[int, ...]:
+def prompts_of(waiting: bool, lengths: tuple[int, ...] = LENGTHS) -> tuple[int, ...]:
     """The whole texts, or a first part of each, as ragged."""
-    return tuple(max(1, length // 2) for length in LENGTHS) if waiting else LENGTHS
+    return tuple(max(1, length // 2) for length in lengths) if waiting else lengths
 
 
-def campaign(model: cs.Model, waiting: bool, schedules: int) -> Served:
-    """Eight ragged requests on random schedules, each with one digest: the one that it has alone."""
-    prompts, crowd = prompts_of(waiting), texts(model, LENGTHS)
-    graph = cs.EventGraph(model.config, LENGTHS, prompt=prompts)
+def campaign(model: cs.Model, waiting: bool, schedules: int, lengths: tuple[int, ...] = LENGTHS) -> Served:
+    """Ragged requests on random schedules, each with one digest: the one that it has alone."""
+    prompts, crowd = prompts_of(waiting, lengths), texts(model, lengths)
+    graph = cs.EventGraph(model.config, lengths, prompt=prompts)
     found = serve(model, graph, crowd, range(schedules))
     expected = [alone(model, tokens, prompt) for tokens, prompt in zip(crowd, prompts, strict=True)]
     assert found.digests == [{digest} for digest in expected]
@@ -42,6 +42,23 @@ def test_a_request_has_one_digest_in_every_batch(waiting):
     found = campaign(tiny(), waiting, 10)
     assert found.met == PAIRS
     assert len(found.mixes) > 40 and len(found.splits) > 8 and len(found.arrivals) > 5
+    assert found.buckets >= buckets_of(prompts_of(waiting))
+    assert not waiting or found.buckets >= {("sample", 1), ("sample", 8)}
+
+
+def buckets_of(prompts: tuple[int, ...]) -> set[tuple[str, int]]:
+    """Every lane count that launches of prompts can have; those of attention are of one request."""
+    most = {kind: sum(prompts) for kind in ("embed", "kv", "mlp", "unembed")} | {"attn": max(prompts)}
+    return {(kind, count) for kind, lanes in most.items() for count in CERTIFIED.lanes.up_to(lanes)}
+
+
+@pytest.mark.slow
+def test_batches_in_launches_of_every_lane_count_that_there_is():
+    lengths = (300, 130, 9)
+    found = campaign(tiny(), False, 24, lengths)
+    assert found.buckets >= buckets_of(lengths)
+    assert {count for _, count in found.buckets} == {*CERTIFIED.lanes.counts}
+    assert len(found.mixes) > 4 and len(found.splits) > 8 and len(found.arrivals) > 2
 
 
 # Compiling a family takes seconds: one with every switch here, all the others in the long campaigns.
@@ -62,6 +79,15 @@ def test_requests_in_turn_share_no_launch():
     in_turn = cs.Foliation(graph, np.arange(len(graph)))
     assert mixes(compile(in_turn)) == {frozenset([0]), frozenset([1])}
     assert mixes(compile(cs.layer_major(graph))) == {frozenset([0, 1])}
+
+
+def test_lane_counts_are_told_by_kind():
+    graph = cs.EventGraph(tiny().config, 11)
+    alone = {(event.kind, 1) for event in graph}
+    assert buckets(compile(cs.token_major(graph)), CERTIFIED.lanes) == alone
+    assert buckets(compile(cs.layer_major(graph)), CERTIFIED.lanes) == {(kind, 16) for kind, _ in alone}
+    assert {count for kind, count in buckets_of((7, 3)) if kind == "attn"} == {1, 8}
+    assert {count for kind, count in buckets_of((7, 3)) if kind == "mlp"} == {1, 8, 16}
 
 
 def test_prefill_then_decode_is_what_it_says():

@@ -162,6 +162,13 @@ def test_another_file_is_left_as_it_is(tmp_path, content):
     assert path.read_bytes() == content
 
 
+def test_what_is_no_file_is_refused(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path, tmp_path / "pipe", Path("/dev/zero"), Path(os.devnull)):
+        with pytest.raises(cs.InputError, match="a campaign is kept in a file: got"):
+            kept(path)
+
+
 def test_another_campaign_is_refused_fact_by_fact(tmp_path):
     path = tmp_path / "campaign.jsonl"
     kept(path, *CHUNKS)

@@ -141,6 +141,21 @@ def test_a_planted_fault_is_found_along_its_axis_alone(function, axis, departing
     )
 
 
+@pytest.mark.parametrize(("axis", "chosen"), [("lane count", 7), ("lane place", 7), ("buffer length", 7)])
+def test_a_fault_that_few_rows_show_is_found(axis, chosen):
+    """Of sums, one number a row, that are rounded otherwise many have the same bits."""
+    rows = np.random.default_rng(5).standard_normal((9, 4)).astype(np.float32)
+
+    def total(x, buffer, filled):
+        count, place, longer = len(x) > 3, np.arange(len(x)) == 2, len(buffer) > filled + 1
+        wrong = {"lane count": count, "lane place": place, "buffer length": longer}
+        shown = (x[:, 0] == rows[chosen, 0]) & wrong[axis]
+        return np.where(shown, x.sum(1) * NUDGED, x.sum(1))
+
+    report = lane_classes(total, rows, buffer=BUFFER, lanes=FEW, extents=(5, 8))
+    assert failing(report) == [axis] and report[axis].classes[1].departure.row == f"row {chosen}"
+
+
 def test_a_neighbour_at_any_distance_is_found():
     for distance in range(1, 8):
 
@@ -204,6 +219,28 @@ def test_stock_jax_has_the_classes_that_were_measured_by_hand():
         assert report.deterministic and report["lane place"].holds and report["neighbours"].holds
     assert classes[0] == (1,) and report["lane count"].classes[1].departure.ulps > 0
     assert report.environment["jaxlib"] and report.environment["arrays"] == "jax"
+
+
+def test_stock_jax_changes_reductions_with_the_lanes_and_attention_with_the_buffer():
+    """Over sums of 2,048 terms, and with masked positions behind those that count."""
+    import jax
+    import jax.numpy as jnp
+
+    normal = np.random.default_rng(3).standard_normal
+    softmax = jax.jit(jax.nn.softmax)
+    report = lane_classes(softmax, normal((8, 2048), np.float32), lanes=(1, 64), array="jax")
+    assert failing(report) == ["lane count"], report.to_json()
+
+    @jax.jit
+    def attend(queries, keys, filled):
+        seen = jnp.arange(len(keys)) < filled
+        scores = jnp.where(seen, queries @ keys.T, -jnp.inf)
+        return jax.nn.softmax(scores) @ jnp.where(seen[:, None], keys, 0)
+
+    given = {"rows": normal((8, 64), np.float32), "buffer": normal((30, 64), np.float32)}
+    report = lane_classes(attend, **given, lanes=(1,), extents=(30, 36, 56, 100, 256), array="jax")
+    assert failing(report) == ["buffer length"], report.to_json()
+    assert 30 in members(report["buffer length"])[0] and len(members(report["buffer length"])[0]) < 6
 
 
 def test_without_the_library_one_class_is_left():
@@ -311,6 +348,21 @@ def test_the_report_as_json_and_as_a_table():
     assert "one class: 5 series, the last with 8 lanes, beside: copies of itself" in text
 
 
+def test_a_value_that_is_partly_nan_is_told_of():
+    assert lane_classes(lambda x: np.where(x > 0, x, np.float32(np.nan)), ROWS, lanes=FEW).holds
+    report = lane_classes(lambda x: x * (np.nan if len(x) > 3 else 1), ROWS, lanes=FEW)
+    assert failing(report) == ["lane count"] and report["lane count"].classes[1].departure.ulps is None
+
+
+@pytest.mark.parametrize(("lanes", "more"), [(5, "and 1 more class"), (6, "and 2 more classes")])
+def test_so_many_classes_are_not_all_told(lanes, more):
+    report = lane_classes(lambda x: x * len(x), ROWS, lanes=range(1, lanes + 1))
+    out = Console(width=100, record=True, file=io.StringIO())
+    out.print(report)
+    words = " ".join(out.export_text().split())
+    assert f"{more} │" in words and not report.holds
+
+
 def test_the_usual_lane_counts_are_beside_powers_of_two():
     assert LANES[:10] == (1, 2, 3, 4, 5, 7, 8, 9, 15, 16) and LANES[-3:] == (129, 255, 256)
 
@@ -329,6 +381,10 @@ BAD = [
     (lambda x: x[:, : len(x)], {"rows": ROWS}, "got shape (2,) of float32 in a launch of 2 lanes"),
     (lambda x: x.astype("f4" if len(x) < 3 else "f8"), {"rows": ROWS}, "got shape (4,) of float64"),
     (lambda x: None, {"rows": ROWS}, "arrays of real numbers: got NoneType"),
+    (lambda x: x.astype(np.longdouble), {"rows": ROWS}, "of real numbers: got numbers of type "),
+    (lambda x: x[:, :0], {"rows": ROWS}, "holds a number, whose bits can differ: got no elements"),
+    (lambda x: x * np.nan, {"rows": ROWS}, "holds a number, whose bits can differ: got NaN alone"),
+    (lambda x: sys.exit(0), {"rows": ROWS}, "got SystemExit: 0 (called with shapes (1, 4))"),
     (lambda x: x + 1j, {"rows": ROWS}, "arrays of real numbers: got numbers of type complex"),
     (_raises, {"rows": ROWS}, "got KeyError: 'weights of float32' (called with shapes (1, 4))"),
     (keeps, {"rows": ROWS[:1]}, "at least 2 of them"),

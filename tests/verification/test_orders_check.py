@@ -151,7 +151,12 @@ def test_what_an_engine_raises_tells_the_order():
 
     with pytest.raises(RuntimeError) as caught:
         check_orders(SMALL, engine)
-    assert caught.value.__notes__ == [f"causalsim: in the order layer_major: {cs.layer_major(SMALL)!r}"]
+    order = "cs.Foliation(graph, [0, 1, 0, 1, 0, 1])"
+    assert caught.value.__notes__ == [f"causalsim: in the order layer_major: {order}"]
+    large = cs.EventGraph(cs.Wiring(3), 60)
+    with pytest.raises(RuntimeError) as caught:
+        check_orders(large, engine)
+    assert caught.value.__notes__[0].endswith(f"layer_major: {cs.layer_major(large)!r}")
 
 
 @pytest.mark.parametrize(
@@ -161,7 +166,10 @@ def test_what_an_engine_raises_tells_the_order():
         ((SMALL, lambda _: {}), "an engine returns what it computed: got nothing"),
         ((SMALL, lambda _: (1, None)), "an engine returns what it computed: got None"),
         ((SMALL, lambda _: object()), "results are arrays of real numbers: got object"),
+        ((SMALL, lambda _: np.zeros(0)), "returns what it computed: got arrays without elements"),
+        ((SMALL, lambda _: {"logits": np.zeros((0, 5)), "digest": ""}), "got arrays without elements"),
         (("graph", len), "a graph must be of type EventGraph"),
+        ((SMALL, "engine"), "an engine is a function of a foliation: got 'engine'"),
     ],
 )
 def test_bad_engines(arguments, words):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -12,6 +13,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, Phase, find, given, settings
 from hypothesis import strategies as st
+from hypothesis.statistics import collector, describe_statistics
 
 import causalsim as cs
 from causalsim.errors import MissingPackageError
@@ -140,6 +142,26 @@ def test_batches_are_mixed_split_and_late_in_every_way():
     assert min(counts.values()) >= 20, counts
 
 
+def test_statistics_count_what_batches_exercise():
+    """As ``pytest --hypothesis-show-statistics`` prints them; also of batches inside traces."""
+    told: list[dict] = []
+    with collector.with_value(told.append):
+        drawn(strategies.batch_mixes(FED_BACK), 50)
+        drawn(strategies.traces(FED_BACK), 50)
+        drawn(strategies.batch_mixes(cs.EventGraph(cs.Wiring(1), 1)), 1)
+    counted = [re.findall(r"%, (batches: .+)", describe_statistics(each)) for each in told]
+    everything = {
+        f"batches: {name}"
+        for name in (
+            "requests share a step",
+            "a prompt is split",
+            "a request comes late",
+            "a prompt beside decoding",
+        )
+    }
+    assert list(map(set, counted)) == [everything, everything, set()]
+
+
 def test_foliations_reach_from_narrow_to_wide_slices():
     found = drawn(strategies.foliations(WIDER), 100)
     depths = [foliation.depth for foliation in found]
@@ -175,6 +197,23 @@ def test_configurations_have_parameters_and_graphs(config, data):
 def test_fields_can_be_fixed_or_drawn_otherwise(config):
     assert (config.n_heads, config.d_head, config.norm, config.d_rotary) == (6, 4, "layer", 2)
     assert config.d_model in (5, 7) and 6 % config.n_kv_heads == 0 and config.positions == "rotary"
+
+
+FIXED = [
+    {"windows": (2, None, 3)}, {"d_rotary": 6}, {"d_rotary": 20}, {"rope_factors": (1.0, 2.0, 4.0)},
+    {"d_head": 5}, {"d_head": 1}, {"n_kv_heads": 3}, {"positions": "learned"}, {"d_head": 6, "d_rotary": 4},
+    {"d_rotary": 0}, {"d_rotary": None, "windows": None, "rope_factors": None, "d_head": None},
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("fields", FIXED, ids=str)
+def test_what_is_drawn_fits_what_is_fixed(fields):
+    configs = drawn(strategies.configs(**fields), 20)
+    assert len(configs) > 10
+    for name, value in fields.items():
+        found = {getattr(config, name) for config in configs}
+        # None is a size that is derived, or drawn.
+        assert value is None or found == {value}, (name, found)
 
 
 # -- planted faults, and how small they get ------------------------------------------------------
@@ -288,6 +327,8 @@ def test_a_graph_that_is_too_large_or_none_is_refused_at_once(name):
         ({"max_layers": 0}, "max_layers is a whole number of at least 1: got 0"),
         ({"max_length": 2.0}, "max_length is a whole number of at least 1: got 2.0"),
         ({"max_requests": True}, "max_requests is a whole number"),
+        ({"max_requests": 1001}, "for every request: got max_requests=1,001, expected at most 1,000"),
+        ({"max_layers": 10**12}, "for every layer .* got max_layers=1,000,000,000,000, expected at most"),
         ({"max_positions": -1}, "max_positions is a whole number"),
         ({"feedback": "no"}, "feedback must be of type bool"),
         ({"granularity": "head"}, "known granularities"),
@@ -295,13 +336,17 @@ def test_a_graph_that_is_too_large_or_none_is_refused_at_once(name):
     ],
 )
 def test_bounds_of_graphs_are_checked(bounds, message):
-    with pytest.raises(cs.InputError, match=message):
+    with pytest.raises((cs.InputError, cs.LimitError), match=message):
         strategies.graphs(**bounds)
 
 
 def test_bounds_of_configurations_are_checked():
     with pytest.raises(cs.InputError, match="max_width is a whole number"):
         strategies.configs(max_width=0)
+    with pytest.raises(cs.LimitError, match="for every layer"):
+        strategies.configs(max_layers=10**6)
+    with pytest.raises(cs.InputError, match="n_heads is a whole number of at least 1: got 'six'"):
+        strategies.configs(n_heads="six")
     with pytest.raises(cs.InputError, match="no other fields: got depth, expected n_layers"):
         strategies.configs(depth=3)
 

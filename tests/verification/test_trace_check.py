@@ -295,6 +295,21 @@ def test_a_tolerance_is_for_other_implementations():
     assert json.loads(found.to_json())["values"]["departure"]["error"] is None
 
 
+def test_a_tolerance_may_be_a_number_of_any_library():
+    values = {cs.Event("block", 0, 0): np.ones(2)}
+    check = check_trace(BLOCKS, trace_of(BLOCKS), values=values, reference=values, tolerance=np.float32(0.5))
+    assert json.loads(check.to_json())["values"]["tolerance"] == 0.5
+
+
+def test_k_and_v_may_stand_in_one_array():
+    kv = cs.Event("kv", 0, 0)
+    keys, values = np.arange(6, dtype=np.float32).reshape(2, 3)
+    sides = {"values": {kv: np.stack([keys, values])}, "reference": {kv: (keys, values)}}
+    assert check_trace(GRAPH, trace_of(GRAPH), **sides).holds
+    sides["values"] = {kv: {"k": keys, "v": values + 1}}
+    assert check_trace(GRAPH, trace_of(GRAPH), **sides).departure.event == kv
+
+
 def test_a_token_is_another_token_however_near_its_number():
     graph = cs.EventGraph(cs.Wiring(1), 2, prompt=1)
     sample = cs.Event("sample", 1, 0)
@@ -321,8 +336,15 @@ PAIR = (np.zeros(3), np.zeros(3))
             {"values": {FIRST: [1.0, 2.0]}, "reference": {FIRST: PAIR[0]}},
             r"shape: got \(2,\), expected \(3,\)",
         ),
-        ({"values": {FIRST: [[1], [2, 3]]}, "reference": {FIRST: PAIR[0]}}, "is an array: got type list"),
-        ({"values": {FIRST: 3}, "reference": {FIRST: PAIR}}, "is an array: got type int"),
+        ({"values": {FIRST: [[1], [2, 3]]}, "reference": {FIRST: PAIR[0]}}, "real numbers: got list"),
+        ({"values": {FIRST: PAIR[0]}, "reference": {FIRST: [[1], [2, 3]]}}, "real numbers: got list"),
+        # Arrays of objects have the bits of addresses, which may agree.
+        ({"values": {FIRST: None}, "reference": {FIRST: None}}, "real numbers: got NoneType"),
+        ({"values": {FIRST: 1j}, "reference": {FIRST: 1j}, "tolerance": 1}, "real numbers: got .* complex"),
+        ({"values": {FIRST: np.longdouble(1)}, "reference": {FIRST: np.longdouble(2)}}, "real numbers"),
+        ({"values": {FIRST: 3}, "reference": {FIRST: PAIR}}, r"shape: got \(\), expected \(3,\) and"),
+        ({"values": {FIRST: ()}, "reference": {FIRST: ()}}, "has elements to compare: got none"),
+        ({"values": {FIRST: np.ones(0)}, "reference": {FIRST: np.ones(0)}}, "has elements to compare"),
         ({"values": {FIRST: 1.0}, "reference": {FIRST: 1.0}, "tolerance": -1}, "a tolerance is a finite"),
         ({"values": {FIRST: 1.0}, "reference": {FIRST: 1.0}, "tolerance": "a"}, "a tolerance is a finite"),
     ],

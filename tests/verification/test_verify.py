@@ -94,6 +94,12 @@ def test_report_is_json_and_a_table(healthy):
     Console(width=120, file=shown).print(healthy)
     text = shown.getvalue()
     assert "causal invariance" in text and "[kv]" in text
+    # By which method, over what, what was planted, and what all that says nothing about: of each verdict.
+    for verdict, method in zip(healthy.verdicts, ("sampled", "recorded", "measured"), strict=True):
+        assert verdict.method == found[verdict.name.replace(" ", "_")]["method"] == method
+        assert f"({method})" in text
+    controls = sum(len(verdict.controls) for verdict in healthy.verdicts)
+    assert (text.count("Not covered: "), text.count("caught: ")) == (3, controls)
 
 
 @pytest.mark.parametrize(

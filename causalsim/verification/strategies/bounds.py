@@ -10,6 +10,7 @@ from causalsim.events import EventGraph
 
 # Hypothesis gives up on examples of more than 8,192 bytes, and a drawn order takes a choice an event.
 MOST_EVENTS = 1000
+ONE_BY_ONE = ("max_layers", "max_requests")
 
 
 def sizes(most: int) -> st.SearchStrategy[int]:
@@ -21,11 +22,18 @@ def sizes(most: int) -> st.SearchStrategy[int]:
 
 
 def check_bounds(**bounds: object) -> None:
-    """Refuse bounds that are no whole numbers of at least 1."""
+    """Refuse bounds that are no whole numbers of at least 1, and more than can be drawn one by one."""
     for name, bound in bounds.items():
         number = as_int(bound)
         if number is None or number < 1:
             raise InputError(f"{name} is a whole number of at least 1", got=repr(bound))
+        if name in ONE_BY_ONE and number > MOST_EVENTS:
+            raise LimitError(
+                "a strategy makes a choice for every layer and for every request",
+                reached=number,
+                bound=MOST_EVENTS,
+                got=f"{name}={number:,}",
+            )
 
 
 def check_graph(graph: EventGraph) -> None:

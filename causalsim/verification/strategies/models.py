@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sized
 from dataclasses import fields as fields_of
 from typing import Any
 
 from hypothesis import strategies as st
 
+from causalsim.arguments import check_whole
 from causalsim.errors import InputError
 from causalsim.models import ModelConfig
 from causalsim.verification.strategies.bounds import check_bounds, sizes
@@ -16,6 +17,8 @@ from causalsim.verification.strategies.graphs import windows
 Chosen = Mapping[str, Any]
 
 _DERIVED = ("n_kv_heads", "d_head", "d_rotary", "attention_scale")
+# Other sizes are drawn to fit these, which are at least so much.
+_DRAWN_FROM = {"n_layers": 1, "n_heads": 1, "n_kv_heads": 1, "d_head": 1, "d_rotary": 0}
 _SWITCHES = ("qkv_biases", "out_biases", "mlp_biases", "post_norms", "qk_norms", "tied_embeddings")
 
 
@@ -38,6 +41,9 @@ def configs(
         raise InputError(
             "a configuration has no other fields", got=", ".join(unknown), expected=", ".join(known)
         )
+    for name in _DRAWN_FROM.keys() & fields.keys():
+        if not (fields[name] is None or isinstance(fields[name], st.SearchStrategy)):
+            check_whole(name, fields[name], _DRAWN_FROM[name])
     # None stands for a size that the configuration derives; here it is drawn.
     given = {name: value for name, value in fields.items() if value is not None or name not in _DERIVED}
     return _configs(_sizes(max_layers, max_width, max_length) | _switches(), given)
@@ -57,11 +63,11 @@ def _configs(
 
 def _sizes(layers: int, width: int, length: int) -> dict[str, Callable[[Chosen], st.SearchStrategy[Any]]]:
     return {
-        "n_layers": lambda _: sizes(layers),
+        "n_layers": lambda chosen: _counted(chosen.get("windows"), sizes(layers)),
         "n_heads": lambda chosen: st.integers(1, 6).map(lambda n: n * (chosen.get("n_kv_heads") or 1)),
         "n_kv_heads": lambda chosen: st.sampled_from(_divisors(chosen["n_heads"])),
         "d_model": lambda _: st.integers(1, width),
-        "d_head": lambda _: st.integers(1, 8).map(lambda pairs: 2 * pairs),
+        "d_head": lambda chosen: _pairs(chosen).map(lambda pairs: 2 * pairs),
         "d_ff": lambda _: st.integers(1, width),
         "vocab_size": lambda _: st.integers(1, width),
         "max_length": lambda _: st.integers(1, length),
@@ -75,10 +81,10 @@ def _switches() -> dict[str, Callable[[Chosen], st.SearchStrategy[Any]]]:
         "parallel_residual": lambda _: st.booleans(),
         "norm": lambda _: st.sampled_from(["rms", "layer"]),
         "norm_epsilon": lambda _: st.sampled_from([1e-6, 1e-5, 1e-3]),
-        "positions": lambda chosen: st.sampled_from(
-            ["rotary", "learned"][: 1 if chosen.get("d_rotary") else 2]
+        "positions": lambda chosen: st.sampled_from(_positions(chosen)),
+        "d_rotary": lambda chosen: _counted(chosen.get("rope_factors"), st.sampled_from(_turned(chosen))).map(
+            lambda pairs: 2 * pairs
         ),
-        "d_rotary": lambda chosen: st.sampled_from(_turned(chosen)),
         "rope_base": lambda _: st.sampled_from([10000.0, 100.0, 1e6]),
         "rope_factors": lambda chosen: st.none() | _factors(chosen["d_rotary"] // 2),
         "activation": lambda _: st.sampled_from(["silu", "gelu", "gelu_tanh"]),
@@ -95,9 +101,32 @@ def _divisors(number: int) -> list[int]:
     return [divisor for divisor in range(number, 0, -1) if number % divisor == 0]
 
 
+def _counted(given: object, otherwise: st.SearchStrategy[int]) -> st.SearchStrategy[int]:
+    """As many as are given one by one, if they are."""
+    return st.just(len(given)) if isinstance(given, Sized) else otherwise
+
+
+def _pairs(chosen: Chosen) -> st.SearchStrategy[int]:
+    """Half the width of a head: room for all that is to be turned."""
+    least = max(1, _asked(chosen))
+    return st.integers(least, max(8, least))
+
+
+def _asked(chosen: Chosen) -> int:
+    """How many pairs of coordinates somebody wants to be turned."""
+    return max((chosen.get("d_rotary") or 0) // 2, len(chosen.get("rope_factors") or ()))
+
+
+def _positions(chosen: Chosen) -> list[str]:
+    if _asked(chosen):
+        return ["rotary"]
+    turns = chosen["d_head"] > 1 and chosen.get("d_rotary") != 0
+    return ["rotary", "learned"] if turns else ["learned"]
+
+
 def _turned(chosen: Chosen) -> list[int]:
-    """The coordinates of a head that may be turned: all of them first."""
-    return [0] if chosen["positions"] == "learned" else list(range(chosen["d_head"], 0, -2))
+    """The pairs of a head's coordinates that may be turned: all of them first."""
+    return [0] if chosen["positions"] == "learned" else list(range(chosen["d_head"] // 2, 0, -1))
 
 
 def _factors(count: int) -> st.SearchStrategy[list[float]]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from hypothesis import note
+from collections.abc import Iterator
+
+from hypothesis import event, note
 from hypothesis import strategies as st
 
 from causalsim.events import EventGraph
@@ -17,6 +19,8 @@ def batch_mixes(graph: EventGraph) -> st.SearchStrategy[list[dict[int, tuple[int
     Requests arrive at any step, share it with any others, and are read in chunks of any sizes;
     positions that wait for a token go one a step. ``trace_of_steps`` gives the time of every
     event. Shrinks toward all requests at once, each with its whole prompt in the first step.
+    ``pytest --hypothesis-show-statistics`` counts the mixed batches, split prompts, late arrivals and
+    prompts beside decoding that a test was given.
 
     >>> from hypothesis import find
     >>> from causalsim.events import Wiring
@@ -39,7 +43,22 @@ def _batch_mixes(draw: st.DrawFn, graph: EventGraph) -> list[dict[int, tuple[int
         step = {request: waiting[request] - back for request, back in held_back.items()}
         steps.append({request: (done[request], now) for request, now in step.items() if now})
         done = [before + step.get(request, 0) for request, before in enumerate(done)]
+    for name in _exercised(graph, steps):
+        event(f"batches: {name}")
     return steps
+
+
+def _exercised(graph: EventGraph, steps: list[dict[int, tuple[int, int]]]) -> Iterator[str]:
+    """What happens in a batch that need not happen in every one."""
+    begun = [{request: before for request, (before, _) in step.items()} for step in steps]
+    reading = [{done < graph.prompts[request] for request, done in step.items()} for step in begun]
+    found = {
+        "requests share a step": any(len(step) > 1 for step in steps),
+        "a prompt is split": any(0 < done < graph.prompts[r] for step in begun for r, done in step.items()),
+        "a request comes late": len(steps[0]) < len(graph.lengths),
+        "a prompt beside decoding": any(len(kinds) > 1 for kinds in reading),
+    }
+    return (name for name, happens in found.items() if happens)
 
 
 def _ready(graph: EventGraph, request: int, done: int) -> int:
