@@ -1,8 +1,11 @@
-"""Cells: which places of a state an event writes, for whoever must poison or compare them one by one."""
+"""Cells: which places of a state an event writes, for whoever must poison or compare them one by one.
+
+``cells_written`` says what is declared, ``cells_changed`` what is seen.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any, Literal, NamedTuple
 
 import jax.numpy as jnp
@@ -20,6 +23,9 @@ class Cell(NamedTuple):
 
     array: Literal["tokens", "residual", "kv", "logits"]
     place: tuple[int, ...]
+
+    def __str__(self) -> str:
+        return f"{self.array}[{', '.join(map(str, self.place))}]"
 
 
 def cells_written(state: State, event: Event) -> tuple[Cell, ...]:
@@ -40,6 +46,24 @@ def _planes(state: State, event: Event) -> tuple[int, ...]:
         return (0,)
     parity = event.layer % 2
     return {"embed": (parity, 2 + parity), "attn": (parity,), "mlp": (2 + parity,)}[event.kind]
+
+
+def cells_changed(before: State, after: State) -> Iterator[Cell]:
+    """The cells in which two states of one layout differ in a bit; scratch, where padding writes, is none."""
+    layout = before.layout
+    inside: dict[Any, tuple[int, ...]] = {"tokens": (), "residual": (2,), "logits": (1,)}
+    for array, axes in inside.items():
+        differs = _differ(getattr(before, array), getattr(after, array), axes)
+        yield from (Cell(array, tuple(at)) for at in np.argwhere(differs).tolist() if at[-1] < layout.rows)
+    for layer, banks in enumerate(zip(before.keys, after.keys, before.values, after.values, strict=True)):
+        differs = _differ(*banks[:2], (1, 2)) | _differ(*banks[2:], (1, 3))
+        yield from (Cell("kv", (layer, *at)) for at in np.argwhere(differs[: layout.pages]).tolist())
+
+
+def _differ(a: Any, b: Any, inside: tuple[int, ...]) -> Bool[np.ndarray, "..."]:
+    """Whether cells differ in a bit; some axes run inside a cell."""
+    bits = np.dtype(f"u{a.dtype.itemsize}")
+    return np.asarray((np.asarray(a).view(bits) != np.asarray(b).view(bits)).any(inside))
 
 
 def poisoned(state: State, cells: Iterable[Cell]) -> State:

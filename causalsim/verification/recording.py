@@ -8,31 +8,31 @@ from typing import TYPE_CHECKING
 
 from causalsim.arguments import as_int
 from causalsim.engine import Model
+from causalsim.engine.cells import Cell
 from causalsim.engine.tokens import Texts
 from causalsim.errors import InputError
 from causalsim.events import Event, EventGraph
 from causalsim.kernels import Kernels
 from causalsim.progress import Progress, silent
-from causalsim.verification.reads import Recorder, choose_events
+from causalsim.verification.reads import WHOLE, Recorder, choose_events
 from causalsim.verification.subject import Subject
 
 if TYPE_CHECKING:
     import networkx as nx
 
-# Graphs of so many events are recorded whole.
-WHOLE = 500
-
 Pair = tuple[Event, Event]
+Write = tuple[Event, Cell]
 
 
 @dataclass(frozen=True)
 class RecordedGraph:
-    """Which event was seen to read which, by the events that were watched.
+    """Which event was seen to read which, and to write what, of the events that were watched.
 
     ``undeclared`` reads are races: an order that respects the graph may run them the other way.
     ``unread`` edges are declared and hold back orders for nothing. ``elsewhere`` are reads of cells
-    of events that are not even in the past. ``restless`` are events whose bits were others when
-    only their past had run.
+    of events that are not even in the past. ``strays`` are writes to cells that are not the event's
+    own, ``unkept`` its own cells that it left as they were. ``restless`` are events whose bits were
+    others when only their past had run.
     """
 
     graph: EventGraph
@@ -41,12 +41,15 @@ class RecordedGraph:
     undeclared: tuple[Pair, ...]
     unread: tuple[Pair, ...]
     elsewhere: tuple[Pair, ...]
+    strays: tuple[Write, ...]
+    unkept: tuple[Write, ...]
     restless: tuple[Event, ...]
 
     @property
     def holds(self) -> bool:
         """Whether what was recorded is what is declared."""
-        return not (self.undeclared or self.unread or self.elsewhere or self.restless)
+        reads, writes = (self.undeclared, self.unread, self.elsewhere), (self.strays, self.unkept)
+        return not any((*reads, *writes, self.restless))
 
     @property
     def is_whole(self) -> bool:
@@ -64,17 +67,19 @@ class RecordedGraph:
 
     def __str__(self) -> str:
         covered = f"{len(self.watched):,} of {len(self.graph):,} events read {len(self.reads):,} others"
-        findings = {
+        findings: dict[str, Sequence[Pair | Write]] = {
             "not declared": self.undeclared,
             "declared and not read": self.unread,
             "not in the past": self.elsewhere,
+            "written and not its own": self.strays,
+            "its own and not written": self.unkept,
         }
         words = [f"{len(pairs):,} {name}, {_arrow(pairs[0])}" for name, pairs in findings.items() if pairs]
         words += [f"{len(self.restless):,} with other bits, {event}" for event in self.restless[:1]]
         return f"{covered}: {'; '.join(words) or 'what is declared'}."
 
 
-def _arrow(pair: Pair) -> str:
+def _arrow(pair: Pair | Write) -> str:
     return f"{pair[0]} -> {pair[1]}"
 
 
@@ -88,11 +93,12 @@ def recorded_graph(
     kernels: Kernels | None = None,
     progress: Progress = silent,
 ) -> RecordedGraph:
-    """Find what events read by executing them, without looking at what is declared.
+    """Find what events read and write by executing them, without looking at what is declared.
 
     Watches all events of a graph of up to 500, else as many (``events``) drawn slot by slot. An
     event runs on memory that holds its past, with cells poisoned; those that change its bits are
-    read. Other arguments are as for ``verify``. Raises ``InputError`` for tokens that do not fit.
+    read, and those whose bits it changes are written. Other arguments are as for ``verify``. Raises
+    ``InputError`` for tokens that do not fit.
     """
     subject = Subject.of(model, tokens, prompt, kernels)
     chosen = choose_events(subject, _checked(events), seed)
@@ -109,6 +115,8 @@ def recorded_graph(
         tuple(sorted(reads - declared)),
         tuple(sorted(declared - reads)),
         tuple(sorted((cell, event) for event, its in found.items() for cell in its.unwritten)),
+        tuple((event, cell) for event, its in found.items() for cell in sorted(its.strays)),
+        tuple((event, cell) for event, its in found.items() for cell in sorted(its.unkept)),
         tuple(event for event, its in found.items() if not its.same_value),
     )
 

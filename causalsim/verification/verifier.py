@@ -24,7 +24,7 @@ def verify(
     *,
     prompt: int | Sequence[int] | None = None,
     orders: int = 20,
-    events: int = 24,
+    events: int | None = None,
     draws: int = 2,
     seed: int = 0,
     exhaustive: int = 300,
@@ -34,18 +34,19 @@ def verify(
 ) -> Report:
     """Whether the order of events changes a bit of what a model computes over given tokens.
 
-    Runs named and ``orders`` random foliations; records what ``events`` sampled events read;
-    runs every kind of event in launches of all shapes, ``draws`` times each; and plants faults
-    that each of these checks must see. All orders are covered where ``exhaustive`` runs of an event
-    are enough for it (a graph of some twenty events), and all orders of any graph follow from its
-    ``certificate``, which ``certify`` gives alone. An order that departs is brought down to a
-    ``counterexample``, which the first verdict then carries. With ``prompt`` the positions from
-    there on wait for their tokens (teacher-forced); one number, or one a request.
+    Runs named and ``orders`` random foliations; records what ``events`` sampled events read and
+    write, or all of a graph of up to 500, and 24 of a larger one; runs every kind of event in
+    launches of all shapes, ``draws`` times each; and plants faults that each of these checks must
+    see. All orders are covered where ``exhaustive`` runs of an event are enough for it (a graph of
+    some twenty events), and all orders of any graph follow from its ``certificate``, which
+    ``certify`` gives alone. An order that departs is brought down to a ``counterexample``, which the
+    first verdict then carries. With ``prompt`` the positions from there on wait for their tokens
+    (teacher-forced); one number, or one a request.
     ``progress(stage, done, total)`` is called as work goes on. Raises ``InputError`` for tokens that
     do not fit the model.
     """
-    counts = {"orders": (orders, 1), "events": (events, 1), "draws": (draws, 2), "seed": (seed, 0)}
-    for name, (count, least) in {**counts, "exhaustive": (exhaustive, 0)}.items():
+    counts = {"orders": (orders, 1), "draws": (draws, 2), "seed": (seed, 0), "exhaustive": (exhaustive, 0)}
+    for name, (count, least) in {**counts, "events": (1 if events is None else events, 1)}.items():
         if isinstance(count, bool) or not isinstance(count, int) or count < least:
             raise InputError(f"{name} is a whole number of at least {least}", got=repr(count))
     subject = Subject.of(model, tokens, prompt, kernels)

@@ -16,11 +16,13 @@ from causalsim.foliations import layer_major
 from causalsim.kernels import CERTIFIED, FIXED, STOCK
 from causalsim.progress import silent
 from causalsim.verification.faults import (
+    forgetting,
     overlooking,
     sampling_for_neighbour,
     seeing_too_far,
     with_lane_count,
     with_neighbour,
+    writing_elsewhere,
 )
 from causalsim.verification.lanes import lane_rule
 from causalsim.verification.orders import _fault_of, order_independence
@@ -83,6 +85,18 @@ def test_all_orders_of_a_small_graph_are_covered():
     assert told["lane_rule"]["counterexample"] is None
 
 
+def test_all_events_of_a_small_graph_are_recorded(monkeypatch):
+    subject = Subject(tiny(), cs.EventGraph(tiny().config, 3), (np.array([3, 1, 4]),), CERTIFIED)
+    whole = causal_invariance(subject, None, 0, silent)
+    assert whole.holds and whole.coverage.startswith("all 24 events, each with all 12 cells")
+    assert "not sampled" not in " ".join(whole.excludes) and len(whole.controls) == 3
+    monkeypatch.setattr("causalsim.verification.reads.WHOLE", 23)
+    monkeypatch.setattr("causalsim.verification.reads.SAMPLE", 2)
+    part = causal_invariance(subject, None, 0, silent)
+    assert part.holds and part.coverage.startswith("2 of 24 events") and "events not sampled" in part.excludes
+    assert causal_invariance(subject, 24, 0, silent).coverage == whole.coverage
+
+
 def test_report_is_json_and_a_table(healthy):
     found = json.loads(healthy.to_json())
     assert found["holds"] is True
@@ -112,6 +126,8 @@ def test_report_is_json_and_a_table(healthy):
         (with_neighbour, lambda subject: order_independence(subject, 2, 0, silent)),
         (seeing_too_far, lambda subject: causal_invariance(subject, 30, 0, silent)),
         (overlooking, lambda subject: causal_invariance(subject, 30, 0, silent)),
+        (writing_elsewhere, lambda subject: causal_invariance(subject, 30, 0, silent)),
+        (forgetting, lambda subject: causal_invariance(subject, 30, 0, silent)),
     ],
 )
 def test_faulty_kernels_fail_the_verdict_that_they_break(fault, verdict):

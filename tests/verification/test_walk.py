@@ -12,13 +12,13 @@ import pytest
 import causalsim as cs
 from causalsim.engine import step
 from causalsim.errors import LimitError
-from causalsim.kernels import CERTIFIED, Kernels
+from causalsim.kernels import CERTIFIED, STOCK, Kernels
 from causalsim.verification.faults import seeing_too_far, with_lane_count
 from causalsim.verification.subject import Subject
 from causalsim.verification.walk import lattice_of, walk
 from tests.engine.faulty import unmasked
 from tests.engine.support import cells_of
-from tests.models_for_tests import tiny
+from tests.models_for_tests import tiny, wide
 
 
 def subject(length, prompt=None, kernels=CERTIFIED, **switches) -> Subject:
@@ -87,6 +87,16 @@ def test_faults_of_order_clash_and_the_orders_given_show_it(faulty):
 def test_what_depends_on_the_launch_shows_in_the_value():
     whole = subject(2, n_layers=1, kernels=with_lane_count(CERTIFIED))
     assert walk(whole, lattice_of(whole.graph, 1000)).clash.where == "its value"
+
+
+@pytest.mark.slow
+def test_a_width_of_768_holds_and_stock_kernels_clash_there():
+    """In stock kernels a launch of one lane has other bits than the reference order's, of two."""
+    whole = Subject.of(wide(), [3, 1])
+    found = walk(whole, lattice_of(whole.graph, 300))
+    assert (found.clash, found.event_runs, found.orders) == (None, 102, 7_236)
+    stock = Subject.of(wide(), [3, 1], kernels=STOCK)
+    assert walk(stock, lattice_of(stock.graph, 300)).clash.where == "its value"
 
 
 def test_a_large_graph_is_refused_at_once():
