@@ -71,7 +71,7 @@ BAD = [
     (["verify", "--mutate", "--campaign", "x"], "faults are planted alone"),
     (["verify", "--mutate", "--picture", "x.svg"], "faults are planted alone"),
     (["verify", "--mutate", "--processes", "2"], "processes share the orders"),
-    (["verify", "a", "--mutate"], "got a text of one position"),
+    (["verify", "a", "--mutate"], "show only beside a neighbour"),
     (["verify", "a" * 126, "--mutate"], "at most 1,000"),
     (["run", str(SCENARIOS / "stock-kernels.toml"), "--dtype", "half"], "model.dtype: a value of"),
     (["run", str(SCENARIOS / "two-highways.toml"), "--dtype", "bfloat16"], "goes with name or random"),
