@@ -93,9 +93,10 @@ class Calibration:
             rows = [Measurement(**row) for row in content.pop("measurements")]
             found = Calibration(**content, measurements=tuple(rows))
             whole = sorted((row.form, row.lanes) for row in rows) == _EXPECTED and all(map(_is_sound, rows))
+            numbers = found.length, found.model["n_layers"]
         except (TypeError, KeyError, AttributeError, RecursionError) as error:
             raise ValueError(f"no calibration: {error}") from error
-        if not whole or type(found.length) is not int:
+        if not whole or {*map(type, numbers)} != {int}:
             raise ValueError("no calibration: its measurements are not those of every form")
         return found
 

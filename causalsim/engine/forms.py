@@ -161,7 +161,8 @@ class Forms:
         pages = Pages(keys, values, where.table, where.window)
         attended = _as_cells(residual, attn(self.config, weights["attn"], x, where.position, pages))
         parallel = self.config.parallel_residual
-        left = _as_cells(residual, mlp(self.config, weights["mlp"], x if parallel else widened(attended)))
+        read = x if parallel else widened(_handed_on(attended, where))
+        left = _as_cells(residual, mlp(self.config, weights["mlp"], read))
         if parallel:
             residual = _put(residual, self._plane("attn", where.layer), where, attended)
         residual = _put(residual, self._plane("mlp", where.layer), where, left)
@@ -209,6 +210,20 @@ def _settled(value: Any) -> Any:
 def _as_cells(cells: Array, value: Any) -> Any:
     """What a kernel made, settled and rounded to what cells hold: the value that all readers get."""
     return _settled(jax.tree.map(lambda part: rounded(part, cells.dtype), value))
+
+
+def _handed_on(value: Array, where: Where) -> Array:
+    """A value as the next kernel of the same call reads it: the same bits, whatever made them.
+
+    XLA's CPU backend drops barriers before it fuses. A kernel that ends in a product would have it
+    computed again where the next one adds to it, and not rounded in between. Bits are whole numbers, and
+    that no position is negative no compiler knows.
+    """
+    if not jnp.issubdtype(value.dtype, jnp.floating):
+        return value
+    unknown_zero = (where.position < 0).astype(jnp.uint32)[:, None]
+    bits = jax.lax.bitcast_convert_type(value, jnp.uint32) ^ unknown_zero
+    return jax.lax.bitcast_convert_type(bits, jnp.float32)
 
 
 def _take(cells: Array, rows: Int[Numbers, " lanes"], fill: float | None = None) -> Array:

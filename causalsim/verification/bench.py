@@ -285,7 +285,7 @@ def run_trials(
 ) -> tuple[Tally, frozenset[Executable]]:
     """Try every event in every form; the tally, and which executables there were.
 
-    ``thorough`` tries each event at the first and the last lane with every fill; otherwise each
+    ``thorough`` tries each event first, last and alone in a call with every fill; otherwise each
     is tried once in a form, and places and fills change from slot to slot.
     """
     bench, tried = Bench(subject), list(forms(subject.graph, subject.kernels.lanes))

@@ -66,6 +66,7 @@ SMALL = 400
 # Of the programs whose calls and pages are checked, so many are random.
 RANDOM = 4
 REPEATS = 3
+_ROTATING = "once in company and some alone, places and fills in rotation"
 # Positions over which faults are planted.
 PLANTED = 2
 
@@ -141,7 +142,7 @@ def certify(
     """Check the conditions of the theorem for a model over given texts, without sampling orders.
 
     Arguments are as for ``verify``. ``thorough`` tries every event at the first and the last lane
-    of every form of call, with every fill; else each once in a form, places and fills in rotation,
+    of every form of call and alone in it, with every fill; else each once in a form, in rotation,
     on the memory of a text of this length. By default graphs of at most 400 events are tried
     thoroughly. Raises ``InputError`` for tokens that do not fit the model.
     """
@@ -159,7 +160,7 @@ def certificate_of(
     orders = dict(_foliations(subject, chosen, seed))
     programs = {name: compile(foliation) for name, foliation in orders.items()}
     many = f"{len(programs)} programs ({', '.join(programs)})"
-    how = "first and last in a call, with every fill" if chosen else "once, places and fills in rotation"
+    how = "first, last and alone in a call, with every fill" if chosen else _ROTATING
     litter = "NaN, huge, scrambled or mixed around what it reads"
     runs = f"{tally.event_runs:,} event runs in {len(forms)} forms of call"
     conditions = (

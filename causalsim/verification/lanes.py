@@ -24,6 +24,9 @@ from causalsim.verification.faults import sampling_for_neighbour, with_lane_coun
 from causalsim.verification.report import Control, Verdict
 from causalsim.verification.subject import CROWD, Subject
 
+# So many events of a slot are also launched alone.
+ALONE = 8
+
 
 @dataclass(frozen=True)
 class Bench:
@@ -59,8 +62,9 @@ def lane_rule(subject: Subject, draws: int, seed: int, progress: Progress) -> Ve
         name="lane rule",
         method="measured",
         claim="all gave the same bits",
-        coverage=f"{tally.compared:,} event runs of {len(benches)} slots, in launches of {lanes} lanes, at "
-        "random places, every second time beside poisoned neighbours, and in the buffer of a longer text",
+        coverage=f"{tally.compared:,} event runs of {len(benches)} slots, in launches of {lanes} lanes and "
+        "alone, at random places, every second time beside poisoned neighbours, and in the buffer of a "
+        "longer text",
         excludes=(
             f"launches of more than {max(tally.lanes)} lanes",
             "layers between the first and the last",
@@ -131,6 +135,9 @@ def _try_launches(bench: Bench, draws: int, rng: np.random.Generator, tally: Tal
         for draw in range(draws):
             launch = bench.launch.restricted(rng.permutation(len(bench.launch))[:lanes])
             _compare(bench, launch, reference, draw % 2 == 1, tally)
+    # Alone, an event leaves most lanes of the smallest call to spare.
+    for lane in rng.permutation(len(bench.launch))[:ALONE]:
+        _compare(bench, bench.launch.restricted(np.array([lane])), reference, False, tally)
 
 
 def _compare(bench: Bench, launch: Launch, reference: dict[Event, Any], poison: bool, tally: Tally) -> None:

@@ -109,17 +109,17 @@ def executables(program: Program, lanes: Lanes) -> Iterator[Executable]:
 
 
 def every_place(form: Form, group: tuple[Lane, ...]) -> Iterator[Trial]:
-    """Each event first and last in a call, with every fill."""
+    """Each event first and last in a call, and alone in it, with every fill."""
     size = min(len(group), form.lanes)
     for at, lane in enumerate(group):
         others = (group[at + 1 :] + group[:at])[: size - 1]
         for fill in FILLS:
-            for lanes in dict.fromkeys([(lane, *others), (*others, lane)]):
+            for lanes in dict.fromkeys([(lane, *others), (*others, lane), (lane,)]):
                 yield Trial(form, lanes, (lane,), fill)
 
 
 def in_rotation(form: Form, group: tuple[Lane, ...], turn: int) -> Iterator[Trial]:
-    """Each event once, half of a call's lanes at a time; places and fills change with the turn."""
+    """Each event once, half of a call's lanes at a time, and one of them alone; all change with the turn."""
     size = min(len(group), form.lanes)
     turned = tuple(group[(turn + at) % len(group)] for at in range(len(group) + size - 1))
     fills = cycle(FILLS[turn % len(FILLS) :] + FILLS[: turn % len(FILLS)])
@@ -127,3 +127,5 @@ def in_rotation(form: Form, group: tuple[Lane, ...], turn: int) -> Iterator[Tria
         lanes = turned[start : start + size]
         for tested in filter(None, (lanes[::2], lanes[1::2])):
             yield Trial(form, lanes, tested, next(fills))
+    if form.lanes > 1:
+        yield Trial(form, turned[:1], turned[:1], next(fills))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
@@ -343,6 +344,15 @@ def test_a_folder_in_its_place_is_as_good_as_none():
     file_of(MODEL).mkdir(parents=True)
     forget()
     assert kernels_for(MODEL) == CERTIFIED
+
+
+@pytest.mark.parametrize("layers", ['"n_layerz": 2', '"n_layers": "2"', '"n_layers": null'])
+def test_a_file_without_the_depth_of_its_model_is_refused(layers):
+    text = made().to_json()
+    spoilt = re.sub(r'"n_layers": \d+', layers, text)
+    assert spoilt != text
+    with pytest.raises(ValueError, match="no calibration"):
+        Calibration.from_json(spoilt)
 
 
 @settings(max_examples=50)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 import causalsim as cs
@@ -98,3 +99,20 @@ def test_launches_of_a_fixed_number_of_lanes_are_order_independent_too():
     graph = cs.EventGraph(model.config, len(tokens))
     orders = [cs.layer_major(graph), cs.token_major(graph), cs.random_foliation(graph, 0)]
     assert len({cs.run(model, tokens, order, kernels=fixed).digest for order in orders}) == 1
+
+
+@pytest.mark.parametrize("kind", ["attn", "mlp"])
+def test_kernels_that_end_in_a_product_keep_their_bits_in_calls_of_several(kind):
+    """What is added to a product in the same call must not be rounded together with it."""
+
+    def scaled(*arguments):
+        return getattr(CERTIFIED, kind)(*arguments) * np.float32(1.1)
+
+    kernels, tokens = replace(CERTIFIED, name="one that ends in a product", **{kind: scaled}), ids(wide(), 3)
+    graph = cs.EventGraph(wide().config, len(tokens))
+    runs = [
+        cs.run(wide(), tokens, order, kernels=kernels, record=True)
+        for order in (cs.token_major(graph), cs.random_linear_extension(graph, 0, method="kahn"))
+    ]
+    assert [any(launch.joined for launch in run.program.launches) for run in runs] == [True, False]
+    assert runs[0].values_digest == runs[1].values_digest
