@@ -66,7 +66,7 @@ SMALL = 400
 # Of the programs whose calls and pages are checked, so many are random.
 RANDOM = 4
 REPEATS = 3
-_ROTATING = "once in company and some alone, places and fills in rotation"
+_ROTATING = "once, places and fills in rotation, some calls with lanes to spare"
 # Positions over which faults are planted.
 PLANTED = 2
 

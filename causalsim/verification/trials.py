@@ -119,13 +119,15 @@ def every_place(form: Form, group: tuple[Lane, ...]) -> Iterator[Trial]:
 
 
 def in_rotation(form: Form, group: tuple[Lane, ...], turn: int) -> Iterator[Trial]:
-    """Each event once, half of a call's lanes at a time, and one of them alone; all change with the turn."""
+    """Each event once, half of a call's lanes at a time; places and fills change with the turn.
+
+    Every second turn one half stands without the other, in a call with lanes to spare.
+    """
     size = min(len(group), form.lanes)
     turned = tuple(group[(turn + at) % len(group)] for at in range(len(group) + size - 1))
     fills = cycle(FILLS[turn % len(FILLS) :] + FILLS[: turn % len(FILLS)])
     for start in range(0, len(group), size):
         lanes = turned[start : start + size]
-        for tested in filter(None, (lanes[::2], lanes[1::2])):
-            yield Trial(form, lanes, tested, next(fills))
-    if form.lanes > 1:
-        yield Trial(form, turned[:1], turned[:1], next(fills))
+        yield Trial(form, lanes, lanes[::2], next(fills))
+        if tested := lanes[1::2]:
+            yield Trial(form, lanes if turn % 2 else tested, tested, next(fills))

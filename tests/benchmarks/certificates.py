@@ -1,12 +1,13 @@
 """Writes what certificates cost into the README: ``python -m tests.benchmarks.certificates``.
 
-A certificate is timed beside the ``token_major`` run of the same text, after one of each that
+A certificate and the ``token_major`` run of the same text take turns, after one of each that
 compiles what they need. Needs ``causalsim models fetch smollm2``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from statistics import median
 from time import perf_counter
 
 import numpy as np
@@ -17,8 +18,11 @@ from causalsim.verification import certify
 from tests import markers
 from tests.models_for_tests import SENTENCE, glass, wide
 
-REPETITIONS = 5
-HEAD = "| model and text | events | event runs | places and fills | certificate | token_major | ratio |"
+TURNS = 5
+HEAD = (
+    "| model and text | events | event runs | places and fills | certificate | token_major "
+    "| ratio of least | of medians |"
+)
 
 
 def subjects() -> Iterator[tuple[str, cs.Model, object, bool]]:
@@ -30,14 +34,18 @@ def subjects() -> Iterator[tuple[str, cs.Model, object, bool]]:
 
 
 def seconds(work: Callable[[], object]) -> float:
-    """The least time of a few, after one that compiles."""
+    """What it takes, once."""
+    start = perf_counter()
     work()
-    times = []
-    for _ in range(REPETITIONS):
-        start = perf_counter()
+    return perf_counter() - start
+
+
+def in_turn(*works: Callable[[], object]) -> list[list[float]]:
+    """The times of each, one after the other again and again: the machine is not always as fast."""
+    for work in works:
         work()
-        times.append(perf_counter() - start)
-    return min(times)
+    turns = [[seconds(work) for work in works] for _ in range(TURNS)]
+    return [list(times) for times in zip(*turns, strict=True)]
 
 
 def row(name: str, model: cs.Model, tokens: object, thorough: bool) -> str:
@@ -45,19 +53,19 @@ def row(name: str, model: cs.Model, tokens: object, thorough: bool) -> str:
     found = certify(model, tokens, thorough=thorough)
     if not found.holds:
         raise SystemExit(found.to_json())
-    graph = cs.run(model, tokens).graph
-    alone = seconds(lambda: cs.run(model, tokens, cs.token_major(graph)))
-    start = perf_counter()
-    certify(model, tokens, thorough=thorough)
-    took = perf_counter() - start
+    order = cs.token_major(cs.run(model, tokens).graph)
+    took, alone = in_turn(
+        lambda: certify(model, tokens, thorough=thorough), lambda: cs.run(model, tokens, order)
+    )
     how = "all" if thorough else "in rotation"
     cells = (
         f"{found.events:,}",
         f"{found.event_runs:,}",
         how,
-        f"{took:.1f} s",
-        f"{alone:.2f} s",
-        f"{took / alone:.1f}",
+        f"{min(took):.1f} s",
+        f"{min(alone):.3f} s",
+        f"{min(took) / min(alone):.1f}",
+        f"{median(took) / median(alone):.1f}",
     )
     return f"| {name} | {' | '.join(cells)} |"
 
@@ -70,7 +78,9 @@ def table() -> str:
         print(lines[-1], flush=True)
     start = perf_counter()
     holds = measured(cs.load("smollm2")).holds
-    beside = f"Calibrating SmolLM2-135M took {perf_counter() - start:.0f} s, compilation included"
+    beside = (
+        f"{TURNS} turns. Calibrating SmolLM2-135M took {perf_counter() - start:.0f} s, compilation included"
+    )
     found = "and every lane count kept its bits" if holds else "and dropped lane counts"
     return "\n".join([*lines, "", f"{beside}, {found}. Measured with {markers.measured_with()}.", ""])
 

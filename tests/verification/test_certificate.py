@@ -259,6 +259,8 @@ def test_in_rotation_every_event_is_tried_in_every_form(form_and_group, turn):
     assert {lane for trial in trials for lane in trial.tested} == {*group}
     assert all({*trial.tested} <= {*trial.lanes} and len(trial.lanes) <= form.lanes for trial in trials)
     assert len({trial.fill for trial in trials}) == min(len(trials), len(FILLS))
+    size = min(len(group), form.lanes)
+    assert any(len(trial.lanes) < size for trial in trials) == (size > 1 and turn % 2 == 0)
 
 
 @pytest.mark.parametrize("fill", FILLS)
