@@ -30,7 +30,7 @@ def as_int(value: object) -> int | None:
         return None
 
 
-def check_whole(name: str, value: object, low: int, cure: str | None = None) -> int:
+def check_whole(name: str, value: object, low: int, hint: str | None = None) -> int:
     """A whole number of at least ``low`` as an int; anything else is refused.
 
     >>> check_whole("a count", np.int8(3), 0), check_whole("a count", 0, 0)
@@ -41,7 +41,7 @@ def check_whole(name: str, value: object, low: int, cure: str | None = None) -> 
     """
     number = as_int(value)
     if number is None or number < low:
-        raise InputError(f"{name} is a whole number of at least {low}", got=shown(value), cure=cure)
+        raise InputError(f"{name} is a whole number of at least {low}", got=shown(value), hint=hint)
     return number
 
 
@@ -55,7 +55,7 @@ def shown(value: object) -> str:
     return text if len(text) <= SHOWN else text[: SHOWN - 3] + "..."
 
 
-def check_type(name: str, value: object, kind: type | tuple[type, ...], cure: str | None = None) -> None:
+def check_type(name: str, value: object, kind: type | tuple[type, ...], hint: str | None = None) -> None:
     """Refuse a value of another class, in the words of every other error.
 
     >>> check_type("a length", "4", int)
@@ -66,4 +66,4 @@ def check_type(name: str, value: object, kind: type | tuple[type, ...], cure: st
         got = f"{shown(value)}, which is of type {type(value).__name__}"
         kinds = kind if isinstance(kind, tuple) else (kind,)
         names = " or ".join(each.__name__ for each in kinds)
-        raise InputError(f"{name} must be of type {names}", got=got, cure=cure)
+        raise InputError(f"{name} must be of type {names}", got=got, hint=hint)

@@ -1,4 +1,4 @@
-"""What can go wrong, each with the rule, what was got, what was expected and the usual cure."""
+"""What can go wrong, each with the rule, what was got, what was expected and the usual hint."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ class CausalsimError(Exception):
     """Base of every error that causalsim raises on purpose.
 
     The message is one sentence a clause: the rule that was broken, what was got,
-    what was expected, and the cure.
+    what was expected, and the hint.
     """
 
     def __init__(
@@ -21,10 +21,10 @@ class CausalsimError(Exception):
         *,
         got: object = None,
         expected: object = None,
-        cure: str | None = None,
+        hint: str | None = None,
     ) -> None:
-        self.rule, self.got, self.expected, self.cure = rule, got, expected, cure
-        super().__init__(_sentence(rule, got, expected, cure))
+        self.rule, self.got, self.expected, self.hint = rule, got, expected, hint
+        super().__init__(_sentence(rule, got, expected, hint))
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Keyword-only arguments do not survive Exception's own pickling, and campaigns cross processes.
@@ -73,10 +73,10 @@ class LimitError(CausalsimError):
         self.reached, self.bound = reached, bound
 
 
-def _sentence(rule: str, got: object, expected: object, cure: str | None) -> str:
+def _sentence(rule: str, got: object, expected: object, hint: str | None) -> str:
     facts = [f"got {got}"] * (got is not None) + [f"expected {expected}"] * (expected is not None)
     head = f"{rule}: {', '.join(facts)}." if facts else f"{rule}."
-    return f"{head} {cure}" if cure else head
+    return f"{head} {hint}" if hint else head
 
 
 def _rebuild(kind: type[CausalsimError], args: tuple[Any, ...], state: dict[str, Any]) -> CausalsimError:

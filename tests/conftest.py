@@ -28,7 +28,7 @@ jaxtyping.install_import_hook(list(SHAPE_CHECKED), "tests.shapes.checked")
 collect_ignore = ["golden/make.py", "benchmarks/transformers_sides.py", "verification/watched.py"]
 
 # What somebody calibrated on this machine must not decide what is tested; nor in subprocesses.
-os.environ["CAUSALSIM_LANES"] = "certified"
+os.environ["CAUSALSIM_BUCKETS"] = "certified"
 
 settings.register_profile("causalsim", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("ci", settings.get_profile("causalsim"), derandomize=True, print_blob=True)

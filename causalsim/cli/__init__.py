@@ -68,7 +68,7 @@ def _run(arguments: Sequence[str] | None) -> int:
 
 def message(error: CausalsimError) -> str:
     """An error for the terminal: the rule, and a line each for what was got, expected and helps."""
-    clauses = {"got": error.got, "expected": error.expected, "cure": error.cure}
+    clauses = {"got": error.got, "expected": error.expected, "hint": error.hint}
     lines = [f"  {name + ':':<10}{clause}" for name, clause in clauses.items() if clause is not None]
     return "\n".join([f"causalsim: {error.rule}", *lines])
 
@@ -76,9 +76,9 @@ def message(error: CausalsimError) -> str:
 def _out_of_memory(error: MemoryError) -> str:
     from causalsim.errors import CausalsimError
 
-    cure = "Take shorter texts, fewer layers or fewer orders."
+    hint = "Take shorter texts, fewer layers or fewer orders."
     got = " ".join(str(error).split()) or None
-    return message(CausalsimError("what is asked for fits into memory", got=got, cure=cure))
+    return message(CausalsimError("what is asked for fits into memory", got=got, hint=hint))
 
 
 def _bug(error: Exception) -> str:

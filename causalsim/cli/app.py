@@ -104,7 +104,7 @@ def verify(
     :param certificate: Also check the conditions from which it follows that no order matters.
     :param mutate: Only plant faults, every kind in turn and every edge, and score how many are caught.
     :param json: A file for the whole report.
-    :param picture: A file, .svg or .png, for the past of the first event that departs, if one does.
+    :param picture: A file, .svg or .png, for the past of the first event that diverges, if one does.
     :param replay: A token, or a file that holds it: its two orders are run again, and nothing else.
     :param campaign: A file for very many orders, tried alone: the same command goes on from what it holds.
     :param processes: How many processes a campaign takes. [default: 1]
@@ -227,7 +227,7 @@ def plan(
     :param foliation: A family such as layer_major, chunked:512 or tilted:1/2, or the .json of a
         foliation; repeat it to compare. [default: a few]
     :param dtype: What weights and values are kept in: float32 or bfloat16.
-    :param token_budget: Most events that one launch may have.
+    :param token_budget: Most events that one batch may have.
     :param memory_cap: Most bytes that may live at once, weights not counted: 80GB, 24GiB.
     :param json: A file for all figures.
     """
@@ -241,7 +241,7 @@ def plan(
 
 
 @app.command
-def lanes(
+def rows(
     model: str = "glass",
     /,
     *,
@@ -251,39 +251,39 @@ def lanes(
     filled: Count | None = None,
     inputs: str | None = None,
     array: str | None = None,
-    lanes: str | None = None,
+    batch_sizes: str | None = None,
     extents: str | None = None,
     seed: Seed | None = None,
     json: Path | None = None,
 ) -> int:
-    """Measure which lane counts keep their bits here, of a model's launches or of a function of yours.
+    """Measure which batch sizes keep their bits here, of a model's batches or of a function of yours.
 
     For a model (half a minute and more): which are fast, too; the choice is kept. For
-    MODULE:FUNCTION: its classes of equal bits over lane count, lane place and neighbours. It takes an
+    MODULE:FUNCTION: its classes of equal bits over batch size, place in the batch and neighbours. It takes an
     array of rows and gives a value for each; with --buffer it is called as function(rows, buffer,
     filled), where only the first entries of the buffer are filled, and must not depend on the rest.
 
     :param model: The name of a model, or MODULE:FUNCTION, imported from the current folder, too.
     :param shape: Of a row: 768 or 12x64. Rows are drawn at random.
     :param dtype: Of rows and buffer. [default: float32]
-    :param buffer: The shape of an entry of the buffer that all lanes read.
+    :param buffer: The shape of an entry of the buffer that all rows read.
     :param filled: How many of its entries are filled.
     :param inputs: What in the module gives example rows instead, or {"rows": ..., "buffer": ...}.
     :param array: Whose arrays the function takes: numpy, jax or torch. [default: numpy]
-    :param lanes: Lane counts to try, as 1,2,8. [default: powers of two to 256, and those beside them]
+    :param batch_sizes: Batch sizes to try, as 1,2,8. [default: powers of two to 256, and those beside them]
     :param extents: Lengths of the padded buffer to try. [default: from --filled to 256]
     :param seed: Draws the rows. [default: 0]
     :param json: A file for all that was measured.
     """
     options = {"shape": shape, "dtype": dtype, "buffer": buffer, "filled": filled, "inputs": inputs}
-    options |= {"array": array, "lanes": lanes, "extents": extents, "seed": seed}
+    options |= {"array": array, "batch_sizes": batch_sizes, "extents": extents, "seed": seed}
     given = {name: value for name, value in options.items() if value is not None}
     if names_function(model):
         from causalsim.cli.foreign import foreign
 
         return foreign(model, given, json)
     refuse_for_model(given)
-    from causalsim.cli.lanes import lanes as calibrate
+    from causalsim.cli.calibrate import rows as calibrate
 
     return calibrate(model, json)
 

@@ -58,11 +58,11 @@ def draw(
 
     graph = _graph(sizes, reading, granularity)
     if family is None and arguments:
-        raise InputError("a graph alone takes no arguments", got=", ".join(arguments), cure="Name a family.")
+        raise InputError("a graph alone takes no arguments", got=", ".join(arguments), hint="Name a family.")
     check_drawable(graph, Style())
-    subject = graph if family is None else scenario.build(graph, family, arguments)
-    render(to_graphviz(subject, title=family), path)
-    shape = "" if family is None else f"{subject.depth:,} slices, widest {subject.width:,}; "
+    target = graph if family is None else scenario.build(graph, family, arguments)
+    render(to_graphviz(target, title=family), path)
+    shape = "" if family is None else f"{target.depth:,} slices, widest {target.width:,}; "
     print(f"wrote {path}: {shape}{describe(graph)}")
     return HOLDS
 

@@ -34,7 +34,7 @@ from causalsim.kernels import STOCK
 from causalsim.models import ModelConfig
 from causalsim.scenario import Experiment, Outcome, Scenario
 from causalsim.scenario.pictures import Figure, figures, write
-from causalsim.verification import Departure, first_departure
+from causalsim.verification import Divergence, first_divergence
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 
 SENTENCE = "In the middle of the dark wood stood a little house, and in the house there lived"
 
-# Wide enough that stock kernels change their bits with the number of lanes; narrow models pass by luck.
+# Wide enough that stock kernels change their bits with the number of rows; narrow models pass by luck.
 WIDE = ModelConfig(n_layers=2, n_heads=12, d_model=768, d_ff=3072, vocab_size=1024, max_length=128)
 WIDE_LENGTH = 24
 TEMPERATURE = 0.6
@@ -127,12 +127,12 @@ class Contrast:
     name: str
     slices: int
     stock: str
-    departure: Departure | None
+    divergence: Divergence | None
     certified: str
 
     def to_dict(self) -> dict[str, Any]:
         """What it holds, as JSON can hold it."""
-        return {**asdict(self), "departure": self.departure and str(self.departure)}
+        return {**asdict(self), "divergence": self.divergence and str(self.divergence)}
 
 
 def _problem(out: Console, seed: int) -> list[Contrast]:
@@ -149,7 +149,7 @@ def _problem(out: Console, seed: int) -> list[Contrast]:
     _say(
         out,
         f"\nXLA's own kernels: [bold]{stock}[/]; causalsim's: [bold]{ours}[/]. "
-        "departs at: first event whose bits differ from the first row's; ULP: floats between the two, "
+        "diverges at: first event whose bits differ from the first row's; ULP: floats between the two, "
         "at the worst element.",
     )
     return rows
@@ -174,7 +174,7 @@ def _contrasts(seed: int, watch: Progress) -> list[Contrast]:
         stock = engine.run(model, ids, foliation, record=True, kernels=STOCK)
         reference = reference or stock
         ours = engine.run(model, ids, foliation)
-        found = first_departure(reference, stock)
+        found = first_divergence(reference, stock)
         rows.append(Contrast(name, foliation.depth, stock.digest, found, ours.digest))
     return rows
 
@@ -192,16 +192,16 @@ def _wide_orders(graph: EventGraph, seed: int) -> dict[str, Foliation]:
 def _contrast_table(rows: list[Contrast]) -> Any:
     table = plain_table("order")
     table.add_column("slices", justify="right")
-    for heading in ("XLA's kernels", "departs at", "by ULP", "causalsim's"):
+    for heading in ("XLA's kernels", "diverges at", "by ULP", "causalsim's"):
         table.add_column(heading, justify="right" if "ULP" in heading else "left")
     stock, ours = ink(row.stock for row in rows), ink(row.certified for row in rows)
     for row in rows:
-        table.add_row(row.name, str(row.slices), stock[row.stock], *_departure(row), ours[row.certified])
+        table.add_row(row.name, str(row.slices), stock[row.stock], *_divergence(row), ours[row.certified])
     return Indented(table)
 
 
-def _departure(row: Contrast) -> tuple[str, str]:
-    found = row.departure
+def _divergence(row: Contrast) -> tuple[str, str]:
+    found = row.divergence
     if found is None:
         return "-", "-"
     return str(found.event), "NaN" if found.ulps is None else f"{found.ulps:,}"

@@ -16,7 +16,7 @@ def check_file(path: Path | None) -> None:
         raise InputError(
             "results are written to a file in a folder that is there",
             got=f"{path}, whose folder is missing",
-            cure="Make the folder, or give another name.",
+            hint="Make the folder, or give another name.",
         )
     if path is not None:
         _check_no_folder(path)
@@ -33,7 +33,7 @@ def check_folder(path: Path, names: Iterable[str], beside: Path | None = None) -
         raise InputError(
             "files are written to a folder",
             got=f"{there}, which is a file",
-            cure="Give --out another folder.",
+            hint="Give --out another folder.",
         )
     _check_writable(there)
     files = {path.absolute() / name for name in names}
@@ -41,14 +41,14 @@ def check_folder(path: Path, names: Iterable[str], beside: Path | None = None) -
         _check_no_folder(file)
     if beside is not None and beside.absolute() in {path.absolute(), *files}:
         raise InputError(
-            "every result has a file of its own", got=f"{beside} twice", cure="Give --json another name."
+            "every result has a file of its own", got=f"{beside} twice", hint="Give --json another name."
         )
 
 
 def _check_no_folder(path: Path) -> None:
     if path.is_dir():
         raise InputError(
-            "results are written to files", got=f"{path}, a folder", cure="Move it, or give another name."
+            "results are written to files", got=f"{path}, a folder", hint="Move it, or give another name."
         )
 
 
@@ -57,7 +57,7 @@ def _check_writable(folder: Path) -> None:
         raise InputError(
             "files are written where that is allowed",
             got=f"{folder}, which is not",
-            cure="Give another place.",
+            hint="Give another place.",
         )
 
 

@@ -1,4 +1,4 @@
-"""``causalsim lanes MODULE:FUNCTION``: the classes of equal bits of somebody else's kernel."""
+"""``causalsim invariance MODULE:FUNCTION``: the classes of equal bits of somebody else's kernel."""
 
 from __future__ import annotations
 
@@ -16,24 +16,24 @@ from causalsim.cli.files import check_file, write_text
 from causalsim.cli.tables import last_word
 from causalsim.cli.terminal import console, progress
 from causalsim.errors import InputError
-from causalsim.verification import LaneClasses, lane_classes
+from causalsim.verification import InvarianceClasses, invariance_classes
 
-# Rows to draw where none are given: each lane's neighbours then differ from one another.
+# Rows to draw where none are given: each row's neighbours then differ from one another.
 DRAWN = 16
 GREATEST_INDEX = 100
 ABOUT_INPUTS = ("shape", "dtype", "buffer", "filled", "seed")
 
 
 def foreign(name: str, options: Mapping[str, Any], path: Path | None) -> int:
-    """Import a function, launch it in every way, show the classes; fails where there are several."""
+    """Import a function, batch it in every way, show the classes; fails where there are several."""
     check_file(path)
     function = imported(name)
     inputs = _inputs(name, options)
-    passed = {key: numbers(options[key]) for key in ("lanes", "extents") if key in options}
+    passed = {key: numbers(options[key]) for key in ("batch_sizes", "extents") if key in options}
     array = options.get("array", "numpy")
     out = console()
     with progress(out) as watch:
-        report = lane_classes(function, **inputs, **passed, array=array, progress=watch)
+        report = invariance_classes(function, **inputs, **passed, array=array, progress=watch)
     out.print(Text(f"{name}, {_described(report, inputs)}"))
     out.print(report)
     out.print(_last_word(report))
@@ -59,8 +59,8 @@ def _named(name: str) -> Any:
         found: Any = import_module(module)
     except (Exception, SystemExit) as error:
         words = " ".join(f"{type(error).__name__}: {error}".split())
-        cure = "Run the command in the module's folder, or install the module."
-        raise InputError(f"the module {module!r} can be imported", got=words, cure=cure) from error
+        hint = "Run the command in the module's folder, or install the module."
+        raise InputError(f"the module {module!r} can be imported", got=words, hint=hint) from error
     for part in path.split("."):
         if not hasattr(found, part):
             raise InputError("MODULE:FUNCTION names what the module has", got=f"no {path!r} in {module}")
@@ -87,7 +87,7 @@ def _drawn(options: Mapping[str, Any]) -> dict[str, Any]:
         raise InputError(
             "a function is told of what shape its rows are",
             got="neither --shape nor --inputs",
-            cure="For example --shape 768, or --shape 12x64 --dtype bfloat16.",
+            hint="For example --shape 768, or --shape 12x64 --dtype bfloat16.",
         )
     if ("buffer" in options) != ("filled" in options):
         raise InputError(
@@ -139,20 +139,20 @@ def _positive(what: str, text: str, separator: str, example: str) -> list[int]:
 # -- words ---------------------------------------------------------------------------------------
 
 
-def _described(report: LaneClasses, inputs: Mapping[str, Any]) -> str:
+def _described(report: InvarianceClasses, inputs: Mapping[str, Any]) -> str:
     each = [
         f"{name} {' and '.join(_sized(part) for part in (given if isinstance(given, tuple) else (given,)))}"
         for name, given in inputs.items()
     ]
     where = ", ".join(f"{key} {value}" for key, value in report.environment.items())
-    return f"{'; '.join(each)}; {report.launches:,} launches; {where}"
+    return f"{'; '.join(each)}; {report.batches:,} batches; {where}"
 
 
 def _sized(part: Any) -> str:
     return f"{'x'.join(map(str, np.shape(part)))} {getattr(part, 'dtype', '')}".strip()
 
 
-def _last_word(report: LaneClasses) -> str:
+def _last_word(report: InvarianceClasses) -> str:
     if report.deterministic:
         return last_word(report.holds)
-    return "[bold red]The function is not deterministic: the same launch gave other bits.[/] No more is told."
+    return "[bold red]The function is not deterministic: the same batch gave other bits.[/] No more is told."

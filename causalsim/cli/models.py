@@ -32,7 +32,7 @@ def _where(name: str) -> str:
     try:
         return str(weights_folder())
     except CheckpointError as error:
-        return f"not here yet: {error.cure}"
+        return f"not here yet: {error.hint}"
 
 
 def fetch(name: str) -> int:

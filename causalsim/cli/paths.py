@@ -117,7 +117,7 @@ def _graph(
         raise InputError(
             "a wiring is given by its layers or by a configuration",
             got=f"--model and {', '.join(wired)}",
-            cure="Leave one of them out.",
+            hint="Leave one of them out.",
         )
     wiring = Wiring(**{"n_layers": LAYERS, **wired}) if model is None else read_config(model).wiring
     return EventGraph(wiring, LENGTH if length is None else length, prompt=prompt, granularity=granularity)

@@ -33,7 +33,7 @@ LENGTH, CHUNK = 8192, 512
 LIMITS = {"token_budget": "tokens", "memory_cap": "memory"}
 
 LEGEND = (
-    "widest: events of a slice. tokens: events of a launch, at most. peak live: bytes of values while the "
+    "widest: events of a slice. tokens: events of a batch, at most. peak live: bytes of values while the "
     "events run one by one, and at cuts: between slices. A value is dropped after its last reader; weights "
     "are not counted."
 )
@@ -167,7 +167,7 @@ def _texts(found: Plan) -> str:
 def _table(found: Plan) -> RenderableType:
     judged = bool(found.refusals) or any(cap is not None for cap in found.caps.values())
     table = plain_table("order", narrow=True)
-    for heading in ("slices", "widest", "launches", "tokens", "weights\nread", "peak\nlive", "peak\nat cuts"):
+    for heading in ("slices", "widest", "batches", "tokens", "weights\nread", "peak\nlive", "peak\nat cuts"):
         table.add_column(heading, justify="right")
     if judged:
         table.add_column("verdict")
@@ -180,7 +180,7 @@ def _table(found: Plan) -> RenderableType:
 def _figures(each: Costs | None) -> list[str]:
     if each is None:
         return [""] * 7
-    counts = (each.depth, each.width, each.launches, each.tokens)
+    counts = (each.depth, each.width, each.batches, each.tokens)
     bytes_ = (each.weight_bytes, each.peak_during, each.peak_at_cuts)
     return [*(f"{count:,}" for count in counts), *map(size, bytes_)]
 
@@ -195,7 +195,7 @@ def _objection(found: Plan, name: str) -> str | None:
     if each is None:
         return f"refused, {found.refusals[name].edge} runs backwards."
     if verdict == "token_budget":
-        return f"launches of {each.tokens:,} tokens, over the budget of {found.caps[verdict]:,}."
+        return f"batches of {each.tokens:,} tokens, over the budget of {found.caps[verdict]:,}."
     if verdict == "memory_cap":
         return f"{each.peak_during:,} bytes live at once, over the cap of {found.caps[verdict]:,}."
     return None

@@ -31,7 +31,7 @@ def refuse_for_model(options: Iterable[str]) -> None:
         raise InputError(
             "a model says by itself what its kernels read",
             got=names,
-            cure="These options go with MODULE:FUNCTION.",
+            hint="These options go with MODULE:FUNCTION.",
         )
 
 
@@ -54,17 +54,17 @@ def byte_count(_type: Any, tokens: Sequence[Token]) -> int:
 
 
 def as_input_error(error: CycloptsError) -> InputError:
-    """A refused command line as what causalsim raises: what is wrong, what was expected, the cure."""
+    """A refused command line as what causalsim raises: what is wrong, what was expected, the hint."""
     words = " ".join(str(error).split())
     called = " ".join(("causalsim", *(error.command_chain or ())))
     if isinstance(error, UnusedCliTokensError):
-        cure = f"A text of several words stands in quotation marks; {called} --help says the rest."
-        return InputError(f"{called} takes no more words", got=_after("Unused Tokens:", words), cure=cure)
+        hint = f"A text of several words stands in quotation marks; {called} --help says the rest."
+        return InputError(f"{called} takes no more words", got=_after("Unused Tokens:", words), hint=hint)
     rule = re.split(r"\. |\.$", words)[0]
     expected = _after("Must be", words) or _after("Available commands:", words)
     meant = re.search(r"Did you mean \"?(.+?)\"?\?", words)
-    cure = f"Did you mean {meant[1]!r}?" if meant else f"{called} --help says what there is."
-    return InputError(rule, expected=expected, cure=cure)
+    hint = f"Did you mean {meant[1]!r}?" if meant else f"{called} --help says what there is."
+    return InputError(rule, expected=expected, hint=hint)
 
 
 def _after(start: str, words: str) -> str | None:

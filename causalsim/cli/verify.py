@@ -28,7 +28,7 @@ from causalsim.verification.report import table_of
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from causalsim.verification import Counterexample, Departure
+    from causalsim.verification import Counterexample, Divergence
 
 ORDERS = 20
 # A text whose every edge can be dropped in turn.
@@ -148,8 +148,8 @@ def replay(token: str, reading: Reading, json: Path | None, picture: Path | None
         out.print("\nNot the same here, so that bits may legitimately differ:")
         for difference in result.differences:
             out.print(Text(f"  {difference}"))
-    if result.departure is not None:
-        _draw(out, graph, result.departure, picture)
+    if result.divergence is not None:
+        _draw(out, graph, result.divergence, picture)
     _write(out, json, result.to_json())
     return HOLDS if result.holds else FAILS
 
@@ -192,10 +192,10 @@ def _show_counterexample(out: Console, found: Counterexample | None, picture: Pa
     out.print(found.example, markup=False, soft_wrap=True)
     out.print("\nAnywhere:")
     out.print(f"causalsim verify --replay {found.token}", markup=False, soft_wrap=True)
-    _draw(out, found.departing.graph, found.departure, picture)
+    _draw(out, found.diverging.graph, found.divergence, picture)
 
 
-def _draw(out: Console, graph: EventGraph, found: Departure, path: Path | None) -> None:
+def _draw(out: Console, graph: EventGraph, found: Divergence, path: Path | None) -> None:
     if path is not None:
         render(picture_of(graph, found), path)
         out.print(f"wrote {path}: {found.event}, its past and its future", markup=False)

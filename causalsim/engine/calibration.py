@@ -1,6 +1,6 @@
-"""Calibration: which lane counts keep their bits on the machine at hand, and what they cost.
+"""Calibration: which batch sizes keep their bits on the machine at hand, and what they cost.
 
-Only lane counts whose every form was measured to have the bits of the fixed-lane form are chosen,
+Only batch sizes whose every form was measured to have the bits of the fixed-row form are chosen,
 so that the choice decides how long a run takes and nothing else.
 """
 
@@ -14,26 +14,26 @@ from functools import cached_property
 from typing import Any
 
 from causalsim.arguments import as_int, check_type
-from causalsim.engine.calls import LAYER
+from causalsim.engine.dispatches import LAYER
 from causalsim.engine.environment import environment
 from causalsim.engine.measuring import FORMS, Measurement, measure, trials
 from causalsim.engine.model import Model
 from causalsim.engine.tokens import check_length
 from causalsim.errors import InputError
-from causalsim.kernels import CERTIFIED, CERTIFIED_LANES, FIXED_LANES, Kernels, Lanes, longest_text
+from causalsim.kernels import CERTIFIED, CERTIFIED_BUCKETS, FIXED_BUCKETS, Buckets, Kernels, longest_text
 from causalsim.models import ModelConfig
 from causalsim.progress import Progress, silent
 
 # Positions of the texts that are measured: more than one page of K/V.
 LENGTH = 192
 SHOWN = 12
-# Of a launch, in microseconds; a file that says more is damaged.
+# Of a batch, in microseconds; a file that says more is damaged.
 LONGEST = 1e12
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """What was measured of a model's forms, where, and the lane counts that follow from it.
+    """What was measured of a model's forms, where, and the batch sizes that follow from it.
 
     ``environment`` and ``model`` are all that the bits are a property of besides the weights.
     """
@@ -45,30 +45,30 @@ class Calibration:
 
     @property
     def counts(self) -> tuple[int, ...]:
-        """The lane counts that were tried, rising."""
-        return tuple(sorted({each.lanes for each in self.measurements}))
+        """The batch sizes that were tried, rising."""
+        return tuple(sorted({each.rows for each in self.measurements}))
 
     @property
     def dropped(self) -> tuple[int, ...]:
-        """The lane counts at which some form has other bits than at sixteen lanes in order."""
-        return tuple(sorted({each.lanes for each in self.measurements if not each.same_bits}))
+        """The batch sizes at which some form has other bits than at sixteen rows in order."""
+        return tuple(sorted({each.rows for each in self.measurements if not each.same_bits}))
 
     @property
     def holds(self) -> bool:
-        """Whether every lane count that was tried keeps its bits."""
+        """Whether every batch size that was tried keeps its bits."""
         return not self.dropped
 
     @cached_property
-    def lanes(self) -> Lanes:
-        """The lane counts to launch, with what they cost: the fixed one where no other holds beside it."""
+    def buckets(self) -> Buckets:
+        """The batch sizes to batch, with what they cost: the fixed one where no other holds beside it."""
         kept = tuple(count for count in self.counts if count not in self.dropped)
-        if not {*FIXED_LANES.counts} < {*kept}:
-            return FIXED_LANES
-        return Lanes(kept, tuple(map(self.microseconds, kept)))
+        if not {*FIXED_BUCKETS.sizes} < {*kept}:
+            return FIXED_BUCKETS
+        return Buckets(kept, tuple(map(self.microseconds, kept)))
 
-    def microseconds(self, lanes: int) -> float:
-        """What it takes to carry so many lanes up a whole column, one call a kind of event."""
-        time = {each.form: each.microseconds for each in self.measurements if each.lanes == lanes}
+    def microseconds(self, rows: int) -> float:
+        """What it takes to carry so many rows up a whole column, one call a kind of event."""
+        time = {each.form: each.microseconds for each in self.measurements if each.rows == rows}
         layer = sum(time[kind] for kind in LAYER)
         return time["embed"] + self.model["n_layers"] * layer + time["unembed"]
 
@@ -79,8 +79,8 @@ class Calibration:
 
     @cached_property
     def kernels(self) -> Kernels:
-        """The certified kernels with these lanes, to be given as ``kernels=``."""
-        return replace(CERTIFIED, lanes=self.lanes, calibration=self.identity)
+        """The certified kernels with these rows, to be given as ``kernels=``."""
+        return replace(CERTIFIED, buckets=self.rows, calibration=self.identity)
 
     def to_json(self) -> str:
         return json.dumps(asdict(self), indent=1)
@@ -92,7 +92,7 @@ class Calibration:
             content = json.loads(text)
             rows = [Measurement(**row) for row in content.pop("measurements")]
             found = Calibration(**content, measurements=tuple(rows))
-            whole = sorted((row.form, row.lanes) for row in rows) == _EXPECTED and all(map(_is_sound, rows))
+            whole = sorted((row.form, row.rows) for row in rows) == _EXPECTED and all(map(_is_sound, rows))
             numbers = found.length, found.model["n_layers"]
         except (TypeError, KeyError, AttributeError, RecursionError) as error:
             raise ValueError(f"no calibration: {error}") from error
@@ -101,11 +101,11 @@ class Calibration:
         return found
 
 
-_EXPECTED = sorted(trials(FORMS, CERTIFIED_LANES.counts))
+_EXPECTED = sorted(trials(FORMS, CERTIFIED_BUCKETS.sizes))
 
 
 def _is_sound(row: Measurement) -> bool:
-    types = type(row.lanes), type(row.same_bits), type(row.microseconds)
+    types = type(row.rows), type(row.same_bits), type(row.microseconds)
     return types == (int, bool, float) and 0 < row.microseconds < LONGEST
 
 

@@ -15,11 +15,11 @@ from jaxtyping import Bool
 from causalsim.engine.state import State
 from causalsim.events import Event
 from causalsim.kernels import PAGE
-from causalsim.kernels.precision import poison, rounded
+from causalsim.kernels.precision import downcast, poison
 
 
 class Cell(NamedTuple):
-    """What is written as a whole: ``place`` is (row), (plane, row) or (layer, page, column) in an array."""
+    """What is written as a whole: ``place`` is (token), (plane, token) or (layer, page, column) in an array."""
 
     array: Literal["tokens", "residual", "kv", "logits"]
     place: tuple[int, ...]
@@ -30,15 +30,15 @@ class Cell(NamedTuple):
 
 def cells_written(state: State, event: Event) -> tuple[Cell, ...]:
     """The cells that an event of a sublayer graph leaves its value in."""
-    row = int(state.layout.first_rows()[event.request]) + event.position
+    token = int(state.layout.first_tokens()[event.request]) + event.position
     if event.kind == "kv":
         page = int(state.layout.first_pages()[event.request]) + event.position // PAGE
         return (Cell("kv", (event.layer, page, event.position % PAGE)),)
     if event.kind == "unembed":
-        return (Cell("logits", (row,)),)
+        return (Cell("logits", (token,)),)
     if event.kind == "sample":
-        return (Cell("tokens", (row + 1,)),)
-    return tuple(Cell("residual", (plane, row)) for plane in _planes(state, event))
+        return (Cell("tokens", (token + 1,)),)
+    return tuple(Cell("residual", (plane, token)) for plane in _planes(state, event))
 
 
 def _planes(state: State, event: Event) -> tuple[int, ...]:
@@ -54,7 +54,7 @@ def cells_changed(before: State, after: State) -> Iterator[Cell]:
     inside: dict[Any, tuple[int, ...]] = {"tokens": (), "residual": (2,), "logits": (1,)}
     for array, axes in inside.items():
         differs = _differ(getattr(before, array), getattr(after, array), axes)
-        yield from (Cell(array, tuple(at)) for at in np.argwhere(differs).tolist() if at[-1] < layout.rows)
+        yield from (Cell(array, tuple(at)) for at in np.argwhere(differs).tolist() if at[-1] < layout.tokens)
     for layer, banks in enumerate(zip(before.keys, after.keys, before.values, after.values, strict=True)):
         differs = _differ(*banks[:2], (1, 2)) | _differ(*banks[2:], (1, 3))
         yield from (Cell("kv", (layer, *at)) for at in np.argwhere(differs[: layout.pages]).tolist())
@@ -107,7 +107,7 @@ def littered(state: State, rng: np.random.Generator) -> State:
     """
 
     def litter(cells: Any) -> Any:
-        return rounded(jnp.asarray(rng.standard_normal(cells.shape, dtype=np.float32)), cells.dtype)
+        return downcast(jnp.asarray(rng.standard_normal(cells.shape, dtype=np.float32)), cells.dtype)
 
     tokens, vocabulary = np.array(state.tokens), state.model.config.vocab_size
     unknown = tokens == vocabulary

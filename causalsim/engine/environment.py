@@ -18,7 +18,7 @@ from causalsim.kernels import CERTIFIED, Kernels
 # In the order of preference: the widest vectors that a processor may say it has.
 VECTORS = ("avx512f", "avx2", "asimd", "sse2")
 # What decides the numbers: the kernels, and the forms that read and write for them.
-SOURCES = ("kernels/*.py", "engine/forms.py", "engine/calls.py")
+SOURCES = ("kernels/*.py", "engine/forms.py", "engine/dispatches.py")
 SHOWN = 12
 
 
@@ -36,7 +36,7 @@ def environment(kernels: Kernels = CERTIFIED, dtype: str = "float32") -> dict[st
         "jax_default_matmul_precision": str(jax.config.values["jax_default_matmul_precision"]),
         "kernels": kernels.name,
         "compiler options": options or "defaults",
-        "lanes": ", ".join(map(str, kernels.lanes.counts)) or "any",
+        "rows": ", ".join(map(str, kernels.buckets.sizes)) or "any",
         "calibration": kernels.calibration,
     }
 

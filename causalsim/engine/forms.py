@@ -1,9 +1,9 @@
-"""Forms: a kernel with its reads and writes, jitted. One executable a lane count, none an order.
+"""Forms: a kernel with its reads and writes, jitted. One executable a batch size, none an order.
 
 What a form gets of an order are arrays of indices. It takes the cells that it changes by
 donation, so that they are updated in place, and also returns the events' values: recording
 is a matter of keeping them and changes nothing. Kernels know float32 alone: what cells hold is
-widened on reading, and what a kernel made is rounded before it is written, kept or read.
+upcast on reading, and what a kernel made is downcast before it is written, kept or read.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import numpy as np
 from jaxtyping import Array, Int
 
 from causalsim.kernels import PAGE, Kernels, Pages
-from causalsim.kernels.precision import poison, rounded, widened
+from causalsim.kernels.precision import downcast, poison, upcast
 from causalsim.models import ModelConfig
 
 Numbers = Array | np.ndarray
@@ -28,33 +28,33 @@ Numbers = Array | np.ndarray
 class Where(NamedTuple):
     """What a form gets of an order.
 
-    ``lanes`` holds each lane's row, its position in the text and the page of its K/V, in one
+    ``rows`` holds each row's token, its position in the text and the page of its K/V, in one
     array because each array is a transfer. Attention also gets the ``table`` of its pages, or
-    one a lane, and the ``window``. For several layers there are as many pages of a lane, and as
+    one a row, and the ``window``. For several layers there are as many pages of a row, and as
     many of all the rest.
     """
 
-    lanes: Int[Numbers, "places lanes"]
+    rows: Int[Numbers, "places rows"]
     layer: Any
     table: Any = None
     window: Any = None
 
     @property
-    def row(self) -> Int[Numbers, " lanes"]:
-        return self.lanes[0]
+    def token(self) -> Int[Numbers, " rows"]:
+        return self.rows[0]
 
     @property
-    def position(self) -> Int[Numbers, " lanes"]:
-        return self.lanes[1]
+    def position(self) -> Int[Numbers, " rows"]:
+        return self.rows[1]
 
     @property
-    def page(self) -> Int[Numbers, " lanes"]:
-        return self.lanes[2]
+    def page(self) -> Int[Numbers, " rows"]:
+        return self.rows[2]
 
     def of_layer(self, number: int) -> Where:
         """What one of several layers gets."""
-        lanes = jnp.stack([self.row, self.position, self.lanes[2 + number]])
-        return Where(lanes, self.layer[number], self.table[number], self.window[number])
+        rows = jnp.stack([self.token, self.position, self.rows[2 + number]])
+        return Where(rows, self.layer[number], self.table[number], self.window[number])
 
 
 # The cells that each form takes by donation, as places in its arguments.
@@ -72,9 +72,9 @@ _CONSUMED = {
 
 
 def form(config: ModelConfig, kernels: Kernels, kind: str) -> Callable[..., Any]:
-    """The jitted form of a kind of slot; kernels that share a function share its executables.
+    """The jitted form of a kind of site; kernels that share a function share its executables.
 
-    ``"layers"`` is kv, attn and mlp of the same lanes, layer after layer. Two forms only read:
+    ``"layers"`` is kv, attn and mlp of the same rows, layer after layer. Two forms only read:
     ``"stream"`` the residual as the next layer has it, ``"logits"`` what unembed left.
     """
     whole = kernels.kv, kernels.attn, kernels.mlp
@@ -108,7 +108,7 @@ class Forms:
         self.config, self.kernel = config, kernel
 
     def embed(self, weights: Any, residual: Array, tokens: Array, where: Where) -> tuple[Array, Array]:
-        ids = _take(tokens, where.row, self.config.vocab_size)
+        ids = _take(tokens, where.token, self.config.vocab_size)
         value = _as_cells(residual, self.kernel(self.config, weights, ids, where.position))
         if self.config.parallel_residual:
             residual = _put(residual, self._plane("mlp", -1), where, jnp.zeros_like(value))
@@ -117,22 +117,22 @@ class Forms:
     def kv(
         self, weights: Any, keys: Array, values: Array, residual: Array, where: Where
     ) -> tuple[Array, Array, tuple[Array, Array]]:
-        x = widened(self.stream(residual, where))
+        x = upcast(self.stream(residual, where))
         made = _as_cells(keys, self.kernel(self.config, weights, x, where.position))
         return *_put_kv(keys, values, where, *made), made
 
     def attn(
         self, weights: Any, residual: Array, keys: Array, values: Array, where: Where
     ) -> tuple[Array, Array]:
-        x = widened(self.stream(residual, where))
+        x = upcast(self.stream(residual, where))
         pages = Pages(keys, values, where.table, where.window)
         value = _as_cells(residual, self.kernel(self.config, weights, x, where.position, pages))
         return _put(residual, self._plane("attn", where.layer), where, value), value
 
     def mlp(self, weights: Any, residual: Array, where: Where) -> tuple[Array, Array]:
         parallel = self.config.parallel_residual
-        x = self.stream(residual, where) if parallel else _settled(_take(residual[0], where.row))
-        value = _as_cells(residual, self.kernel(self.config, weights, widened(x)))
+        x = self.stream(residual, where) if parallel else _settled(_take(residual[0], where.token))
+        value = _as_cells(residual, self.kernel(self.config, weights, upcast(x)))
         return _put(residual, self._plane("mlp", where.layer), where, value), value
 
     def layers(
@@ -155,13 +155,13 @@ class Forms:
         self, weights: Any, residual: Array, keys: Array, values: Array, where: Where
     ) -> tuple[Array, Array, Array, tuple[Any, Array, Array]]:
         kv, attn, mlp = self.kernel
-        x = widened(self.stream(residual, where))
+        x = upcast(self.stream(residual, where))
         made = _as_cells(keys, kv(self.config, weights["kv"], x, where.position))
         keys, values = _settled(_put_kv(keys, values, where, *made))
         pages = Pages(keys, values, where.table, where.window)
         attended = _as_cells(residual, attn(self.config, weights["attn"], x, where.position, pages))
         parallel = self.config.parallel_residual
-        read = x if parallel else widened(_handed_on(attended, where))
+        read = x if parallel else upcast(_handed_on(attended, where))
         left = _as_cells(residual, mlp(self.config, weights["mlp"], read))
         if parallel:
             residual = _put(residual, self._plane("attn", where.layer), where, attended)
@@ -169,11 +169,11 @@ class Forms:
         return residual, keys, values, (made, attended, left)
 
     def unembed(self, weights: Any, logits: Array, residual: Array, where: Where) -> Array:
-        x = widened(self.stream(residual, where))
-        return self.kernel(self.config, weights, x, logits, where.row)
+        x = upcast(self.stream(residual, where))
+        return self.kernel(self.config, weights, x, logits, where.token)
 
     def logits(self, logits: Array, where: Where) -> Array:
-        return _take(logits, where.row)
+        return _take(logits, where.token)
 
     def sample(
         self,
@@ -185,16 +185,16 @@ class Forms:
         temperature: Array,
         seed: Array,
     ) -> tuple[Array, Array]:
-        read = widened(_take(logits, where.row))
+        read = upcast(_take(logits, where.token))
         value = self.kernel(self.config, read, where.position, given, temperature, seed)
         return tokens.at[target].set(value, mode="drop", wrap_negative_indices=False), value
 
     def stream(self, residual: Array, where: Where) -> Array:
         """The residual that a layer reads: one plane, or the sum of what attention and MLP left below."""
         if not self.config.parallel_residual:
-            return _settled(_take(residual[0], where.row))
+            return _settled(_take(residual[0], where.token))
         planes = (residual[self._plane(kind, where.layer - 1)] for kind in ("attn", "mlp"))
-        from_attn, from_mlp = (widened(_take(plane, where.row)) for plane in planes)
+        from_attn, from_mlp = (upcast(_take(plane, where.token)) for plane in planes)
         return _as_cells(residual, from_attn + from_mlp)
 
     def _plane(self, kind: str, layer: Numbers | int) -> Numbers | int:
@@ -208,15 +208,15 @@ def _settled(value: Any) -> Any:
 
 
 def _as_cells(cells: Array, value: Any) -> Any:
-    """What a kernel made, settled and rounded to what cells hold: the value that all readers get."""
-    return _settled(jax.tree.map(lambda part: rounded(part, cells.dtype), value))
+    """What a kernel made, settled and downcast to what cells hold: the value that all readers get."""
+    return _settled(jax.tree.map(lambda part: downcast(part, cells.dtype), value))
 
 
 def _handed_on(value: Array, where: Where) -> Array:
     """A value as the next kernel of the same call reads it: the same bits, whatever made them.
 
     XLA's CPU backend drops barriers before it fuses. A kernel that ends in a product would have it
-    computed again where the next one adds to it, and not rounded in between. Bits are whole numbers, and
+    computed again where the next one adds to it, and not downcast in between. Bits are whole numbers, and
     that no position is negative no compiler knows.
     """
     if not jnp.issubdtype(value.dtype, jnp.floating):
@@ -226,14 +226,14 @@ def _handed_on(value: Array, where: Where) -> Array:
     return jax.lax.bitcast_convert_type(bits, jnp.float32)
 
 
-def _take(cells: Array, rows: Int[Numbers, " lanes"], fill: float | None = None) -> Array:
+def _take(cells: Array, tokens: Int[Numbers, " rows"], fill: float | None = None) -> Array:
     fill = poison(cells.dtype) if fill is None else fill
     # Neither reads nor writes clamp an index that is off: a clamped one would hit a neighbour's cell.
-    return cells.at[rows].get(mode="fill", fill_value=fill, wrap_negative_indices=False)
+    return cells.at[tokens].get(mode="fill", fill_value=fill, wrap_negative_indices=False)
 
 
 def _put(residual: Array, plane: Numbers | int, where: Where, value: Array) -> Array:
-    return residual.at[plane, where.row].set(value, mode="drop", wrap_negative_indices=False)
+    return residual.at[plane, where.token].set(value, mode="drop", wrap_negative_indices=False)
 
 
 def _put_kv(keys: Array, values: Array, where: Where, k: Array, v: Array) -> tuple[Array, Array]:

@@ -27,8 +27,8 @@ from causalsim.models import ModelConfig
 from causalsim.models.fetching import CACHE, cache_folder
 from causalsim.progress import Progress, silent
 
-LANES = "CAUSALSIM_LANES"
-# Where the lane counts of the certified kernels were seen to keep their bits.
+BUCKETS = "CAUSALSIM_BUCKETS"
+# Where the batch sizes of the certified kernels were seen to keep their bits.
 MEASURED = "cpu"
 NAMED: Mapping[str, Kernels] = MappingProxyType({"fixed": FIXED, "certified": CERTIFIED})
 SHOWN = 16
@@ -37,7 +37,7 @@ SHOWN = 16
 def calibrate(model: Model, length: int | None = None, *, progress: Progress = silent) -> Calibration:
     """Measure a model's forms on this machine and keep the choice: runs of it use it from then on.
 
-    Takes as long as compiling every form at every lane count. ``length`` is as for
+    Takes as long as compiling every form at every batch size. ``length`` is as for
     ``measured``. Raises ``InputError`` as that does, and where nothing can be kept.
     """
     check_type("a model", model, Model, 'load("glass") or random_model(config) gives one.')
@@ -53,16 +53,16 @@ def calibrate(model: Model, length: int | None = None, *, progress: Progress = s
 def kernels_for(model: Model, kernels: Kernels | None = None) -> Kernels:
     """The kernels given; by default those of the model's calibration, and the certified ones without one.
 
-    Without one, and on another backend than a CPU, where nothing was measured, lanes are fixed.
-    ``CAUSALSIM_LANES`` set to ``fixed`` or ``certified`` overrides the default; ``InputError`` for
+    Without one, and on another backend than a CPU, where nothing was measured, rows are fixed.
+    ``CAUSALSIM_BUCKETS`` set to ``fixed`` or ``certified`` overrides the default; ``InputError`` for
     anything else.
     """
     if kernels is not None:
         check_type("a set of kernels", kernels, Kernels, "causalsim.kernels has CERTIFIED, FIXED and STOCK.")
         return kernels
-    if asked := os.environ.get(LANES):
+    if asked := os.environ.get(BUCKETS):
         if asked not in NAMED:
-            raise InputError(f"{LANES} names lanes", got=repr(asked), expected=" or ".join(map(repr, NAMED)))
+            raise InputError(f"{BUCKETS} names rows", got=repr(asked), expected=" or ".join(map(repr, NAMED)))
         return NAMED[asked]
     found = stored(model)
     if found is None:
@@ -82,7 +82,7 @@ def file_of(model: Model) -> Path:
 
 def _file(folder: Path, config: ModelConfig, facts: Mapping[str, str]) -> Path:
     key = json.dumps([facts, plain(config)]).encode()
-    return folder / "lanes" / f"{hashlib.sha256(key).hexdigest()[:SHOWN]}.json"
+    return folder / "rows" / f"{hashlib.sha256(key).hexdigest()[:SHOWN]}.json"
 
 
 @lru_cache(maxsize=64)
@@ -97,12 +97,12 @@ def _stored(folder: Path, config: ModelConfig, facts: tuple[tuple[str, str], ...
 
 def _check_kept(folder: Path) -> None:
     """Refuse, before anything is measured, a place where nothing could be kept."""
-    cure = f"Set {CACHE} to a folder of yours."
+    hint = f"Set {CACHE} to a folder of yours."
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise InputError("a calibration is kept in the cache", got=str(error), cure=cure) from error
+        raise InputError("a calibration is kept in the cache", got=str(error), hint=hint) from error
     if not os.access(folder, os.W_OK | os.X_OK):
         raise InputError(
-            "a calibration is kept in the cache", got=f"{folder}, which is not writable", cure=cure
+            "a calibration is kept in the cache", got=f"{folder}, which is not writable", hint=hint
         )

@@ -1,7 +1,7 @@
 """Many orders of one small graph in one compiled call.
 
 The orders advance in step, each on cells of its own: at every step every order runs its next
-event, and events of one slot stand together as the lanes of a launch. Nothing passes from
+event, and events of one site stand together as the rows of a batch. Nothing passes from
 one order to another, as nothing passes between requests that are batched.
 """
 
@@ -27,12 +27,12 @@ from causalsim.errors import CausalityError, InputError
 from causalsim.events import Edge, EventGraph
 from causalsim.foliations import describe
 from causalsim.kernels import PAGE, Kernels
-from causalsim.kernels.precision import from_memory, poison, type_in_memory
+from causalsim.kernels.precision import from_storage, poison, storage_dtype
 from causalsim.models import ModelConfig
 
 KINDS = ("embed", "kv", "attn", "mlp", "unembed")
-# Lanes of a launch, where kernels may have so many, and orders that run in step; more are taken in turn.
-LANES, TOGETHER = 64, 1024
+# Rows of a batch, where kernels may have so many, and orders that run in step; more are taken in turn.
+ROWS, TOGETHER = 64, 1024
 NARROWEST_PAGE = 32
 
 Orders = Int[np.ndarray, "orders events"]
@@ -89,15 +89,15 @@ def _runs_backwards(edge: Edge, order: int) -> CausalityError:
         "every event runs after the events that it reads",
         edge=edge,
         got=f"{edge} backwards in order {order}",
-        cure=f"Let {edge.target} run after {edge.source}.",
+        hint=f"Let {edge.target} run after {edge.source}.",
     )
 
 
 class _Plan(NamedTuple):
-    """Launches in the order of running, and which of them belong to each step and kind."""
+    """Batches in the order of running, and which of them belong to each step and kind."""
 
-    packed: Int[np.ndarray, "launches 3 lanes"]
-    layers: Int[np.ndarray, " launches"]
+    packed: Int[np.ndarray, "batches 3 rows"]
+    layers: Int[np.ndarray, " batches"]
     starts: Int[np.ndarray, "steps kinds"]
     stops: Int[np.ndarray, "steps kinds"]
 
@@ -107,42 +107,42 @@ def _run(model: Model, graph: EventGraph, ids: np.ndarray, orders: Orders, kerne
     # Always as many: another number of orders would be compiled anew.
     padded = np.concatenate([orders, np.repeat(orders[:1], TOGETHER - count, axis=0)])
     execute = _executor(model.config, model.dtype, kernels, length)
-    plan = _plan(graph, padded, kernels.lanes.up_to(LANES)[-1])
+    plan = _plan(graph, padded, kernels.buckets.up_to(ROWS)[-1])
     logits = execute(_stacked(model, kernels), jnp.asarray(ids), plan)
-    return from_memory(np.asarray(logits[: count * length])).reshape(count, length, -1)
+    return from_storage(np.asarray(logits[: count * length])).reshape(count, length, -1)
 
 
-def _plan(graph: EventGraph, orders: Orders, lanes: int) -> _Plan:
-    """Every step's events by kind and layer, in launches of so many; the rest of a launch is scratch."""
-    seats = _seated(graph, orders, lanes)
-    # Room for as many launches as a power of two, lest every set of orders were compiled anew.
-    room = 1 << int(seats.launch[-1]).bit_length()
-    packed, layers = _scratch(graph, len(orders), (room, lanes)), np.zeros(room, np.int32)
-    packed[seats.launch, 0, seats.lane] = seats.order * graph.lengths[0] + seats.position
-    packed[seats.launch, 1, seats.lane] = seats.position
+def _plan(graph: EventGraph, orders: Orders, rows: int) -> _Plan:
+    """Every step's events by kind and layer, in batches of so many; the rest of a batch is scratch."""
+    seats = _seated(graph, orders, rows)
+    # Room for as many batches as a power of two, lest every set of orders were compiled anew.
+    room = 1 << int(seats.batch[-1]).bit_length()
+    packed, layers = _scratch(graph, len(orders), (room, rows)), np.zeros(room, np.int32)
+    packed[seats.batch, 0, seats.row] = seats.order * graph.lengths[0] + seats.position
+    packed[seats.batch, 1, seats.row] = seats.position
     inner = seats.layer.clip(0, graph.wiring.n_layers - 1)
-    packed[seats.launch, 2, seats.lane] = inner * len(orders) + seats.order
-    layers[seats.launch] = inner
+    packed[seats.batch, 2, seats.row] = inner * len(orders) + seats.order
+    layers[seats.batch] = inner
     bounds = np.arange(len(graph) * len(KINDS) + 1)
-    stops = np.append(seats.launch + 1, 0)[np.searchsorted(seats.turn, bounds, side="left") - 1]
+    stops = np.append(seats.batch + 1, 0)[np.searchsorted(seats.turn, bounds, side="left") - 1]
     stops = np.maximum.accumulate(stops).astype(np.int32)
     return _Plan(packed, layers, stops[:-1].reshape(-1, len(KINDS)), stops[1:].reshape(-1, len(KINDS)))
 
 
 class _Seats(NamedTuple):
-    """Every event of every order: when and as what kind it runs (``turn``), and in which lane."""
+    """Every event of every order: when and as what kind it runs (``turn``), and in which row."""
 
     turn: Int[np.ndarray, " all"]
     order: Int[np.ndarray, " all"]
     layer: Int[np.ndarray, " all"]
     position: Int[np.ndarray, " all"]
-    launch: Int[np.ndarray, " all"]
-    lane: Int[np.ndarray, " all"]
+    batch: Int[np.ndarray, " all"]
+    row: Int[np.ndarray, " all"]
 
 
-def _seated(graph: EventGraph, orders: Orders, lanes: int) -> _Seats:
-    kinds = np.array([KINDS.index(slot.kind) for slot in graph.slots if slot.kind in KINDS])
-    layers = np.array([slot.layer for slot in graph.slots])
+def _seated(graph: EventGraph, orders: Orders, rows: int) -> _Seats:
+    kinds = np.array([KINDS.index(site.kind) for site in graph.sites if site.kind in KINDS])
+    layers = np.array([site.layer for site in graph.sites])
     ranks, positions, _ = graph.codes()
     events = orders.T.ravel()
     step, order = np.divmod(np.arange(events.size), len(orders))
@@ -150,16 +150,16 @@ def _seated(graph: EventGraph, orders: Orders, lanes: int) -> _Seats:
     by_turn = np.lexsort((layer, turn))
     group = turn * (graph.wiring.n_layers + 2) + layer + 1
     _, first, sizes = np.unique(group[by_turn], return_index=True, return_counts=True)
-    launches = -(-sizes // lanes)
+    batches = -(-sizes // rows)
     within = np.arange(events.size) - np.repeat(first, sizes)
-    launch = np.repeat(np.cumsum(launches) - launches, sizes) + within // lanes
+    batch = np.repeat(np.cumsum(batches) - batches, sizes) + within // rows
     turn, order, layer, position = (part[by_turn] for part in (turn, order, layer, positions[events]))
-    return _Seats(turn, order, layer, position, launch, within % lanes)
+    return _Seats(turn, order, layer, position, batch, within % rows)
 
 
-def _scratch(graph: EventGraph, count: int, size: tuple[int, int]) -> Int[np.ndarray, "launches 3 lanes"]:
-    launches, lanes = size
-    packed = np.zeros((launches, 3, lanes), np.int32)
+def _scratch(graph: EventGraph, count: int, size: tuple[int, int]) -> Int[np.ndarray, "batches 3 rows"]:
+    batches, rows = size
+    packed = np.zeros((batches, 3, rows), np.int32)
     packed[:, 0], packed[:, 2] = count * graph.lengths[0], count * graph.wiring.n_layers
     return packed
 
@@ -175,7 +175,7 @@ def _stacked(model: Model, kernels: Kernels) -> Any:
 @lru_cache(maxsize=8)
 def _executor(config: ModelConfig, dtype: str, kernels: Kernels, length: int) -> Callable[..., Array]:
     forms = {kind: Forms(config, getattr(kernels, kind)) for kind in KINDS}
-    reaches = [UNBOUNDED if reach is None else reach for reach in config.wiring.reaches]
+    windows = [UNBOUNDED if window is None else window for window in config.wiring.windows_by_layer]
     # Half a page at most is filled: then sums over it have the bits of sums over a whole one.
     page = max(NARROWEST_PAGE, min(PAGE, 1 << (2 * length - 1).bit_length()))
 
@@ -183,17 +183,17 @@ def _executor(config: ModelConfig, dtype: str, kernels: Kernels, length: int) ->
         tokens = jnp.append(jnp.tile(ids, TOGETHER), config.vocab_size)
         cells = _fresh(config, dtype, length, page)
 
-        def launch(kind: str, number: Array, cells: dict[str, Array]) -> dict[str, Array]:
-            lanes, layer = plan.packed[number], plan.layers[number]
+        def batch(kind: str, number: Array, cells: dict[str, Array]) -> dict[str, Array]:
+            rows, layer = plan.packed[number], plan.layers[number]
             own = weights.get(kind) or jax.tree.map(lambda leaf: leaf[layer], weights["layers"][kind])
-            # The only page of each lane's text is the one that its K/V goes to.
-            where = Where(lanes, layer, lanes[2][:, None], jnp.asarray(reaches)[layer])
-            return _launch(forms[kind], kind, own, cells, tokens, where)
+            # The only page of each row's text is the one that its K/V goes to.
+            where = Where(rows, layer, rows[2][:, None], jnp.asarray(windows)[layer])
+            return _batch(forms[kind], kind, own, cells, tokens, where)
 
         def step(number: Array, cells: dict[str, Array]) -> dict[str, Array]:
             for place, kind in enumerate(KINDS):
                 span = plan.starts[number, place], plan.stops[number, place]
-                cells = jax.lax.fori_loop(*span, lambda n, c, kind=kind: launch(kind, n, c), cells)
+                cells = jax.lax.fori_loop(*span, lambda n, c, kind=kind: batch(kind, n, c), cells)
             return cells
 
         return jax.lax.fori_loop(0, len(plan.starts), step, cells)["logits"]
@@ -202,20 +202,20 @@ def _executor(config: ModelConfig, dtype: str, kernels: Kernels, length: int) ->
 
 
 def _fresh(config: ModelConfig, dtype: str, length: int, page: int) -> dict[str, Array]:
-    """Poison for all orders; the last row and page are scratch."""
-    rows, pages = TOGETHER * length + 1, TOGETHER * config.n_layers + 1
+    """Poison for all orders; the last token and page are scratch."""
+    tokens, pages = TOGETHER * length + 1, TOGETHER * config.n_layers + 1
     heads, d_head = config.n_kv_heads, config.d_head
     shapes = {
-        "residual": (4 if config.parallel_residual else 1, rows, config.d_model),
+        "residual": (4 if config.parallel_residual else 1, tokens, config.d_model),
         "keys": (pages, heads, d_head, page),
         "values": (pages, heads, page, d_head),
-        "logits": (rows, config.vocab_size),
+        "logits": (tokens, config.vocab_size),
     }
-    cells = type_in_memory(dtype)
+    cells = storage_dtype(dtype)
     return {name: jnp.full(shape, poison(cells), cells) for name, shape in shapes.items()}
 
 
-def _launch(
+def _batch(
     form: Forms, kind: str, weights: Any, cells: dict[str, Array], tokens: Array, where: Where
 ) -> dict[str, Array]:
     residual, keys, values, logits = (cells[name] for name in ("residual", "keys", "values", "logits"))

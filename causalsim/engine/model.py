@@ -38,7 +38,7 @@ class Model:
 
     ``dtype``, ``"float32"`` or ``"bfloat16"``, is what lies in memory: parameters, and the value of
     every event. Kernels compute in float32 from what they read, exactly, and what they write is
-    rounded once, to nearest even. ``InputError`` for any other type.
+    downcast once, to nearest even. ``InputError`` for any other type.
     """
 
     def __init__(
@@ -111,7 +111,7 @@ class Model:
         warm(self, length, kernels)
 
     def calibrate(self, length: int | None = None) -> Calibration:
-        """Measure on this machine which lane counts keep their bits and which are fast; kept for later runs.
+        """Measure on this machine which batch sizes keep their bits and which are fast; kept for later runs.
 
         As ``causalsim.engine.calibrate``, which also tells how far it is.
         """
@@ -137,7 +137,7 @@ class Model:
             raise InputError(
                 "text needs a tokenizer",
                 got="a model without one",
-                cure="Give token ids, or Model(..., tokenizer).",
+                hint="Give token ids, or Model(..., tokenizer).",
             )
         return self.tokenizer
 
@@ -157,7 +157,7 @@ def load(path_or_name: str | os.PathLike[str], *, dtype: DTypeLike = "float32") 
 def random_model(config: ModelConfig, seed: int = 0, *, dtype: DTypeLike = "float32") -> Model:
     """A model with random parameters, every one of which matters; the same for the same seed and dtype.
 
-    Those of a bfloat16 model are those of the float32 model, rounded.
+    Those of a bfloat16 model are those of the float32 model, downcast.
     """
     check_type("a configuration", config, ModelConfig, "ModelConfig(n_layers=2, ...) makes one.")
     kept = known_dtype(dtype)

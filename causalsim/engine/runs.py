@@ -23,7 +23,7 @@ from causalsim.errors import InputError
 from causalsim.events import EventGraph
 from causalsim.foliations import Foliation, chunked, layer_major
 from causalsim.kernels import Kernels
-from causalsim.kernels.precision import from_memory
+from causalsim.kernels.precision import from_storage
 
 Logits = Float[np.ndarray, "_position vocabulary"]
 
@@ -32,7 +32,7 @@ Logits = Float[np.ndarray, "_position vocabulary"]
 class Run:
     """What the engine made of a model, tokens and a foliation.
 
-    ``program`` lists the launches as they were executed. ``state_bytes`` is the memory that its
+    ``program`` lists the batches as they were executed. ``state_bytes`` is the memory that its
     cells took: K/V is given up layer by layer, unless recorded. ``by_request`` holds (tokens, logits)
     of every request. ``logits`` and ``tokens`` are those
     of the only request, or tuples, one entry a request, where several were given.
@@ -83,7 +83,7 @@ class Run:
         """Every event's value, by event or hook name; only of a recorded run."""
         if self.recorded is None:
             raise InputError(
-                "values are kept by recorded runs", got="a run without record", cure="run(..., record=True)"
+                "values are kept by recorded runs", got="a run without record", hint="run(..., record=True)"
             )
         return self.recorded
 
@@ -106,7 +106,7 @@ def run(
     ``tokens`` is a text, token ids, or a sequence of these, one a request; without a
     ``foliation`` they run layer by layer. On a graph with feedback the run is teacher-forced:
     ``sample`` returns the given id. ``record=True`` keeps every event's value. ``kernels`` are
-    by default the certified ones, in launches as ``calibrate`` chose them if it did. Raises
+    by default the certified ones, in batches as ``calibrate`` chose them if it did. Raises
     ``InputError`` for tokens that do not fit the model, or a foliation of another graph.
     """
     ids = encode_texts(model, tokens)
@@ -142,9 +142,9 @@ def generate(
     if chosen.graph != graph:
         raise InputError(
             "a continuation is generated on a graph that waits for it", got=chosen.graph, expected=graph,
-            cure="EventGraph(model.config, len(prompt) + n, prompt=len(prompt)).",
+            hint="EventGraph(model.config, len(prompt) + n, prompt=len(prompt)).",
         )  # fmt: skip
-    sampling = Sampling(np.full(Layout(lengths).rows + 1, -1, np.int32), temperature, seed)
+    sampling = Sampling(np.full(Layout(lengths).tokens + 1, -1, np.int32), temperature, seed)
     return _run(model, chosen, ids, sampling, is_several(prompt), record, kernels)
 
 
@@ -167,8 +167,8 @@ def _run(
 
 def read_requests(state: State) -> tuple[tuple[Ids, Logits], ...]:
     """Tokens and logits of every request, from the state that a program left."""
-    tokens, logits = map(from_memory, jax.device_get((state.tokens, state.logits)))
-    spans = zip(state.layout.first_rows(), state.layout.lengths, strict=True)
+    tokens, logits = map(from_storage, jax.device_get((state.tokens, state.logits)))
+    spans = zip(state.layout.first_tokens(), state.layout.lengths, strict=True)
     return tuple((tokens[first : first + length], logits[first : first + length]) for first, length in spans)
 
 
@@ -196,8 +196,8 @@ def _checked_foliation(model: Model, foliation: Foliation | None, lengths: tuple
 def teacher_forced(graph: EventGraph, ids: tuple[Ids, ...]) -> Sampling:
     """Sampling that returns the ids of given texts."""
     layout = Layout(graph.lengths)
-    given = np.full(layout.rows + 1, -1, np.int32)
-    for first, tokens in zip(layout.first_rows(), ids, strict=True):
+    given = np.full(layout.tokens + 1, -1, np.int32)
+    for first, tokens in zip(layout.first_tokens(), ids, strict=True):
         given[first : first + len(tokens)] = tokens
     return Sampling(given)
 

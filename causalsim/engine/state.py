@@ -14,37 +14,37 @@ from jaxtyping import Array, Int, Num
 
 from causalsim.events import EventGraph
 from causalsim.kernels import PAGE
-from causalsim.kernels.precision import poison, type_in_memory
+from causalsim.kernels.precision import poison, storage_dtype
 from causalsim.models import ModelConfig
 
 if TYPE_CHECKING:
     from causalsim.engine.model import Model
 
-LEAST_SLOTS = 64
+LEAST_TOKENS = 64
 Numbers = Array | np.ndarray
 
 
 @dataclass(frozen=True)
 class Layout:
-    """Where the positions of every request lie: a row each, and whole pages of K/V.
+    """Where the positions of every request lie: a token each, and whole pages of K/V.
 
     Capacities are powers of two, so that texts of similar length share executables. Behind
-    them lie one scratch row and one scratch page, where padding writes.
+    them lie one scratch token and one scratch page, where padding writes.
     """
 
     lengths: tuple[int, ...]
 
     @property
-    def rows(self) -> int:
-        """Rows for positions, without the scratch row, whose index this is."""
-        return _power_of_two(max(sum(self.lengths), LEAST_SLOTS))
+    def tokens(self) -> int:
+        """Tokens for positions, without the scratch token, whose index this is."""
+        return _power_of_two(max(sum(self.lengths), LEAST_TOKENS))
 
     @property
     def pages(self) -> int:
         """Pages for K/V, without the scratch page, whose index this is."""
         return _power_of_two(sum(map(_pages, self.lengths)))
 
-    def first_rows(self) -> Int[np.ndarray, " requests"]:
+    def first_tokens(self) -> Int[np.ndarray, " requests"]:
         return np.concatenate([[0], np.cumsum(self.lengths)[:-1]]).astype(np.int32)
 
     def first_pages(self) -> Int[np.ndarray, " requests"]:
@@ -64,7 +64,7 @@ class Layout:
 class Sampling:
     """How ``sample`` events choose: the ids given (-1 for none), the temperature and the seed."""
 
-    given: Int[np.ndarray, " rows"]
+    given: Int[np.ndarray, " tokens"]
     temperature: float = 0.0
     seed: int = 0
 
@@ -85,11 +85,11 @@ class State:
     graph: EventGraph
     layout: Layout
     sampling: Sampling
-    tokens: Int[Array, " rows"]
-    residual: Num[Array, "planes rows d_model"]
+    tokens: Int[Array, " tokens"]
+    residual: Num[Array, "planes tokens d_model"]
     keys: list[Num[Array, "pages kv_heads d_head page"]]
     values: list[Num[Array, "pages kv_heads page d_head"]]
-    logits: Num[Array, "rows vocabulary"]
+    logits: Num[Array, "tokens vocabulary"]
     banks: int
 
     @classmethod
@@ -107,14 +107,14 @@ class State:
         A ``bare`` one has no K/V: a program reserves it, and gives it up, page by page.
         """
         config, layout = model.config, Layout(graph.lengths)
-        rows = layout.rows + 1
-        residual, logits = _poison(config, rows, model.dtype)
+        tokens = layout.tokens + 1
+        residual, logits = _poison(config, tokens, model.dtype)
         keys, values = fresh_kv(model, layout, 0 if bare else config.n_layers)
         return cls(
             model,
             graph,
             layout,
-            sampling or Sampling(np.full(rows, -1, np.int32)),
+            sampling or Sampling(np.full(tokens, -1, np.int32)),
             jnp.asarray(_prompt_ids(config, graph, layout, tokens)),
             residual,
             keys,
@@ -151,18 +151,18 @@ def _copied(cells: dict[str, Any]) -> dict[str, Any]:
 
 def _prompt_ids(
     config: ModelConfig, graph: EventGraph, layout: Layout, tokens: Iterable[np.ndarray]
-) -> Int[np.ndarray, " rows"]:
-    ids = np.full(layout.rows + 1, config.vocab_size, np.int32)
-    for first, prompt, given in zip(layout.first_rows(), graph.prompts, tokens, strict=True):
+) -> Int[np.ndarray, " tokens"]:
+    ids = np.full(layout.tokens + 1, config.vocab_size, np.int32)
+    for first, prompt, given in zip(layout.first_tokens(), graph.prompts, tokens, strict=True):
         ids[first : first + prompt] = given[:prompt]
     return ids
 
 
 @partial(jax.jit, static_argnums=(0, 1, 2))
-def _poison(config: ModelConfig, rows: int, dtype: str) -> tuple[Array, Array]:
+def _poison(config: ModelConfig, tokens: int, dtype: str) -> tuple[Array, Array]:
     """Residual and logits of which nothing is written yet."""
     planes = 4 if config.parallel_residual else 1
-    shapes = (planes, rows, config.d_model), (rows, config.vocab_size)
+    shapes = (planes, tokens, config.d_model), (tokens, config.vocab_size)
     return _nan(shapes[0], dtype), _nan(shapes[1], dtype)
 
 
@@ -180,7 +180,7 @@ def _poison_kv(pages: int, heads: int, d_head: int, dtype: str) -> tuple[Array, 
 
 
 def _nan(shape: tuple[int, ...], dtype: str) -> Array:
-    cells = type_in_memory(dtype)
+    cells = storage_dtype(dtype)
     return jnp.full(shape, poison(cells), cells)
 
 
@@ -197,7 +197,7 @@ def poisoned_again(
     def both(number: Array, bank: tuple[Array, Array]) -> tuple[Array, Array]:
         return again(number, bank[0]), again(number, bank[1])
 
-    # One page after another: a scatter of all takes as long as the launch that is to come.
+    # One page after another: a scatter of all takes as long as the batch that is to come.
     return jax.lax.fori_loop(0, count, both, (keys, values))
 
 

@@ -46,7 +46,7 @@ def _checked(model: Model, number: int, text: Text) -> Ids:
     ids = _array(model.encode(text) if isinstance(text, str) else text)
     if ids.size == 0:
         raise InputError(
-            "a text has at least one token", got=f"an empty text (request {number})", cure="Give a word."
+            "a text has at least one token", got=f"an empty text (request {number})", hint="Give a word."
         )
     if ids.ndim != 1 or not np.issubdtype(ids.dtype, np.integer):
         raise InputError("token ids are a row of integers", got=f"shape {ids.shape}, dtype {ids.dtype}")
@@ -74,5 +74,5 @@ def check_length(model: Model, number: int, length: int) -> None:
             "a text fits into the model's context",
             got=f"{length} tokens (request {number})",
             expected=f"at most {most:,}",
-            cure="Shorten the text, or ask for fewer tokens.",
+            hint="Shorten the text, or ask for fewer tokens.",
         )

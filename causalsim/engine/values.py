@@ -12,7 +12,7 @@ from causalsim.engine.digests import digest_of
 from causalsim.engine.execution import event_values
 from causalsim.engine.machine import Output
 from causalsim.errors import InputError
-from causalsim.events import Event, EventGraph, Slot
+from causalsim.events import Event, EventGraph, Site
 from causalsim.kernels.elementwise import rotary_table
 from causalsim.models import ModelConfig
 
@@ -28,25 +28,25 @@ class Values(Mapping[Event, Any]):
     ``block``), the pair (K after norm and rotary embedding, V) with the head axis first
     (``kv``), the logits (``unembed``), the token id (``sample``).
 
-    ``values[name]`` stacks the rows of one slot over all positions under TransformerLens's
+    ``values[name]`` stacks the rows of one site over all positions under TransformerLens's
     names: ``hook_embed``, ``blocks.3.hook_resid_pre``, ``.hook_resid_mid``, ``.hook_resid_post``,
     ``.attn.hook_rot_k`` and ``.attn.hook_v`` of shape (position, kv_head, d_head), and
     ``.attn.hook_k``, the keys before the rotation, which are turned back for you. With
     several requests ``values.stack(name, request)`` says whose. Iterates over events.
     """
 
-    def __init__(self, config: ModelConfig, graph: EventGraph, lines: dict[tuple[Slot, int], Any]) -> None:
+    def __init__(self, config: ModelConfig, graph: EventGraph, lines: dict[tuple[Site, int], Any]) -> None:
         self._config, self._graph, self._lines = config, graph, lines
 
     @classmethod
     def from_outputs(cls, config: ModelConfig, graph: EventGraph, outputs: Iterable[Output]) -> Values:
-        lines: dict[tuple[Slot, int], Any] = {}
+        lines: dict[tuple[Site, int], Any] = {}
         _, positions, requests = graph.codes()
-        for slot, events, arrays in event_values(outputs):
+        for site, events, arrays in event_values(outputs):
             for request in np.unique(requests[events]):
                 mine = requests[events] == request
-                held = graph.requests[request].positions(slot)
-                line = lines.setdefault((slot, int(request)), _blank(arrays, len(held)))
+                held = graph.requests[request].positions(site)
+                line = lines.setdefault((site, int(request)), _blank(arrays, len(held)))
                 _put(line, positions[events[mine]] - held.start, arrays, mine)
         for line in lines.values():
             for part in _parts(line):
@@ -59,13 +59,13 @@ class Values(Mapping[Event, Any]):
                 raise InputError(
                     "a hook name stands for one text",
                     got=f"{key!r} in a run of {len(self._graph.lengths)} requests",
-                    cure="values.stack(name, request) says whose.",
+                    hint="values.stack(name, request) says whose.",
                 )
             return self.stack(key)
         self._graph.check(key)
-        slot = Slot(key.kind, key.layer)
-        row = key.position - self._graph.requests[key.request].positions(slot).start
-        return _map(lambda line: line[row], self._lines[slot, key.request])
+        site = Site(key.kind, key.layer)
+        row = key.position - self._graph.requests[key.request].positions(site).start
+        return _map(lambda line: line[row], self._lines[site, key.request])
 
     def __contains__(self, event: object) -> bool:
         return event in self._graph
@@ -78,25 +78,25 @@ class Values(Mapping[Event, Any]):
 
     def stack(self, name: str, request: int = 0) -> np.ndarray:
         """All positions of a request under a TransformerLens name; ``InputError`` lists what there is."""
-        slot, pick = self._resolve(name)
-        if (slot, request) not in self._lines:
+        site, pick = self._resolve(name)
+        if (site, request) not in self._lines:
             raise InputError(
                 "a request of this run was asked for",
                 got=request,
                 expected=f"0..{len(self._graph.lengths) - 1}",
             )
-        return pick(self._lines[slot, request])
+        return pick(self._lines[site, request])
 
     def digest(self) -> str:
         """sha256 over all events in canonical order: shape, dtype and bytes of every value."""
         return digest_of(part for event in self for part in _parts(self[event]))
 
-    def _resolve(self, name: str) -> tuple[Slot, Callable[[Any], np.ndarray]]:
+    def _resolve(self, name: str) -> tuple[Site, Callable[[Any], np.ndarray]]:
         block = _HOOK.fullmatch(name)
         layer = int(block[1]) if block else -1
         hooks = self._layer_hooks(layer) if block and layer < self._config.n_layers else self._outer_hooks()
         found = hooks.get(block[2] if block and layer < self._config.n_layers else name)
-        if found is None or found[0] not in self._graph.slots:
+        if found is None or found[0] not in self._graph.sites:
             raise InputError(
                 "a value is asked for by an event or a known hook name",
                 got=repr(name),
@@ -104,31 +104,31 @@ class Values(Mapping[Event, Any]):
             )
         return found
 
-    def _outer_hooks(self) -> dict[str, tuple[Slot, Callable[[Any], np.ndarray]]]:
+    def _outer_hooks(self) -> dict[str, tuple[Site, Callable[[Any], np.ndarray]]]:
         return {
-            "hook_embed": (Slot("embed", -1), _same),
-            "logits": (Slot("unembed", self._config.n_layers), _same),
+            "hook_embed": (Site("embed", -1), _same),
+            "logits": (Site("unembed", self._config.n_layers), _same),
         }
 
-    def _layer_hooks(self, layer: int) -> dict[str, tuple[Slot, Callable[[Any], np.ndarray]]]:
-        kv = Slot("kv", layer)
+    def _layer_hooks(self, layer: int) -> dict[str, tuple[Site, Callable[[Any], np.ndarray]]]:
+        kv = Site("kv", layer)
         hooks = {
             "attn.hook_rot_k": (kv, lambda pair: pair[0]),
             "attn.hook_v": (kv, lambda pair: pair[1]),
             "attn.hook_k": (kv, self._turned_back),
         }
         if self._graph.granularity == "block":
-            residuals = {"hook_resid_pre": Slot("block", layer - 1), "hook_resid_post": Slot("block", layer)}
+            residuals = {"hook_resid_pre": Site("block", layer - 1), "hook_resid_post": Site("block", layer)}
         elif self._config.parallel_residual:
-            residuals = {"hook_mlp_out": Slot("mlp", layer)}
+            residuals = {"hook_mlp_out": Site("mlp", layer)}
         else:
-            below = Slot("mlp", layer - 1) if layer else Slot("embed", -1)
+            below = Site("mlp", layer - 1) if layer else Site("embed", -1)
             residuals = {
                 "hook_resid_pre": below,
-                "hook_resid_mid": Slot("attn", layer),
-                "hook_resid_post": Slot("mlp", layer),
+                "hook_resid_mid": Site("attn", layer),
+                "hook_resid_post": Site("mlp", layer),
             }
-        return {**hooks, **{name: (slot, _same) for name, slot in residuals.items()}}
+        return {**hooks, **{name: (site, _same) for name, site in residuals.items()}}
 
     def _turned_back(self, pair: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
         half = self._config.d_rotary // 2
@@ -142,10 +142,10 @@ class Values(Mapping[Event, Any]):
     def _known(self) -> str:
         inner = [
             f"blocks.L.{name}"
-            for name, (slot, _) in self._layer_hooks(1).items()
-            if slot in self._graph.slots
+            for name, (site, _) in self._layer_hooks(1).items()
+            if site in self._graph.sites
         ]
-        outer = [name for name, (slot, _) in self._outer_hooks().items() if slot in self._graph.slots]
+        outer = [name for name, (site, _) in self._outer_hooks().items() if site in self._graph.sites]
         return ", ".join([*outer, *inner]) + f" with L in 0..{self._config.n_layers - 1}"
 
 

@@ -7,17 +7,17 @@ from causalsim.events.graph import EventGraph
 from causalsim.events.lattice import count_lattice_edges
 from causalsim.events.multiway import branchial_graph, maximal_antichains, state_graph
 from causalsim.events.paths import paths
-from causalsim.events.wiring import Granularity, Rule, Slot, Wiring
+from causalsim.events.wiring import EdgeFamily, Granularity, Site, Wiring
 
 __all__ = [
     "KINDS",
     "STREAMS",
     "Edge",
+    "EdgeFamily",
     "Event",
     "EventGraph",
     "Granularity",
-    "Rule",
-    "Slot",
+    "Site",
     "Wiring",
     "branchial_graph",
     "chain_cover",

@@ -16,18 +16,18 @@ if TYPE_CHECKING:
 def largest_antichain(graph: EventGraph) -> Iterator[Event]:
     """Events of which no two are comparable, as many as the graph's width, in canonical order.
 
-    The first slot of the prompt's columns; with a parallel residual the first attention and MLP.
+    The first site of the prompt's columns; with a parallel residual the first attention and MLP.
 
     >>> from causalsim.events import EventGraph, Wiring
     >>> [str(event) for event in largest_antichain(EventGraph(Wiring(2), 2, granularity="block"))]
     ['block(0,0)', 'block(0,1)']
     """
     checked_graph(graph)
-    slots = [slot for slot in graph.slots if slot.layer == 0 and slot.kind in ("attn", "mlp")]
-    slots = slots if _is_parallel(graph) else [graph.slots[0]]
+    sites = [site for site in graph.sites if site.layer == 0 and site.kind in ("attn", "mlp")]
+    sites = sites if _is_parallel(graph) else [graph.sites[0]]
     for request, columns in enumerate(graph.requests):
         for position in range(columns.prompt):
-            yield from (Event(*slot, position, request) for slot in slots)
+            yield from (Event(*site, position, request) for site in sites)
 
 
 def chain_cover(graph: EventGraph) -> Iterator[Iterator[Event]]:
@@ -52,9 +52,9 @@ def chain_cover(graph: EventGraph) -> Iterator[Iterator[Event]]:
 
 def _strand(columns: Columns, request: int, positions: range, of_mlps: bool | None) -> Iterator[Event]:
     for position in positions:
-        for slot in columns.slots:
-            if position in columns.positions(slot) and of_mlps in (None, slot.kind == "mlp"):
-                yield Event(*slot, position, request)
+        for site in columns.sites:
+            if position in columns.positions(site) and of_mlps in (None, site.kind == "mlp"):
+                yield Event(*site, position, request)
 
 
 def _is_parallel(graph: EventGraph) -> bool:

@@ -1,6 +1,6 @@
 """Where the events of a graph stand in canonical order, as arithmetic: no event is stored.
 
-Canonical order goes request by request, position by position, up the column of slots. It
+Canonical order goes request by request, position by position, up the column of sites. It
 is a linear extension of every graph: edges never go down the column nor to an earlier
 position, and a token edge always goes to the next one.
 """
@@ -15,14 +15,14 @@ from itertools import pairwise
 import numpy as np
 from jaxtyping import Shaped
 
-from causalsim.events.wiring import Slot
+from causalsim.events.wiring import Site
 
 
 @dataclass(frozen=True)
 class Columns:
-    """The columns of one request: ``length`` positions of ``slots``, sampling from ``prompt - 1`` on.
+    """The columns of one request: ``length`` positions of ``sites``, sampling from ``prompt - 1`` on.
 
-    ``start`` is the canonical index of the request's first event. The last slot is absent
+    ``start`` is the canonical index of the request's first event. The last site is absent
     except at positions ``prompt - 1`` to ``length - 2`` where it is ``sample``.
 
     >>> from causalsim.events import Event, EventGraph, Wiring
@@ -31,19 +31,19 @@ class Columns:
     (5, 5, 0)
     """
 
-    slots: tuple[Slot, ...]
+    sites: tuple[Site, ...]
     length: int
     prompt: int
     start: int
 
     @cached_property
-    def rank(self) -> dict[Slot, int]:
-        return {slot: rank for rank, slot in enumerate(self.slots)}
+    def rank(self) -> dict[Site, int]:
+        return {site: rank for rank, site in enumerate(self.sites)}
 
     @cached_property
     def height(self) -> int:
-        """Slots of a column that samples nothing."""
-        return len(self.slots) - (self.slots[-1].kind == "sample")
+        """Placement of a column that samples nothing."""
+        return len(self.sites) - (self.sites[-1].kind == "sample")
 
     @property
     def n_samples(self) -> int:
@@ -52,29 +52,29 @@ class Columns:
     def __len__(self) -> int:
         return self.length * self.height + self.n_samples
 
-    def positions(self, slot: Slot) -> range:
-        """Positions at which a slot is present.
+    def positions(self, site: Site) -> range:
+        """Positions at which a site is present.
 
-        >>> Columns((Slot("block", 0),), length=3, prompt=3, start=0).positions(Slot("block", 0))
+        >>> Columns((Site("block", 0),), length=3, prompt=3, start=0).positions(Site("block", 0))
         range(0, 3)
         """
-        return range(self.prompt - 1, self.length - 1) if slot.kind == "sample" else range(self.length)
+        return range(self.prompt - 1, self.length - 1) if site.kind == "sample" else range(self.length)
 
-    def index(self, slot: Slot, position: int) -> int:
-        """The canonical index of a slot at a position.
+    def index(self, site: Site, position: int) -> int:
+        """The canonical index of a site at a position.
 
-        >>> columns = Columns((Slot("block", 0), Slot("block", 1)), length=2, prompt=2, start=0)
-        >>> columns.index(Slot("block", 1), 0)
+        >>> columns = Columns((Site("block", 0), Site("block", 1)), length=2, prompt=2, start=0)
+        >>> columns.index(Site("block", 1), 0)
         1
         """
         sampled = min(max(position - (self.prompt - 1), 0), self.n_samples)
-        return self.start + position * self.height + sampled + self.rank[slot]
+        return self.start + position * self.height + sampled + self.rank[site]
 
-    def place(self, index: int) -> tuple[Slot, int]:
-        """The slot and position at a canonical index, the inverse of ``index``.
+    def place(self, index: int) -> tuple[Site, int]:
+        """The site and position at a canonical index, the inverse of ``index``.
 
-        >>> Columns((Slot("block", 0), Slot("block", 1)), length=2, prompt=2, start=0).place(3)
-        (Slot(kind='block', layer=1), 1)
+        >>> Columns((Site("block", 0), Site("block", 1)), length=2, prompt=2, start=0).place(3)
+        (Site(kind='block', layer=1), 1)
         """
         offset = index - self.start
         plain = (self.prompt - 1) * self.height
@@ -83,21 +83,21 @@ class Columns:
         else:
             position, rank = divmod(offset - plain, self.height + 1)
             position += self.prompt - 1
-        return self.slots[rank], position
+        return self.sites[rank], position
 
     def sheets(
         self, values: Shaped[np.ndarray, " events"]
-    ) -> Iterator[tuple[range, Shaped[np.ndarray, "positions slots"]]]:
-        """Views of an array over events, one row a position: positions that sample have a slot more.
+    ) -> Iterator[tuple[range, Shaped[np.ndarray, "positions sites"]]]:
+        """Views of an array over events, one row a position: positions that sample have a site more.
 
-        >>> columns = Columns((Slot("block", 0), Slot("block", 1)), length=2, prompt=2, start=0)
+        >>> columns = Columns((Site("block", 0), Site("block", 1)), length=2, prompt=2, start=0)
         >>> [sheet.tolist() for _, sheet in columns.sheets(np.arange(4))]
         [[[0, 1], [2, 3]]]
         """
         start = self.start
         cuts = (0, self.prompt - 1, self.length - 1, self.length) if self.n_samples else (0, self.length)
         for first, end in pairwise(cuts):
-            slots = self.height + (self.prompt - 1 <= first < self.length - 1)
-            stop = start + (end - first) * slots
-            yield range(first, end), values[start:stop].reshape(end - first, slots)
+            sites = self.height + (self.prompt - 1 <= first < self.length - 1)
+            stop = start + (end - first) * sites
+            yield range(first, end), values[start:stop].reshape(end - first, sites)
             start = stop

@@ -1,6 +1,6 @@
-"""Light cones: the past and the future of an event, as intervals of positions, slot by slot.
+"""Light cones: the past and the future of an event, as intervals of positions, site by site.
 
-A rule maps an interval of positions to an interval, so a cone is never stored event by
+A family maps an interval of positions to an interval, so a cone is never stored event by
 event. Only feedback can tear one: the future of a prompt event skips the rest of the
 prompt and goes on behind the first sampled token.
 """
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Literal
 from causalsim.arguments import check_type
 from causalsim.events.checks import checked_graph
 from causalsim.events.event import Event
-from causalsim.events.wiring import Rule, Slot
+from causalsim.events.wiring import EdgeFamily, Site
 
 if TYPE_CHECKING:
     from causalsim.events.graph import EventGraph
@@ -25,7 +25,7 @@ Interval = tuple[int, int]
 
 @dataclass(frozen=True, eq=False)
 class Cone(Set[Event]):
-    """A set of events of one request: for each slot the disjoint intervals of positions in it.
+    """A set of events of one request: for each site the disjoint intervals of positions in it.
 
     >>> from causalsim.events import Event, EventGraph, Wiring
     >>> graph = EventGraph(Wiring(1), 1)
@@ -35,19 +35,19 @@ class Cone(Set[Event]):
     """
 
     request: int
-    spans: dict[Slot, tuple[Interval, ...]]
+    spans: dict[Site, tuple[Interval, ...]]
 
     def __contains__(self, event: object) -> bool:
         if not isinstance(event, Event) or event.request != self.request:
             return False
-        spans = self.spans.get(Slot(event.kind, event.layer), ())
+        spans = self.spans.get(Site(event.kind, event.layer), ())
         return any(low <= event.position <= high for low, high in spans)
 
     def __iter__(self) -> Iterator[Event]:
-        for slot, spans in self.spans.items():
+        for site, spans in self.spans.items():
             for low, high in spans:
                 for position in range(low, high + 1):
-                    yield Event(slot.kind, slot.layer, position, self.request)
+                    yield Event(site.kind, site.layer, position, self.request)
 
     def __len__(self) -> int:
         return sum(high - low + 1 for spans in self.spans.values() for low, high in spans)
@@ -57,8 +57,8 @@ class Cone(Set[Event]):
             return super().__and__(other)
         if self.request != other.request:
             return frozenset()
-        common = {slot: _common(spans, other.spans.get(slot, ())) for slot, spans in self.spans.items()}
-        return Cone(self.request, {slot: spans for slot, spans in common.items() if spans})
+        common = {site: _common(spans, other.spans.get(site, ())) for site, spans in self.spans.items()}
+        return Cone(self.request, {site: spans for site, spans in common.items() if spans})
 
     def __hash__(self) -> int:
         return self._hash()
@@ -71,7 +71,7 @@ class Cone(Set[Event]):
 def diamond(graph: EventGraph, a: Event, b: Event) -> Set[Event]:
     """The causal diamond: all events after ``a`` and before ``b``, both left out (the open interval).
 
-    Every path from ``a`` to ``b`` runs through it. An intersection of intervals of positions, slot by slot.
+    Every path from ``a`` to ``b`` runs through it. An intersection of intervals of positions, site by site.
 
     >>> from causalsim.events import Event, EventGraph, Wiring
     >>> graph = EventGraph(Wiring(1), 1)
@@ -95,34 +95,34 @@ def growth(cone: Cone) -> dict[int, int]:
     """
     check_type("a light cone", cone, Cone, "graph.past(event) and graph.future(event) are such.")
     reached: dict[int, tuple[Interval, ...]] = {}
-    for slot, spans in cone.spans.items():
+    for site, spans in cone.spans.items():
         for span in spans:
-            grown = _add(reached.get(slot.layer, ()), span)
-            reached[slot.layer] = grown[0] if grown else reached[slot.layer]
+            grown = _add(reached.get(site.layer, ()), span)
+            reached[site.layer] = grown[0] if grown else reached[site.layer]
     return {layer: sum(high - low + 1 for low, high in reached[layer]) for layer in sorted(reached)}
 
 
 def cone(graph: EventGraph, event: Event, direction: Literal[-1, 1]) -> Cone:
-    """The strict past (-1) or future (+1) of an event, by spreading intervals over the rules.
+    """The strict past (-1) or future (+1) of an event, by spreading intervals over the families.
 
     >>> from causalsim.events import Event, EventGraph, Wiring
     >>> [event.kind for event in cone(EventGraph(Wiring(1), 1), Event("attn", 0, 0), -1)]
     ['embed', 'kv']
     """
     columns = graph.requests[event.request]
-    rules = graph.rules_into if direction < 0 else graph.rules_from
-    spans: dict[Slot, tuple[Interval, ...]] = {}
-    # Taking the slot nearest to the start first means that without feedback each is expanded once.
-    heap = [(0, Slot(event.kind, event.layer), (event.position, event.position))]
+    families = graph.families_into if direction < 0 else graph.families_from
+    spans: dict[Site, tuple[Interval, ...]] = {}
+    # Taking the site nearest to the start first means that without feedback each is expanded once.
+    heap = [(0, Site(event.kind, event.layer), (event.position, event.position))]
     while heap:
-        _, slot, reached = heappop(heap)
-        for rule in rules[slot]:
-            other = rule.source if direction < 0 else rule.target
-            found = _meet(_shifted(reached, rule, direction, columns.length), columns.positions(other))
+        _, site, reached = heappop(heap)
+        for family in families[site]:
+            other = family.source if direction < 0 else family.target
+            found = _meet(_shifted(reached, family, direction, columns.length), columns.positions(other))
             if found is not None and (grown := _add(spans.get(other, ()), found)) is not None:
                 spans[other] = grown[0]
                 heappush(heap, (direction * columns.rank[other], other, grown[1]))
-    return Cone(event.request, {slot: spans[slot] for slot in columns.slots if slot in spans})
+    return Cone(event.request, {site: spans[site] for site in columns.sites if site in spans})
 
 
 def _common(spans: tuple[Interval, ...], others: tuple[Interval, ...]) -> tuple[Interval, ...]:
@@ -130,11 +130,11 @@ def _common(spans: tuple[Interval, ...], others: tuple[Interval, ...]) -> tuple[
     return tuple((low, high) for low, high in found if low <= high)
 
 
-def _shifted(reached: Interval, rule: Rule, direction: int, length: int) -> Interval:
+def _shifted(reached: Interval, family: EdgeFamily, direction: int, length: int) -> Interval:
     low, high = reached
     if direction < 0:
-        return (0 if rule.last is None else low - rule.last), high - rule.first
-    return low + rule.first, (length if rule.last is None else high + rule.last)
+        return (0 if family.last is None else low - family.last), high - family.first
+    return low + family.first, (length if family.last is None else high + family.last)
 
 
 def _meet(interval: Interval, held: range) -> Interval | None:

@@ -41,7 +41,7 @@ class Event:
                 "an event has one of the known kinds",
                 got=repr(self.kind),
                 expected=", ".join(KINDS),
-                cure="Block graphs have only 'block', sublayer graphs all the others.",
+                hint="Block graphs have only 'block', sublayer graphs all the others.",
             )
         # Events are made by the million, nearly always from plain ints.
         if not (type(self.layer) is type(self.position) is type(self.request) is int):

@@ -31,7 +31,7 @@ def checked_wiring(given: object) -> Wiring:
         raise InputError(
             "a graph is of a Wiring, or of a configuration that has one",
             got=repr(given),
-            cure="Give Wiring(n_layers), a ModelConfig, or model.config of a loaded model.",
+            hint="Give Wiring(n_layers), a ModelConfig, or model.config of a loaded model.",
         )
     return wiring
 
@@ -72,7 +72,7 @@ def check_countable(wiring: Wiring, lengths: tuple[int, ...]) -> None:
             reached=most,
             bound=sys.maxsize,
             got=f"about {most:,} events",
-            cure="Take shorter texts or fewer layers.",
+            hint="Take shorter texts or fewer layers.",
         )
 
 

@@ -27,7 +27,7 @@ from causalsim.events.lattice import count_down_sets, refuse_large
 from causalsim.events.lines import count_pairs
 from causalsim.events.paths import count_paths
 from causalsim.events.routes import count_routes, routes
-from causalsim.events.wiring import Granularity, Rule, Slot, Wiring, checked_granularity
+from causalsim.events.wiring import EdgeFamily, Granularity, Site, Wiring, checked_granularity
 
 if TYPE_CHECKING:
     import networkx as nx
@@ -79,7 +79,7 @@ class EventGraph:
             raise InputError(
                 "block graphs have no feedback",
                 got=f"prompts {self.prompts} shorter than lengths {self.lengths}",
-                cure='Use granularity="sublayer", which has sample events, or leave prompt out.',
+                hint='Use granularity="sublayer", which has sample events, or leave prompt out.',
             )
 
     def __repr__(self) -> str:
@@ -98,22 +98,22 @@ class EventGraph:
     # -- canonical order ------------------------------------------------------------------
 
     @cached_property
-    def slots(self) -> tuple[Slot, ...]:
+    def sites(self) -> tuple[Site, ...]:
         """The column that every position runs, in canonical order.
 
-        >>> EventGraph(Wiring(2), 2, granularity="block").slots
-        (Slot(kind='block', layer=0), Slot(kind='block', layer=1))
+        >>> EventGraph(Wiring(2), 2, granularity="block").sites
+        (Site(kind='block', layer=0), Site(kind='block', layer=1))
         """
-        return self.wiring.slots(self.granularity)
+        return self.wiring.sites(self.granularity)
 
     @cached_property
-    def rules(self) -> tuple[Rule, ...]:
-        """Every family of edges, ordered by target slot.
+    def edge_families(self) -> tuple[EdgeFamily, ...]:
+        """Every family of edges, ordered by target site.
 
-        >>> [rule.stream for rule in EventGraph(Wiring(2), 2, granularity="block").rules]
+        >>> [family.stream for family in EventGraph(Wiring(2), 2, granularity="block").families]
         ['residual', 'kv']
         """
-        return self.wiring.rules(self.granularity)
+        return self.wiring.edge_families(self.granularity)
 
     @cached_property
     def requests(self) -> tuple[Columns, ...]:
@@ -124,7 +124,7 @@ class EventGraph:
         """
         columns, start = [], 0
         for length, prompt in zip(self.lengths, self.prompts, strict=True):
-            columns.append(Columns(self.slots, length, prompt, start))
+            columns.append(Columns(self.sites, length, prompt, start))
             start += len(columns[-1])
         return tuple(columns)
 
@@ -151,14 +151,14 @@ class EventGraph:
         if not 0 <= index < len(self):
             raise IndexError(f"canonical index {index} outside 0 .. {len(self) - 1}")
         request = bisect_right(self.requests, index, key=lambda columns: columns.start) - 1
-        slot, position = self.requests[request].place(index)
-        return Event(slot.kind, slot.layer, position, request)
+        site, position = self.requests[request].place(index)
+        return Event(site.kind, site.layer, position, request)
 
     def __contains__(self, event: object) -> bool:
         if not isinstance(event, Event) or not 0 <= event.request < len(self.lengths):
             return False
-        columns, slot = self.requests[event.request], Slot(event.kind, event.layer)
-        return slot in columns.rank and event.position in columns.positions(slot)
+        columns, site = self.requests[event.request], Site(event.kind, event.layer)
+        return site in columns.rank and event.position in columns.positions(site)
 
     def index(self, event: Event) -> int:
         """Place of an event in canonical order; ``InputError`` if it is not of this graph.
@@ -167,7 +167,7 @@ class EventGraph:
         3
         """
         self.check(event)
-        return self.requests[event.request].index(Slot(event.kind, event.layer), event.position)
+        return self.requests[event.request].index(Site(event.kind, event.layer), event.position)
 
     def check(self, event: Event) -> None:
         """Refuse what is not an event of this graph, naming the coordinate that is off.
@@ -184,11 +184,11 @@ class EventGraph:
             return "an Event was asked for"
         if not 0 <= event.request < len(self.lengths):
             return f"there is no request {event.request}"
-        if event.kind not in {slot.kind for slot in self.slots}:
+        if event.kind not in {site.kind for site in self.sites}:
             return f"a {self.granularity} graph has no kind {event.kind!r}"
         if not 0 <= event.position < self.lengths[event.request]:
             return f"position {event.position} lies outside the text"
-        if event.kind == "sample" and Slot(event.kind, event.layer) in self.slots:
+        if event.kind == "sample" and Site(event.kind, event.layer) in self.sites:
             return "sample stands only where the next token is waited for"
         return f"{event.kind} has no layer {event.layer}"
 
@@ -199,52 +199,56 @@ class EventGraph:
     # -- edges ----------------------------------------------------------------------------
 
     @cached_property
-    def rules_into(self) -> dict[Slot, list[Rule]]:
-        """The families of edges that end at each slot.
+    def families_into(self) -> dict[Site, list[EdgeFamily]]:
+        """The families of edges that end at each site.
 
-        >>> [len(rules) for rules in EventGraph(Wiring(2), 2, granularity="block").rules_into.values()]
+        >>> [len(families) for families in EventGraph(Wiring(2), 2, granularity="block").families_into.values()]
         [0, 2]
         """
-        return {slot: [rule for rule in self.rules if rule.target == slot] for slot in self.slots}
+        return {
+            site: [family for family in self.edge_families if family.target == site] for site in self.sites
+        }
 
     @cached_property
-    def rules_from(self) -> dict[Slot, list[Rule]]:
-        """The families of edges that start at each slot.
+    def families_from(self) -> dict[Site, list[EdgeFamily]]:
+        """The families of edges that start at each site.
 
-        >>> [len(rules) for rules in EventGraph(Wiring(2), 2, granularity="block").rules_from.values()]
+        >>> [len(families) for families in EventGraph(Wiring(2), 2, granularity="block").families_from.values()]
         [2, 0]
         """
-        return {slot: [rule for rule in self.rules if rule.source == slot] for slot in self.slots}
+        return {
+            site: [family for family in self.edge_families if family.source == site] for site in self.sites
+        }
 
     def edges_into(self, event: Event) -> Iterator[Edge]:
-        """Edges that end at an event, by source slot and rising position.
+        """Edges that end at an event, by source site and rising position.
 
         >>> [str(edge) for edge in EventGraph(Wiring(1), 1).edges_into(Event("attn", 0, 0))]
         ['embed(0) -> attn(0,0) [residual]', 'kv(0,0) -> attn(0,0) [kv]']
         """
         self.check(event)
         columns = self.requests[event.request]
-        for rule in self.rules_into[Slot(event.kind, event.layer)]:
-            held = columns.positions(rule.source)
-            low = held.start if rule.last is None else max(held.start, event.position - rule.last)
-            for position in range(low, min(held.stop - 1, event.position - rule.first) + 1):
-                source = Event(rule.source.kind, rule.source.layer, position, event.request)
-                yield Edge(source, event, rule.stream)
+        for family in self.families_into[Site(event.kind, event.layer)]:
+            held = columns.positions(family.source)
+            low = held.start if family.last is None else max(held.start, event.position - family.last)
+            for position in range(low, min(held.stop - 1, event.position - family.first) + 1):
+                source = Event(family.source.kind, family.source.layer, position, event.request)
+                yield Edge(source, event, family.stream)
 
     def edges_from(self, event: Event) -> Iterator[Edge]:
-        """Edges that start at an event, by target slot and rising position.
+        """Edges that start at an event, by target site and rising position.
 
         >>> [str(edge) for edge in EventGraph(Wiring(1), 1).edges_from(Event("embed", -1, 0))]
         ['embed(0) -> kv(0,0) [residual]', 'embed(0) -> attn(0,0) [residual]']
         """
         self.check(event)
         columns = self.requests[event.request]
-        for rule in self.rules_from[Slot(event.kind, event.layer)]:
-            held = columns.positions(rule.target)
-            high = held.stop - 1 if rule.last is None else min(held.stop - 1, event.position + rule.last)
-            for position in range(max(held.start, event.position + rule.first), high + 1):
-                target = Event(rule.target.kind, rule.target.layer, position, event.request)
-                yield Edge(event, target, rule.stream)
+        for family in self.families_from[Site(event.kind, event.layer)]:
+            held = columns.positions(family.target)
+            high = held.stop - 1 if family.last is None else min(held.stop - 1, event.position + family.last)
+            for position in range(max(held.start, event.position + family.first), high + 1):
+                target = Event(family.target.kind, family.target.layer, position, event.request)
+                yield Edge(event, target, family.stream)
 
     def predecessors(self, event: Event) -> tuple[Event, ...]:
         """The events whose values an event reads, each once.
@@ -277,9 +281,9 @@ class EventGraph:
         (5, 1082389692416)
         """
         return sum(
-            count_pairs(columns.positions(rule.source), columns.positions(rule.target), rule)
+            count_pairs(columns.positions(family.source), columns.positions(family.target), family)
             for columns in self.requests
-            for rule in self.rules
+            for family in self.edge_families
         )
 
     def covers(self) -> Iterator[Edge]:
@@ -291,7 +295,7 @@ class EventGraph:
         return (edge for event in self for edge in self.covers_into(event))
 
     def covers_into(self, event: Event) -> Iterator[Edge]:
-        """Edges of the Hasse diagram that end at an event, by source slot and rising position.
+        """Edges of the Hasse diagram that end at an event, by source site and rising position.
 
         >>> [str(edge) for edge in EventGraph(Wiring(1), 1).covers_into(Event("attn", 0, 0))]
         ['kv(0,0) -> attn(0,0) [kv]']
@@ -372,7 +376,7 @@ class EventGraph:
 
         A column is one chain (two with a parallel residual, where the MLPs stand apart), and
         feedback joins the columns from the last of the prompt on into one: so many chains
-        cover the graph, and the first slots of the prompt's columns are spacelike.
+        cover the graph, and the first sites of the prompt's columns are spacelike.
 
         The least number of chains that hold all events (Dilworth 1950).
 
@@ -397,7 +401,7 @@ class EventGraph:
                 "an explicit list of edges is for small graphs",
                 reached=items,
                 bound=limit,
-                cure="Ask the graph itself (predecessors, past, count_edges), or take a shorter text.",
+                hint="Ask the graph itself (predecessors, past, count_edges), or take a shorter text.",
             )
         return [tuple(map(self.index, self.predecessors(event))) for event in self]
 
@@ -492,11 +496,11 @@ class EventGraph:
                 reached=len(self),
                 bound=CODED_LIMIT,
                 got=f"{len(self):,} events",
-                cure="Take shorter texts or fewer layers.",
+                hint="Take shorter texts or fewer layers.",
             )
 
     def codes(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Slot rank, position and request of every event, as arrays in canonical order.
+        """Site rank, position and request of every event, as arrays in canonical order.
 
         >>> [array.tolist() for array in EventGraph(Wiring(2), 2, granularity="block").codes()]
         [[0, 1, 0, 1], [0, 0, 1, 1], [0, 0, 0, 0]]

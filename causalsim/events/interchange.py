@@ -32,7 +32,7 @@ def to_networkx(graph: EventGraph) -> nx.MultiDiGraph:
             "a networkx view is for small graphs",
             reached=edges,
             bound=NETWORKX_LIMIT,
-            cure="Take a shorter text.",
+            hint="Take a shorter text.",
         )
     view = nx.MultiDiGraph(granularity=graph.granularity, lengths=graph.lengths, prompts=graph.prompts)
     view.add_nodes_from((event, asdict(event)) for event in graph)

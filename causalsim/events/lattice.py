@@ -72,7 +72,7 @@ def refuse_large(graph: EventGraph, limit: int, *, whole: bool = False) -> None:
             reached=tabulated,
             bound=limit,
             got=f"more than 2**{tabulated.bit_length() - 1}",
-            cure="Raise the limit, or take a shorter text.",
+            hint="Raise the limit, or take a shorter text.",
         )
 
 
@@ -99,15 +99,17 @@ def has_closed_form(graph: EventGraph) -> bool:
     [True, False]
     """
     longest = max(graph.lengths)
-    return not graph.has_feedback and all(reach is None or reach >= longest for reach in graph.wiring.reaches)
+    return not graph.has_feedback and all(
+        window is None or window >= longest for window in graph.wiring.windows_by_layer
+    )
 
 
 def _is_joined(graph: EventGraph, prompt: int) -> bool:
     # One column is a stack, and columns that read nothing of each other lie side by side: the
     # tables of such parts are smaller than their lattice. Else the last event of the first
     # column and the first of the second keep the text from falling apart.
-    read = graph.wiring.reaches[graph.granularity == "block" :]
-    return prompt > 1 and any(reach is None or reach > 1 for reach in read)
+    read = graph.wiring.windows_by_layer[graph.granularity == "block" :]
+    return prompt > 1 and any(window is None or window > 1 for window in read)
 
 
 def _counts(graph: EventGraph, limit: int) -> tuple[int, int]:

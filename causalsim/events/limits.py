@@ -22,5 +22,5 @@ got 21,000,000 sums, expected at most 20,000,000. Take a shorter text, fewer lay
             reached=sums,
             bound=MOST_SUMS,
             got=f"{sums:,} sums",
-            cure="Take a shorter text, fewer layers or events that lie nearer.",
+            hint="Take a shorter text, fewer layers or events that lie nearer.",
         )

@@ -1,7 +1,7 @@
-"""The rules of a wiring over whole lines of positions: the vectorised twins of ``predecessors``.
+"""The families of a wiring over whole lines of positions: the vectorised twins of ``predecessors``.
 
-A line is one slot of one request along its positions. A rule relates two lines, so a
-check or a longest chain over a graph costs a few array passes a rule, whatever the
+A line is one site of one request along its positions. A family relates two lines, so a
+check or a longest chain over a graph costs a few array passes a family, whatever the
 number of edges. Tests hold these equal to ``EventGraph.predecessors``.
 """
 
@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Int
 
 from causalsim.events.columns import Columns
-from causalsim.events.wiring import Rule, Slot
+from causalsim.events.wiring import EdgeFamily, Site
 
 if TYPE_CHECKING:
     from causalsim.events.graph import EventGraph
@@ -23,19 +23,19 @@ Line = Int[np.ndarray, " positions"]
 
 ABSENT = -1
 
-# Slots of a band: what a line of cache holds of a row. Rules join slots of one or two bands.
+# Placement of a band: what a line of cache holds of a row. Rules join sites of one or two bands.
 BAND, KEPT_BANDS = 16, 3
 
 
-def count_pairs(sources: range, targets: range, rule: Rule) -> int:
-    """Edges of one rule between the positions of its source and of its target.
+def count_pairs(sources: range, targets: range, family: EdgeFamily) -> int:
+    """Edges of one family between the positions of its source and of its target.
 
-    >>> rule = Rule("kv", Slot("kv", 0), Slot("attn", 0), first=0, last=1)
-    >>> count_pairs(range(3), range(3), rule)
+    >>> family = EdgeFamily("kv", Site("kv", 0), Site("attn", 0), first=0, last=1)
+    >>> count_pairs(range(3), range(3), family)
     5
     """
-    beyond = 0 if rule.last is None else _count_apart(sources, targets, rule.last + 1)
-    return _count_apart(sources, targets, rule.first) - beyond
+    beyond = 0 if family.last is None else _count_apart(sources, targets, family.last + 1)
+    return _count_apart(sources, targets, family.first) - beyond
 
 
 def _count_apart(sources: range, targets: range, distance: int) -> int:
@@ -51,32 +51,32 @@ def _ramp(stop: int, top: int) -> int:
 
 
 class Lines:
-    """An array over events as the lines of one request, ``ABSENT`` where a slot is absent.
+    """An array over events as the lines of one request, ``ABSENT`` where a site is absent.
 
-    Canonical order puts the events of a line far apart. A band of neighbouring slots is copied
+    Canonical order puts the events of a line far apart. A band of neighbouring sites is copied
     at a time, which reads memory in order and holds a small part of it.
 
     >>> from causalsim.events import EventGraph, Wiring
     >>> graph = EventGraph(Wiring(2), 2, granularity="block")
-    >>> Lines(graph.requests[0], np.arange(4))[Slot("block", 1)].tolist()
+    >>> Lines(graph.requests[0], np.arange(4))[Site("block", 1)].tolist()
     [1, 3]
     """
 
     def __init__(self, columns: Columns, values: Int[np.ndarray, " events"]) -> None:
         self.columns, self._values = columns, values
-        self._bands: dict[int, Int[np.ndarray, "slots positions"]] = {}
+        self._bands: dict[int, Int[np.ndarray, "sites positions"]] = {}
 
-    def __getitem__(self, slot: Slot) -> Line:
-        number, row = divmod(self.columns.rank[slot], BAND)
+    def __getitem__(self, site: Site) -> Line:
+        number, row = divmod(self.columns.rank[site], BAND)
         if number not in self._bands:
             if len(self._bands) == KEPT_BANDS:
                 del self._bands[next(iter(self._bands))]
             self._bands[number] = self._band(number * BAND)
         return self._bands[number][row]
 
-    def _band(self, first: int) -> Int[np.ndarray, "slots positions"]:
-        slots = min(BAND, len(self.columns.slots) - first)
-        band = np.full((slots, self.columns.length), ABSENT, self._values.dtype)
+    def _band(self, first: int) -> Int[np.ndarray, "sites positions"]:
+        sites = min(BAND, len(self.columns.sites) - first)
+        band = np.full((sites, self.columns.length), ABSENT, self._values.dtype)
         for held, sheet in self.columns.sheets(self._values):
             rows = sheet[:, first : first + BAND].T
             band[: len(rows), held.start : held.stop] = rows
@@ -115,49 +115,49 @@ def earliest_reader(line: Line, last: int | None) -> Line:
     return _trailing(np.minimum, line[::-1], None if last is None else last + 1)[::-1]
 
 
-def _trailing(extreme: np.ufunc, line: Line, reach: int | None) -> Line:
+def _trailing(extreme: np.ufunc, line: Line, window: int | None) -> Line:
     """The extreme of so many entries up to each one, ``None`` for all."""
-    if reach is None:
+    if window is None:
         return extreme.accumulate(line)
     best, span = line, 1
-    while span < min(reach, len(line)):
-        step = min(span, reach - span)
+    while span < min(window, len(line)):
+        step = min(span, window - span)
         best = np.concatenate([best[:step], extreme(best[step:], best[:-step])])
         span += step
     return best
 
 
-def levels(columns: Columns, rules: Sequence[Rule]) -> dict[Slot, Line]:
-    """Length of the longest chain that ends at each event, from 0, as one line a slot.
+def levels(columns: Columns, families: Sequence[EdgeFamily]) -> dict[Site, Line]:
+    """Length of the longest chain that ends at each event, from 0, as one line a site.
 
     Their level sets are a least partition into antichains (Mirsky 1971).
 
     >>> from causalsim.events import EventGraph, Wiring
     >>> graph = EventGraph(Wiring(2), 2, granularity="block")
-    >>> [line.tolist() for line in levels(graph.requests[0], graph.rules).values()]
+    >>> [line.tolist() for line in levels(graph.requests[0], graph.edge_families).values()]
     [[0, 0], [1, 1]]
     """
     prompt, length = columns.prompt, columns.length
     blocks = [(0, prompt), *((position, position + 1) for position in range(prompt, length))]
-    held = {slot: columns.positions(slot) for slot in columns.slots}
-    return _longest_chains(length, blocks, rules, held)
+    held = {site: columns.positions(site) for site in columns.sites}
+    return _longest_chains(length, blocks, families, held)
 
 
-def colevels(columns: Columns, rules: Sequence[Rule]) -> dict[Slot, Line]:
+def colevels(columns: Columns, families: Sequence[EdgeFamily]) -> dict[Site, Line]:
     """Length of the longest chain that starts at each event: ``levels`` of the mirrored columns.
 
     >>> from causalsim.events import EventGraph, Wiring
     >>> graph = EventGraph(Wiring(2), 2, granularity="block")
-    >>> [line.tolist() for line in colevels(graph.requests[0], graph.rules).values()]
+    >>> [line.tolist() for line in colevels(graph.requests[0], graph.edge_families).values()]
     [[1, 1], [0, 0]]
     """
     prompt, length = columns.prompt, columns.length
     blocks = [*((position, position + 1) for position in range(length - prompt)), (length - prompt, length)]
-    held = {slot: _mirror(columns.positions(slot), length) for slot in columns.slots}
-    mirrored = [rule._replace(source=rule.target, target=rule.source) for rule in rules]
-    mirrored.sort(key=lambda rule: -columns.rank[rule.target])
+    held = {site: _mirror(columns.positions(site), length) for site in columns.sites}
+    mirrored = [family._replace(source=family.target, target=family.source) for family in families]
+    mirrored.sort(key=lambda family: -columns.rank[family.target])
     lines = _longest_chains(length, blocks, mirrored, held)
-    return {slot: line[::-1] for slot, line in lines.items()}
+    return {site: line[::-1] for site, line in lines.items()}
 
 
 def _mirror(held: range, length: int) -> range:
@@ -165,72 +165,72 @@ def _mirror(held: range, length: int) -> range:
 
 
 def _longest_chains(
-    length: int, blocks: Iterable[tuple[int, int]], rules: Sequence[Rule], held: dict[Slot, range]
-) -> dict[Slot, Line]:
+    length: int, blocks: Iterable[tuple[int, int]], families: Sequence[EdgeFamily], held: dict[Site, range]
+) -> dict[Site, Line]:
     """Rules come by target in an order that never reads a line of the same block too early."""
-    lines = {slot: np.full(length, ABSENT, np.int32) for slot in held}
-    for slot, present in held.items():
-        lines[slot][present.start : present.stop] = 0
+    lines = {site: np.full(length, ABSENT, np.int32) for site in held}
+    for site, present in held.items():
+        lines[site][present.start : present.stop] = 0
     for start, stop in blocks:
-        for rule in rules:
-            present = held[rule.target]
+        for family in families:
+            present = held[family.target]
             low, high = max(start, present.start), min(stop, present.stop)
             if low < high:
-                target = lines[rule.target][low:high]
-                np.maximum(target, _sources(lines[rule.source], rule, low, high) + 1, out=target)
+                target = lines[family.target][low:high]
+                np.maximum(target, _sources(lines[family.source], family, low, high) + 1, out=target)
     return lines
 
 
-def _sources(line: Line, rule: Rule, low: int, high: int) -> Line:
+def _sources(line: Line, family: EdgeFamily, low: int, high: int) -> Line:
     if high - low > 1:
-        return latest_source(line[:high], rule.first, rule.last)[low:]
-    start = 0 if rule.last is None else max(0, low - rule.last)
-    return line[start : low - rule.first + 1].max(initial=ABSENT, keepdims=True)
+        return latest_source(line[:high], family.first, family.last)[low:]
+    start = 0 if family.last is None else max(0, low - family.last)
+    return line[start : low - family.first + 1].max(initial=ABSENT, keepdims=True)
 
 
 def first_violation(
-    columns: Columns, rules: Sequence[Rule], times: Int[np.ndarray, " events"]
-) -> tuple[Rule, int, int] | None:
-    """The first rule, and in it the first source and target position, that times run against.
+    columns: Columns, families: Sequence[EdgeFamily], times: Int[np.ndarray, " events"]
+) -> tuple[EdgeFamily, int, int] | None:
+    """The first family, and in it the first source and target position, that times run against.
 
     ``times`` are non-negative; an edge is respected if its target is strictly later.
 
     >>> from causalsim.events import EventGraph, Wiring
     >>> graph = EventGraph(Wiring(2), 2, granularity="block")
-    >>> rule, p, q = first_violation(graph.requests[0], graph.rules, np.array([1, 2, 2, 2]))
-    >>> rule.stream, p, q
+    >>> family, p, q = first_violation(graph.requests[0], graph.edge_families, np.array([1, 2, 2, 2]))
+    >>> family.stream, p, q
     ('residual', 1, 1)
     """
     lines = Lines(columns, times)
-    for rule in rules:
-        source, target = lines[rule.source], lines[rule.target]
-        broken = (latest_source(source, rule.first, rule.last) >= target) & (target != ABSENT)
+    for family in families:
+        source, target = lines[family.source], lines[family.target]
+        broken = (latest_source(source, family.first, family.last) >= target) & (target != ABSENT)
         if broken.any():
             position = int(broken.argmax())
-            start = 0 if rule.last is None else max(0, position - rule.last)
-            late = source[start : position - rule.first + 1] >= target[position]
-            return rule, start + int(late.argmax()), position
+            start = 0 if family.last is None else max(0, position - family.last)
+            late = source[start : position - family.first + 1] >= target[position]
+            return family, start + int(late.argmax()), position
     return None
 
 
-def gather(columns: Columns, lines: Mapping[Slot, Line], out: Int[np.ndarray, " events"]) -> None:
+def gather(columns: Columns, lines: Mapping[Site, Line], out: Int[np.ndarray, " events"]) -> None:
     """Write lines back into an array over events in canonical order.
 
     >>> from causalsim.events import EventGraph, Wiring
     >>> graph, out = EventGraph(Wiring(2), 2, granularity="block"), np.empty(4, int)
-    >>> gather(graph.requests[0], {slot: np.array([slot.layer, 9]) for slot in graph.slots}, out)
+    >>> gather(graph.requests[0], {site: np.array([site.layer, 9]) for site in graph.sites}, out)
     >>> out.tolist()
     [0, 1, 9, 9]
     """
     for held, sheet in columns.sheets(out):
         for first in range(0, sheet.shape[1], BAND):
             rows = sheet[:, first : first + BAND]
-            slots = columns.slots[first : first + rows.shape[1]]
-            rows[:] = np.stack([lines[slot][held.start : held.stop] for slot in slots], axis=1)
+            sites = columns.sites[first : first + rows.shape[1]]
+            rows[:] = np.stack([lines[site][held.start : held.stop] for site in sites], axis=1)
 
 
-def latest_predecessors(graph: EventGraph, lines: Lines) -> Iterator[tuple[Slot, Line]]:
-    """Slot by slot, the greatest time among the direct predecessors of each event, ``ABSENT`` without any.
+def latest_predecessors(graph: EventGraph, lines: Lines) -> Iterator[tuple[Site, Line]]:
+    """Site by site, the greatest time among the direct predecessors of each event, ``ABSENT`` without any.
 
     >>> from causalsim.events import EventGraph, Wiring
     >>> graph = EventGraph(Wiring(2), 2, granularity="block")
@@ -238,8 +238,8 @@ def latest_predecessors(graph: EventGraph, lines: Lines) -> Iterator[tuple[Slot,
     >>> [latest.tolist() for _, latest in latest_predecessors(graph, lines)]
     [[-1, -1], [0, 1]]
     """
-    for slot, rules in graph.rules_into.items():
-        latest = np.full_like(lines[slot], ABSENT)
-        for rule in rules:
-            np.maximum(latest, latest_source(lines[rule.source], rule.first, rule.last), out=latest)
-        yield slot, latest
+    for site, families in graph.families_into.items():
+        latest = np.full_like(lines[site], ABSENT)
+        for family in families:
+            np.maximum(latest, latest_source(lines[family.source], family.first, family.last), out=latest)
+        yield site, latest

@@ -102,7 +102,7 @@ def _two_ranks(graph: EventGraph, step: int, limit: int) -> tuple[Rank, Rank]:
             "the pairs of events that could swap are listed one by one",
             reached=pairs,
             bound=limit,
-            cure="Raise the limit, or take a shorter text.",
+            hint="Raise the limit, or take a shorter text.",
         )
     return steps[0], steps[-1]
 

@@ -13,12 +13,12 @@ from causalsim.events.checks import checked_graph
 from causalsim.events.cones import Cone
 from causalsim.events.event import Event
 from causalsim.events.limits import refuse_long
-from causalsim.events.wiring import Rule, Slot
+from causalsim.events.wiring import EdgeFamily, Site
 
 if TYPE_CHECKING:
     from causalsim.events.graph import EventGraph
 
-# For each rule at each position: one comes into view, one goes, and what is in view counts.
+# For each family at each position: one comes into view, one goes, and what is in view counts.
 SUMS = 3
 
 
@@ -45,13 +45,13 @@ def count_paths(graph: EventGraph, a: Event, b: Event, bypass: bool = False) -> 
         return 1
     if a.request != b.request or a.position > b.position:
         return 0
-    slots = _slots_between(graph, a, b)
-    weights = _weights(graph, slots, bypass)
+    sites = _sites_between(graph, a, b)
+    weights = _weights(graph, sites, bypass)
     refuse_long(
         "a count of paths sums over kinds of edges and positions",
         SUMS * (b.position - a.position + 1) * len(weights),
     )
-    return _swept(graph, a, b, slots, weights) if slots else 0
+    return _swept(graph, a, b, sites, weights) if sites else 0
 
 
 def paths(graph: EventGraph, a: Event, b: Event) -> Iterator[tuple[Event, ...]]:
@@ -92,55 +92,55 @@ def _steps(graph: EventGraph, event: Event, goal: Event, inside: Cone) -> Iterat
             yield edge.target
 
 
-def _swept(graph: EventGraph, a: Event, b: Event, slots: list[Slot], weights: dict[Rule, int]) -> int:
+def _swept(graph: EventGraph, a: Event, b: Event, sites: list[Site], weights: dict[EdgeFamily, int]) -> int:
     columns = graph.requests[a.request]
-    into = {slot: [rule for rule in weights if rule.target == slot] for slot in slots}
-    ways: dict[Slot, list[int]] = {slot: [] for slot in slots}
-    # Of each rule, the paths to the sources that it has in view, which slide along with the position.
-    sums, sights = dict.fromkeys(weights, 0), {slot: _sight(weights, slot) for slot in slots}
+    into = {site: [family for family in weights if family.target == site] for site in sites}
+    ways: dict[Site, list[int]] = {site: [] for site in sites}
+    # Of each family, the paths to the sources that it has in view, which slide along with the position.
+    sums, sights = dict.fromkeys(weights, 0), {site: _sight(weights, site) for site in sites}
     for place, position in enumerate(range(a.position, b.position + 1)):
-        for slot in slots:
-            for rule in into[slot]:
-                sums[rule] += _slid(ways[rule.source], rule, place)
-            found = sum(weights[rule] * sums[rule] for rule in into[slot])
-            starts = place == 0 and slot == (a.kind, a.layer)
-            ways[slot].append(1 if starts else found if position in columns.positions(slot) else 0)
-            if place >= sights[slot]:  # Where tokens are fed back, old numbers are long.
-                ways[slot][place - sights[slot]] = 0
-    return ways[Slot(b.kind, b.layer)][-1]
+        for site in sites:
+            for family in into[site]:
+                sums[family] += _slid(ways[family.source], family, place)
+            found = sum(weights[family] * sums[family] for family in into[site])
+            starts = place == 0 and site == (a.kind, a.layer)
+            ways[site].append(1 if starts else found if position in columns.positions(site) else 0)
+            if place >= sights[site]:  # Where tokens are fed back, old numbers are long.
+                ways[site][place - sights[site]] = 0
+    return ways[Site(b.kind, b.layer)][-1]
 
 
-def _slid(line: list[int], rule: Rule, place: int) -> int:
-    """What comes into view of a rule at a place, less what goes out of it."""
-    comes, goes = place - rule.first, -1 if rule.last is None else place - rule.last - 1
+def _slid(line: list[int], family: EdgeFamily, place: int) -> int:
+    """What comes into view of a family at a place, less what goes out of it."""
+    comes, goes = place - family.first, -1 if family.last is None else place - family.last - 1
     return (line[comes] if comes >= 0 else 0) - (line[goes] if goes >= 0 else 0)
 
 
-def _sight(rules: Iterable[Rule], slot: Slot) -> int:
-    """How far back some rule looks for a slot's events, once it has counted them."""
-    own = (rule for rule in rules if rule.source == slot)
-    return max((rule.first if rule.last is None else rule.last + 1 for rule in own), default=0) + 1
+def _sight(families: Iterable[EdgeFamily], site: Site) -> int:
+    """How far back some family looks for a site's events, once it has counted them."""
+    own = (family for family in families if family.source == site)
+    return max((family.first if family.last is None else family.last + 1 for family in own), default=0) + 1
 
 
-def _slots_between(graph: EventGraph, a: Event, b: Event) -> list[Slot]:
-    """The slots that paths may pass: all of them where tokens lead back down, else those between."""
+def _sites_between(graph: EventGraph, a: Event, b: Event) -> list[Site]:
+    """The sites that paths may pass: all of them where tokens lead back down, else those between."""
     if graph.has_feedback:
-        return list(graph.slots)
-    low, high = (graph.slots.index(Slot(event.kind, event.layer)) for event in (a, b))
-    return list(graph.slots[low : high + 1])
+        return list(graph.sites)
+    low, high = (graph.sites.index(Site(event.kind, event.layer)) for event in (a, b))
+    return list(graph.sites[low : high + 1])
 
 
-def _weights(graph: EventGraph, slots: list[Slot], bypass: bool) -> dict[Rule, int]:
-    """How often an edge of each rule counts; of two rules that join the same events, the wider."""
-    among = [rule for rule in graph.rules if rule.source in slots and rule.target in slots]
-    wider = {rule[1:3]: rule for rule in sorted(among, key=_reach)}
-    return {rule: 2 if bypass and _is_bypassed(graph, rule) else 1 for rule in wider.values()}
+def _weights(graph: EventGraph, sites: list[Site], bypass: bool) -> dict[EdgeFamily, int]:
+    """How often an edge of each family counts; of two families that join the same events, the wider."""
+    among = [family for family in graph.edge_families if family.source in sites and family.target in sites]
+    wider = {family[1:3]: family for family in sorted(among, key=_reach)}
+    return {family: 2 if bypass and _is_bypassed(graph, family) else 1 for family in wider.values()}
 
 
-def _reach(rule: Rule) -> float:
-    return inf if rule.last is None else rule.last
+def _reach(family: EdgeFamily) -> float:
+    return inf if family.last is None else family.last
 
 
-def _is_bypassed(graph: EventGraph, rule: Rule) -> bool:
+def _is_bypassed(graph: EventGraph, family: EdgeFamily) -> bool:
     skipped = ("attn",) if graph.wiring.parallel_residual else ("attn", "mlp")
-    return rule.stream == "residual" and rule.target.kind in skipped
+    return family.stream == "residual" and family.target.kind in skipped

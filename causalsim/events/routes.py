@@ -13,7 +13,7 @@ from causalsim.events.limits import refuse_long
 if TYPE_CHECKING:
     from causalsim.events.graph import EventGraph
 
-Reaches = tuple[int | None, ...]
+Windows = tuple[int | None, ...]
 
 
 def count_routes(graph: EventGraph, a: Event, b: Event) -> int:
@@ -27,15 +27,15 @@ def count_routes(graph: EventGraph, a: Event, b: Event) -> int:
     >>> count_routes(EventGraph(Wiring(13), 11), Event("kv", 0, 0), Event("attn", 12, 10))
     646646
     """
-    reaches, m = _checked_reaches(graph, a, b), b.position - a.position
+    windows, m = _checked_windows(graph, a, b), b.position - a.position
     if not _connectable(a, b):
         return 0
-    if all(reach is None or reach > m for reach in reaches):
-        return comb(m + len(reaches) - 1, m)
-    refuse_long("a count of routes sums over layers and positions", len(reaches) * (m + 1))
+    if all(window is None or window > m for window in windows):
+        return comb(m + len(windows) - 1, m)
+    refuse_long("a count of routes sums over layers and positions", len(windows) * (m + 1))
     counts = [1] + [0] * m
-    for reach in reaches:
-        counts = _spread_right(counts, reach)
+    for window in windows:
+        counts = _spread_right(counts, window)
     return counts[-1]
 
 
@@ -46,46 +46,46 @@ def routes(graph: EventGraph, a: Event, b: Event) -> Iterator[tuple[int, ...]]:
     >>> list(routes(EventGraph(Wiring(2), 3), Event("kv", 0, 0), Event("attn", 1, 2)))
     [(0,), (1,), (2,)]
     """
-    reaches = _checked_reaches(graph, a, b)
+    windows = _checked_windows(graph, a, b)
     if _connectable(a, b):
-        yield from _climb(a.position, b.position, reaches)
+        yield from _climb(a.position, b.position, windows)
 
 
-def _climb(start: int, goal: int, reaches: Reaches) -> Iterator[tuple[int, ...]]:
-    floors = _floors(start, goal, reaches)
+def _climb(start: int, goal: int, windows: Windows) -> Iterator[tuple[int, ...]]:
+    floors = _floors(start, goal, windows)
     if start < floors[0]:
         return
     # A route with its start before it: as far left as it goes, then from the end one to the right.
     stops = [start]
     while True:
-        while len(stops) < len(reaches):
+        while len(stops) < len(windows):
             stops.append(max(stops[-1], floors[len(stops)]))
         yield tuple(stops[1:])
-        while len(stops) > 1 and stops[-1] == _furthest(stops[-2], goal, reaches[len(stops) - 2]):
+        while len(stops) > 1 and stops[-1] == _furthest(stops[-2], goal, windows[len(stops) - 2]):
             stops.pop()
         if len(stops) == 1:
             return
         stops[-1] += 1
 
 
-def _floors(start: int, goal: int, reaches: Reaches) -> list[int]:
+def _floors(start: int, goal: int, windows: Windows) -> list[int]:
     """Before each hop, the first position from which the hops that are left still reach the goal."""
     floors = [goal]
-    for reach in reversed(reaches):
-        floors.append(start if reach is None else max(start, floors[-1] - reach + 1))
+    for window in reversed(windows):
+        floors.append(start if window is None else max(start, floors[-1] - window + 1))
     return floors[:0:-1]
 
 
-def _furthest(here: int, goal: int, reach: int | None) -> int:
-    return goal if reach is None else min(goal, here + reach - 1)
+def _furthest(here: int, goal: int, window: int | None) -> int:
+    return goal if window is None else min(goal, here + window - 1)
 
 
-def _spread_right(counts: list[int], reach: int | None) -> list[int]:
+def _spread_right(counts: list[int], window: int | None) -> list[int]:
     spread, total = [], 0
     for position, count in enumerate(counts):
         total += count
-        if reach is not None and position >= reach:
-            total -= counts[position - reach]
+        if window is not None and position >= window:
+            total -= counts[position - window]
         spread.append(total)
     return spread
 
@@ -94,7 +94,7 @@ def _connectable(a: Event, b: Event) -> bool:
     return a.request == b.request and a.layer <= b.layer and a.position <= b.position
 
 
-def _checked_reaches(graph: EventGraph, a: Event, b: Event) -> Reaches:
+def _checked_windows(graph: EventGraph, a: Event, b: Event) -> Windows:
     if graph.granularity == "sublayer":
         graph.check(a)
         graph.check(b)
@@ -102,6 +102,6 @@ def _checked_reaches(graph: EventGraph, a: Event, b: Event) -> Reaches:
         raise InputError(
             "routes lead from a kv event to an attn event of a sublayer graph without feedback",
             got=f"{a} to {b} in {graph}",
-            cure="count_paths counts directed paths between any two events of any graph.",
+            hint="count_paths counts directed paths between any two events of any graph.",
         )
-    return graph.wiring.reaches[a.layer : b.layer + 1]
+    return graph.wiring.windows_by_layer[a.layer : b.layer + 1]

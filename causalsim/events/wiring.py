@@ -1,8 +1,8 @@
-"""The wiring of an architecture: a column of slots and the rules that join columns.
+"""The wiring of an architecture: a column of sites and the families that join columns.
 
 Every position of a text runs the same column of computations, and every causal edge
 belongs to a family that is the same at every position. So a graph of any length is
-a finite column and a finite list of rules; all else asks these.
+a finite column and a finite list of families; all else asks these.
 """
 
 from __future__ import annotations
@@ -21,27 +21,27 @@ Granularity = Literal["block", "sublayer"]
 GRANULARITIES = ("block", "sublayer")
 
 
-class Slot(NamedTuple):
+class Site(NamedTuple):
     """A place in the column that every position runs.
 
-    >>> Slot("attn", 3)
-    Slot(kind='attn', layer=3)
+    >>> Site("attn", 3)
+    Site(kind='attn', layer=3)
     """
 
     kind: str
     layer: int
 
 
-class Rule(NamedTuple):
+class EdgeFamily(NamedTuple):
     """A family of edges: ``source`` at p to ``target`` at q for every first <= q - p <= last.
 
-    >>> Rule("kv", Slot("kv", 0), Slot("attn", 0), first=0, last=None).target
-    Slot(kind='attn', layer=0)
+    >>> EdgeFamily("kv", Site("kv", 0), Site("attn", 0), first=0, last=None).target
+    Site(kind='attn', layer=0)
     """
 
     stream: str
-    source: Slot
-    target: Slot
+    source: Site
+    target: Site
     first: int
     last: int | None
 
@@ -75,29 +75,29 @@ class Wiring:
         object.__setattr__(self, "parallel_residual", _switch("parallel_residual", parallel_residual))
 
     @cached_property
-    def reaches(self) -> tuple[int | None, ...]:
+    def windows_by_layer(self) -> tuple[int | None, ...]:
         """Positions that each layer's attention sees, the own one counted; ``None`` is all.
 
-        >>> Wiring(2).reaches, Wiring(2, windows=[3, None]).reaches
+        >>> Wiring(2).windows_by_layer, Wiring(2, windows=[3, None]).windows_by_layer
         ((None, None), (3, None))
         """
         return self.windows if isinstance(self.windows, tuple) else (None,) * self.n_layers
 
-    def slots(self, granularity: Granularity = "sublayer") -> tuple[Slot, ...]:
+    def sites(self, granularity: Granularity = "sublayer") -> tuple[Site, ...]:
         """The column in canonical order, ``sample`` (present only with feedback) last.
 
-        >>> [f"{kind}{layer}" for kind, layer in Wiring(1).slots()]
+        >>> [f"{kind}{layer}" for kind, layer in Wiring(1).sites()]
         ['embed-1', 'kv0', 'attn0', 'mlp0', 'unembed1', 'sample1']
         """
-        return _slots(self.n_layers, checked_granularity(granularity))
+        return _sites(self.n_layers, checked_granularity(granularity))
 
-    def rules(self, granularity: Granularity = "sublayer") -> tuple[Rule, ...]:
-        """Every family of edges, ordered by target slot.
+    def edge_families(self, granularity: Granularity = "sublayer") -> tuple[EdgeFamily, ...]:
+        """Every family of edges, ordered by target site.
 
-        >>> [(rule.stream, rule.first, rule.last) for rule in Wiring(2, windows=3).rules("block")]
+        >>> [(family.stream, family.first, family.last) for family in Wiring(2, windows=3).edge_families("block")]
         [('residual', 0, 0), ('kv', 0, 2)]
         """
-        return _rules(self, checked_granularity(granularity))
+        return _families(self, checked_granularity(granularity))
 
 
 def checked_granularity(granularity: object) -> Granularity:
@@ -115,54 +115,56 @@ def checked_granularity(granularity: object) -> Granularity:
     return cast("Granularity", granularity)
 
 
-def _slots_of_layer(layer: int) -> list[Slot]:
-    return [Slot(kind, layer) for kind in ("kv", "attn", "mlp")]
+def _sites_of_layer(layer: int) -> list[Site]:
+    return [Site(kind, layer) for kind in ("kv", "attn", "mlp")]
 
 
 @lru_cache(maxsize=256)
-def _slots(n_layers: int, granularity: Granularity) -> tuple[Slot, ...]:
+def _sites(n_layers: int, granularity: Granularity) -> tuple[Site, ...]:
     if granularity == "block":
-        return tuple(Slot("block", layer) for layer in range(n_layers))
-    inner = [slot for layer in range(n_layers) for slot in _slots_of_layer(layer)]
-    return (Slot("embed", -1), *inner, Slot("unembed", n_layers), Slot("sample", n_layers))
+        return tuple(Site("block", layer) for layer in range(n_layers))
+    inner = [site for layer in range(n_layers) for site in _sites_of_layer(layer)]
+    return (Site("embed", -1), *inner, Site("unembed", n_layers), Site("sample", n_layers))
 
 
 @lru_cache(maxsize=256)
-def _rules(wiring: Wiring, granularity: Granularity) -> tuple[Rule, ...]:
-    return tuple(_block_rules(wiring) if granularity == "block" else _sublayer_rules(wiring))
+def _families(wiring: Wiring, granularity: Granularity) -> tuple[EdgeFamily, ...]:
+    return tuple(_block_families(wiring) if granularity == "block" else _sublayer_families(wiring))
 
 
-def _block_rules(wiring: Wiring) -> list[Rule]:
-    rules = []
+def _block_families(wiring: Wiring) -> list[EdgeFamily]:
+    families = []
     for layer in range(1, wiring.n_layers):
-        below, here, reach = Slot("block", layer - 1), Slot("block", layer), wiring.reaches[layer]
-        rules.append(Rule("residual", below, here, 0, 0))
+        below, here, window = Site("block", layer - 1), Site("block", layer), wiring.windows_by_layer[layer]
+        families.append(EdgeFamily("residual", below, here, 0, 0))
         # K/V is a function of the residual below, so the own position is read over this stream too.
-        rules.append(Rule("kv", below, here, 0, _last(reach)))
-    return rules
+        families.append(EdgeFamily("kv", below, here, 0, _last(window)))
+    return families
 
 
-def _sublayer_rules(wiring: Wiring) -> list[Rule]:
-    feed = Slot("embed", -1), Slot("unembed", wiring.n_layers), Slot("sample", wiring.n_layers)
+def _sublayer_families(wiring: Wiring) -> list[EdgeFamily]:
+    feed = Site("embed", -1), Site("unembed", wiring.n_layers), Site("sample", wiring.n_layers)
     embed, unembed, sample = feed
-    rules = [Rule("token", sample, embed, 1, 1)]
+    families = [EdgeFamily("token", sample, embed, 1, 1)]
     stream_in = [embed]
-    for layer, reach in enumerate(wiring.reaches):
-        kv, attn, mlp = _slots_of_layer(layer)
+    for layer, window in enumerate(wiring.windows_by_layer):
+        kv, attn, mlp = _sites_of_layer(layer)
         readers = (kv, attn, mlp) if wiring.parallel_residual else (kv, attn)
-        rules += [Rule("residual", source, reader, 0, 0) for reader in readers for source in stream_in]
-        rules.append(Rule("kv", kv, attn, 0, _last(reach)))
+        families += [
+            EdgeFamily("residual", source, reader, 0, 0) for reader in readers for source in stream_in
+        ]
+        families.append(EdgeFamily("kv", kv, attn, 0, _last(window)))
         if not wiring.parallel_residual:
-            rules.append(Rule("residual", attn, mlp, 0, 0))
+            families.append(EdgeFamily("residual", attn, mlp, 0, 0))
         stream_in = [attn, mlp] if wiring.parallel_residual else [mlp]
-    rules += [Rule("residual", source, unembed, 0, 0) for source in stream_in]
-    rules.append(Rule("token", unembed, sample, 0, 0))
-    order = {slot: rank for rank, slot in enumerate(wiring.slots())}
-    return sorted(rules, key=lambda rule: order[rule.target])
+    families += [EdgeFamily("residual", source, unembed, 0, 0) for source in stream_in]
+    families.append(EdgeFamily("token", unembed, sample, 0, 0))
+    order = {site: rank for rank, site in enumerate(wiring.sites())}
+    return sorted(families, key=lambda family: order[family.target])
 
 
-def _last(reach: int | None) -> int | None:
-    return None if reach is None else reach - 1
+def _last(window: int | None) -> int | None:
+    return None if window is None else window - 1
 
 
 def _per_layer(windows: object, n_layers: int) -> tuple[int | None, ...] | None:
@@ -188,7 +190,7 @@ def _listed(windows: object, n_layers: int) -> Sequence[object]:
         "windows are counts of positions",
         got=f"windows={windows!r}",
         expected="a whole number, or one (or None) for every layer",
-        cure="Leave windows out for full attention.",
+        hint="Leave windows out for full attention.",
     )
 
 

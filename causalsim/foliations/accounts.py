@@ -1,6 +1,6 @@
 """What every slice of a foliation costs, and schedules compared, without running any.
 
-A launch is one slot (a kind of event at a layer) of one slice: its events share their weights,
+A batch is one site (a kind of event at a layer) of one slice: its events share their weights,
 over all positions and requests.
 """
 
@@ -15,7 +15,7 @@ from jaxtyping import Int
 
 from causalsim.arguments import check_type, check_whole, shown
 from causalsim.errors import InputError
-from causalsim.events import EventGraph, Slot
+from causalsim.events import EventGraph, Site
 from causalsim.events.columns import Columns
 from causalsim.events.lines import Lines
 from causalsim.foliations.costs import Footprint, check_priced, peak_at_cuts, peak_during
@@ -23,14 +23,14 @@ from causalsim.foliations.foliation import Foliation
 from causalsim.foliations.ranks import run_starts
 
 PerSlice = Int[np.ndarray, " slices"]
-PerLaunch = Int[np.ndarray, " launches"]
+PerBatches = Int[np.ndarray, " batches"]
 PerPosition = Int[np.ndarray, " positions"]
 
-# Of the events of a slot, told how many positions each of them sees.
-EventCost = Callable[[Slot, PerPosition], int | PerPosition]
+# Of the events of a site, told how many positions each of them sees.
+EventCost = Callable[[Site, PerPosition], int | PerPosition]
 
-# Of the launches of a slot, told how many events each of them has.
-LaunchCost = Callable[[Slot, PerLaunch], int | PerLaunch]
+# Of the batches of a site, told how many events each of them has.
+LaunchCost = Callable[[Site, PerBatches], int | PerBatches]
 
 # What reads K/V of other positions.
 READERS = ("attn", "block")
@@ -38,25 +38,25 @@ READERS = ("attn", "block")
 
 @dataclass(frozen=True)
 class Shape:
-    """What a foliation costs whatever the model: slices, events in the widest, and launches.
+    """What a foliation costs whatever the model: slices, events in the widest, and batches.
 
-    ``tokens`` is the most events of one launch: what serving engines call the tokens of a step.
+    ``tokens`` is the most events of one batch: what serving engines call the tokens of a step.
 
-    >>> Shape(depth=8, width=3, tokens=3, launches=8).depth
+    >>> Shape(depth=8, width=3, tokens=3, batches=8).depth
     8
     """
 
     depth: int
     width: int
     tokens: int
-    launches: int
+    batches: int
 
 
 @dataclass(frozen=True)
 class Costs(Shape):
     """A foliation in numbers: its shape, bytes and FLOPs over all slices, and the peaks of what is live.
 
-    >>> Costs(2, 4, 4, 2, weight_bytes=200, kv_bytes=6, flops=0, peak_during=32, peak_at_cuts=30).launches
+    >>> Costs(2, 4, 4, 2, weight_bytes=200, kv_bytes=6, flops=0, peak_during=32, peak_at_cuts=30).batches
     2
     """
 
@@ -73,10 +73,10 @@ def shape(foliation: Foliation) -> Shape:
     >>> from causalsim.events import EventGraph, Wiring
     >>> from causalsim.foliations import layer_major
     >>> shape(layer_major(EventGraph(Wiring(2), 3)))
-    Shape(depth=8, width=3, tokens=3, launches=8)
+    Shape(depth=8, width=3, tokens=3, batches=8)
     """
     check_type("an order", foliation, Foliation)
-    return _launched(foliation, lambda slot, tokens: 0)[0]
+    return _run(foliation, lambda site, tokens: 0)[0]
 
 
 def costs(foliation: Foliation, footprint: Footprint) -> Costs:
@@ -87,11 +87,11 @@ def costs(foliation: Foliation, footprint: Footprint) -> Costs:
     >>> graph = EventGraph(Wiring(2), 2, granularity="block")
     >>> sizes = Footprint({"embed": 10, "block": 10, "kv": 1}, {"block": 100})
     >>> found = costs(layer_major(graph), sizes)
-    >>> found.launches, found.weight_bytes, found.kv_bytes, found.peak_during
+    >>> found.batches, found.weight_bytes, found.kv_bytes, found.peak_during
     (2, 200, 6, 32)
     """
     check_priced(foliation, footprint)
-    found, weight_bytes = _launched(foliation, partial(_weights_of, footprint))
+    found, weight_bytes = _run(foliation, partial(_weights_of, footprint))
     return Costs(
         **vars(found),
         weight_bytes=weight_bytes,
@@ -102,20 +102,20 @@ def costs(foliation: Foliation, footprint: Footprint) -> Costs:
     )
 
 
-def launches(foliation: Foliation) -> PerSlice:
-    """Launches of every slice: the slots that have events in it.
+def batches(foliation: Foliation) -> PerSlice:
+    """Batches of every slice: the sites that have events in it.
 
     >>> from causalsim.events import EventGraph, Wiring
     >>> from causalsim.foliations import wavefront
-    >>> launches(wavefront(EventGraph(Wiring(2), 2, granularity="block"))).tolist()
+    >>> batches(wavefront(EventGraph(Wiring(2), 2, granularity="block"))).tolist()
     [1, 2, 1]
     """
     check_type("an order", foliation, Foliation)
-    return _by_launch(foliation, lambda slot, tokens: 1)
+    return _by_batch(foliation, lambda site, tokens: 1)
 
 
 def weight_bytes_read(foliation: Foliation, footprint: Footprint) -> PerSlice:
-    """Bytes of weights that every slice reads: each launch its slot's once, an embedding its own row.
+    """Bytes of weights that every slice reads: each batch its site's once, an embedding its own row.
 
     >>> from causalsim.events import EventGraph, Wiring
     >>> from causalsim.foliations import wavefront
@@ -124,7 +124,7 @@ def weight_bytes_read(foliation: Foliation, footprint: Footprint) -> PerSlice:
     [100, 200, 100]
     """
     check_priced(foliation, footprint)
-    return _by_launch(foliation, partial(_weights_of, footprint))
+    return _by_batch(foliation, partial(_weights_of, footprint))
 
 
 def kv_bytes_read(foliation: Foliation, footprint: Footprint) -> PerSlice:
@@ -156,7 +156,7 @@ def flops(foliation: Foliation, footprint: Footprint) -> PerSlice:
 def admissible(
     schedules: Mapping[str, Costs], *, token_budget: int | None = None, memory_cap: int | None = None
 ) -> list[str]:
-    """The schedules that no launch of which has more tokens and no moment more live bytes, by bytes read.
+    """The schedules that no batch of which has more tokens and no moment more live bytes, by bytes read.
 
     Those that read the fewest bytes of weights and K/V come first: so one engine after another ranks
     schedules that its memory holds, where bandwidth is what bounds it (Agrawal et al. 2023).
@@ -182,35 +182,35 @@ def admissible(
     return sorted(kept, key=lambda name: schedules[name].weight_bytes + schedules[name].kv_bytes)
 
 
-def _weights_of(footprint: Footprint, slot: Slot, tokens: PerLaunch) -> int | PerLaunch:
-    each = _of(footprint.weights, slot)
-    return each * tokens if slot.kind == "embed" else each
+def _weights_of(footprint: Footprint, site: Site, tokens: PerBatches) -> int | PerBatches:
+    each = _of(footprint.weights, site)
+    return each * tokens if site.kind == "embed" else each
 
 
-def _kv_of(footprint: Footprint, slot: Slot, seen: PerPosition) -> int | PerPosition:
-    return seen * footprint.values["kv"] if slot.kind in READERS else 0
+def _kv_of(footprint: Footprint, site: Site, seen: PerPosition) -> int | PerPosition:
+    return seen * footprint.values["kv"] if site.kind in READERS else 0
 
 
-def _flops_of(footprint: Footprint, slot: Slot, seen: PerPosition) -> int | PerPosition:
-    each = _of(footprint.flops, slot)
-    return each + seen * footprint.flops_per_read if slot.kind in READERS else each
+def _flops_of(footprint: Footprint, site: Site, seen: PerPosition) -> int | PerPosition:
+    each = _of(footprint.flops, site)
+    return each + seen * footprint.flops_per_read if site.kind in READERS else each
 
 
-def _launched(foliation: Foliation, cost: LaunchCost) -> tuple[Shape, int]:
-    """The shape of a foliation, and what its launches cost together, in one pass over the slots."""
-    launched, most, total = 0, 0, 0
-    for slot, _, tokens in _launches(foliation):
-        launched, most = launched + len(tokens), max(most, int(tokens.max()))
-        total += _sum(cost(slot, tokens), len(tokens))
-    return Shape(foliation.depth, foliation.width, most, launched), total
+def _run(foliation: Foliation, cost: LaunchCost) -> tuple[Shape, int]:
+    """The shape of a foliation, and what its batches cost together, in one pass over the sites."""
+    run, most, total = 0, 0, 0
+    for site, _, tokens in _batches(foliation):
+        run, most = run + len(tokens), max(most, int(tokens.max()))
+        total += _sum(cost(site, tokens), len(tokens))
+    return Shape(foliation.depth, foliation.width, most, run), total
 
 
 def _whatever_the_order(graph: EventGraph, cost: EventCost) -> int:
     """What the events cost together, which no slices change."""
     return sum(
-        _sum(cost(slot, _seen(graph, slot, columns)), len(columns.positions(slot)))
+        _sum(cost(site, _seen(graph, site, columns)), len(columns.positions(site)))
         for columns in graph.requests
-        for slot in graph.slots
+        for site in graph.sites
     )
 
 
@@ -218,55 +218,55 @@ def _sum(cost: int | Int[np.ndarray, " terms"], terms: int) -> int:
     return cost * terms if isinstance(cost, int) else int(cost.sum())
 
 
-def _by_launch(foliation: Foliation, cost: LaunchCost) -> PerSlice:
+def _by_batch(foliation: Foliation, cost: LaunchCost) -> PerSlice:
     totals = np.zeros(foliation.depth, np.int64)
-    for slot, slices, tokens in _launches(foliation):
-        totals[slices] += cost(slot, tokens)
+    for site, slices, tokens in _batches(foliation):
+        totals[slices] += cost(site, tokens)
     return totals
 
 
 def _by_event(foliation: Foliation, cost: EventCost) -> PerSlice:
     totals = np.zeros(foliation.depth, np.int64)
-    for slot, lines in _slots(foliation):
+    for site, lines in _sites(foliation):
         for columns, line in zip(foliation.graph.requests, lines, strict=True):
-            np.add.at(totals, line, cost(slot, _seen(foliation.graph, slot, columns)))
+            np.add.at(totals, line, cost(site, _seen(foliation.graph, site, columns)))
     return totals
 
 
-def _seen(graph: EventGraph, slot: Slot, columns: Columns) -> PerPosition:
-    """How many positions the events of a slot see, one after another."""
-    reach = graph.wiring.reaches[slot.layer] if slot.kind in READERS else None
-    seen = np.arange(1, len(columns.positions(slot)) + 1)
-    return seen if reach is None else np.minimum(seen, reach)
+def _seen(graph: EventGraph, site: Site, columns: Columns) -> PerPosition:
+    """How many positions the events of a site see, one after another."""
+    window = graph.wiring.windows_by_layer[site.layer] if site.kind in READERS else None
+    seen = np.arange(1, len(columns.positions(site)) + 1)
+    return seen if window is None else np.minimum(seen, window)
 
 
-def _launches(foliation: Foliation) -> Iterator[tuple[Slot, PerLaunch, PerLaunch]]:
-    """Slot by slot, the slices in which it has events, ascending, and how many it has in each."""
-    for slot, lines in _slots(foliation):
+def _batches(foliation: Foliation) -> Iterator[tuple[Site, PerBatches, PerBatches]]:
+    """Site by site, the slices in which it has events, ascending, and how many it has in each."""
+    for site, lines in _sites(foliation):
         ascending = np.sort(np.concatenate(lines))
         starts = np.flatnonzero(run_starts(ascending))
-        yield slot, ascending[starts], np.diff(starts, append=len(ascending))
+        yield site, ascending[starts], np.diff(starts, append=len(ascending))
 
 
-def _slots(foliation: Foliation) -> Iterable[tuple[Slot, list[Int[np.ndarray, " positions"]]]]:
-    """The times of every slot that has events, one array a request."""
+def _sites(foliation: Foliation) -> Iterable[tuple[Site, list[Int[np.ndarray, " positions"]]]]:
+    """The times of every site that has events, one array a request."""
     requests = foliation.graph.requests
     lines = [Lines(columns, foliation.times) for columns in requests]
-    for slot in foliation.graph.slots:
+    for site in foliation.graph.sites:
         found = [
-            line[slot][columns.positions(slot).start : columns.positions(slot).stop]
+            line[site][columns.positions(site).start : columns.positions(site).stop]
             for columns, line in zip(requests, lines, strict=True)
         ]
         if any(len(line) for line in found):
-            yield slot, found
+            yield site, found
 
 
-def _of(by_kind: Mapping[str, int], slot: Slot) -> int:
-    if by_kind and slot.kind not in by_kind:
+def _of(by_kind: Mapping[str, int], site: Site) -> int:
+    if by_kind and site.kind not in by_kind:
         raise InputError(
             "a footprint says what every kind of event costs",
-            got=f"none for {slot.kind}",
-            expected=f"one for {', '.join(by_kind)} and {slot.kind}",
-            cure="ModelConfig(...).footprint() makes a whole one.",
+            got=f"none for {site.kind}",
+            expected=f"one for {', '.join(by_kind)} and {site.kind}",
+            hint="ModelConfig(...).footprint() makes a whole one.",
         )
-    return by_kind.get(slot.kind, 0)
+    return by_kind.get(site.kind, 0)

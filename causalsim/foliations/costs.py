@@ -25,7 +25,7 @@ class _Sizes(dict[str, int]):
             "a footprint has the bytes of each kind of value that lives",
             got=f"those of {', '.join(self) or 'none'}",
             expected=f"those of {kind} among them",
-            cure="ModelConfig(...).footprint() has all.",
+            hint="ModelConfig(...).footprint() has all.",
         )
 
 
@@ -121,26 +121,26 @@ def _lifetimes(graph: EventGraph, times: Times, footprint: Footprint) -> Iterato
 
 def _of_sublayers(graph: EventGraph, lines: Lines, sizes: Mapping[str, int]) -> Iterator[Lifetimes]:
     """Every event's value lives from the event (an embedding: from its first reader) to its last reader."""
-    for slot, rules in graph.rules_from.items():
-        birth = read = lines[slot]
-        for rule in rules:
-            read = np.maximum(read, latest_reader(lines[rule.target], rule.first, rule.last))
-        if slot.kind == "embed":
-            birth = reduce(np.minimum, (lines[rule.target] for rule in rules))
-        held = slice(lines.columns.positions(slot).start, lines.columns.positions(slot).stop)
-        yield birth[held], read[held], sizes[slot.kind]
+    for site, families in graph.families_from.items():
+        birth = read = lines[site]
+        for family in families:
+            read = np.maximum(read, latest_reader(lines[family.target], family.first, family.last))
+        if site.kind == "embed":
+            birth = reduce(np.minimum, (lines[family.target] for family in families))
+        held = slice(lines.columns.positions(site).start, lines.columns.positions(site).stop)
+        yield birth[held], read[held], sizes[site.kind]
 
 
 def _of_blocks(graph: EventGraph, lines: Lines, sizes: Mapping[str, int]) -> Iterator[Lifetimes]:
     """Residuals are read above at their own position only; K/V lives from its first to its last reader."""
-    first, _ = _readers(lines[graph.slots[0]], graph.wiring.reaches[0])
-    yield first, lines[graph.slots[0]], sizes["embed"]
-    for slot, above in zip_longest(graph.slots, graph.slots[1:]):
-        yield lines[slot], lines[above or slot], sizes["block"]
-        yield *_readers(lines[slot], graph.wiring.reaches[slot.layer]), sizes["kv"]
+    first, _ = _readers(lines[graph.sites[0]], graph.wiring.windows_by_layer[0])
+    yield first, lines[graph.sites[0]], sizes["embed"]
+    for site, above in zip_longest(graph.sites, graph.sites[1:]):
+        yield lines[site], lines[above or site], sizes["block"]
+        yield *_readers(lines[site], graph.wiring.windows_by_layer[site.layer]), sizes["kv"]
 
 
-def _readers(line: Times, reach: int | None) -> tuple[Times, Times]:
+def _readers(line: Times, window: int | None) -> tuple[Times, Times]:
     """The first and the last time at which the K/V of each position is read."""
-    last = None if reach is None else reach - 1
+    last = None if window is None else window - 1
     return earliest_reader(line, last), latest_reader(line, 0, last)

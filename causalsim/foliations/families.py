@@ -1,6 +1,6 @@
 """Named families of foliations: functions from a graph to a foliation.
 
-All of them add a multiple of one height a slot (pinned so that it rises by one along a column)
+All of them add a multiple of one height a site (pinned so that it rises by one along a column)
 and a shift of the position, so that one sum serves every granularity, several requests and
 feedback. Requests advance together: batching is what the same heights and positions in one slice are.
 """
@@ -15,7 +15,7 @@ from jaxtyping import Int
 
 from causalsim.arguments import check_whole
 from causalsim.errors import CausalityError, InputError
-from causalsim.events import EventGraph, Slot
+from causalsim.events import EventGraph, Site
 from causalsim.events.checks import checked_graph
 from causalsim.events.lines import colevels, gather, levels
 from causalsim.foliations.foliation import Foliation
@@ -101,7 +101,7 @@ def tilted(graph: EventGraph, velocity: Velocity) -> Foliation:
             edge=error.edge,
             got=f"velocity {exact}, at which {error.edge} runs backwards",
             expected=f"velocity > {tilt_bound(graph)}",
-            cure="Take a greater velocity; earliest(graph) has the fewest slices whatever the graph.",
+            hint="Take a greater velocity; earliest(graph) has the fewest slices whatever the graph.",
         ) from None
 
 
@@ -119,8 +119,10 @@ def tilt_bound(graph: EventGraph) -> Fraction | float:
         heights = _heights(graph).values()
         return Fraction(max(heights) - min(heights))
     first = 1 if graph.granularity == "block" else 0
-    reaches = [max(graph.lengths) if reach is None else reach for reach in graph.wiring.reaches[first:]]
-    spanned = min(max(graph.lengths), max(reaches, default=1))
+    windows = [
+        max(graph.lengths) if window is None else window for window in graph.wiring.windows_by_layer[first:]
+    ]
+    spanned = min(max(graph.lengths), max(windows, default=1))
     return Fraction(-1, spanned - 1) if spanned > 1 else float("-inf")
 
 
@@ -135,7 +137,7 @@ def earliest(graph: EventGraph) -> Foliation:
     """
     times = np.empty(len(checked_graph(graph)), np.int32)
     for columns in graph.requests:
-        gather(columns, levels(columns, graph.rules), times)
+        gather(columns, levels(columns, graph.edge_families), times)
     return Foliation(graph, times)
 
 
@@ -148,7 +150,7 @@ def latest(graph: EventGraph) -> Foliation:
     """
     times = np.empty(len(checked_graph(graph)), np.int32)
     for columns in graph.requests:
-        gather(columns, colevels(columns, graph.rules), times)
+        gather(columns, colevels(columns, graph.edge_families), times)
     return Foliation(graph, times.max() - times)
 
 
@@ -172,13 +174,13 @@ def as_velocity(velocity: Velocity) -> Fraction:
         ) from None
 
 
-def _heights(graph: EventGraph) -> dict[Slot, int]:
-    """The height of each slot: parallel attention and MLP stand level, else it rises slot by slot."""
+def _heights(graph: EventGraph) -> dict[Site, int]:
+    """The height of each site: parallel attention and MLP stand level, else it rises site by site."""
     if checked_graph(graph).granularity == "block" or not graph.wiring.parallel_residual:
         first = 0 if graph.granularity == "block" else -1
-        return {slot: rank + first for rank, slot in enumerate(graph.slots)}
+        return {site: rank + first for rank, site in enumerate(graph.sites)}
     above = {"embed": 1, "kv": 0, "attn": 1, "mlp": 1, "unembed": 0, "sample": 1}
-    return {slot: 2 * slot.layer + above[slot.kind] for slot in graph.slots}
+    return {site: 2 * site.layer + above[site.kind] for site in graph.sites}
 
 
 def coordinates(graph: EventGraph) -> tuple[Int[np.ndarray, " events"], Int[np.ndarray, " events"]]:
@@ -190,12 +192,12 @@ def coordinates(graph: EventGraph) -> tuple[Int[np.ndarray, " events"], Int[np.n
     """
     heights = _heights(graph)
     ranks, positions, _ = graph.codes()
-    rises = np.array([heights[slot] for slot in graph.slots], np.int64)
+    rises = np.array([heights[site] for site in graph.sites], np.int64)
     return rises[ranks] - rises.min(), positions.astype(np.int64)
 
 
 def _column(graph: EventGraph) -> int:
-    """The heights of a column from its lowest slot to above its highest."""
+    """The heights of a column from its lowest site to above its highest."""
     heights = _heights(graph).values()
     return max(heights) - min(heights) + 1
 

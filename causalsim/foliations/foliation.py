@@ -163,9 +163,9 @@ Move attn(0,0) to a later slice: the edge kv(0,0) -> attn(0,0) [kv] runs backwar
         last_read = np.full(self.depth, ABSENT, np.int64)
         for columns in self._graph.requests:
             lines = Lines(columns, self._times)
-            for slot, latest in latest_predecessors(self._graph, lines):
-                held = slice(columns.positions(slot).start, columns.positions(slot).stop)
-                np.maximum.at(last_read, lines[slot][held], latest[held])
+            for site, latest in latest_predecessors(self._graph, lines):
+                held = slice(columns.positions(site).start, columns.positions(site).stop)
+                np.maximum.at(last_read, lines[site][held], latest[held])
         return last_read
 
     def meet(self, other: Foliation) -> Foliation:
@@ -233,7 +233,7 @@ Move attn(0,0) to a later slice: the edge kv(0,0) -> attn(0,0) [kv] runs backwar
                 "a foliation is read for the graph that it was written for",
                 got=json.dumps(found["graph"]),
                 expected=json.dumps(describe(graph)),
-                cure="Build the graph with the wiring, lengths, prompts and granularity named there.",
+                hint="Build the graph with the wiring, lengths, prompts and granularity named there.",
             )
         return Foliation(graph, found["times"])
 
@@ -281,7 +281,7 @@ def from_time(graph: EventGraph, f: Callable[[Event], Any]) -> Foliation:
         raise InputError(
             "a time function is called with every event",
             got=repr(f),
-            cure="Foliation(graph, times) takes a list.",
+            hint="Foliation(graph, times) takes a list.",
         )
     values = [f(event) for event in graph]
     for event, value in zip(graph, values, strict=True):
@@ -301,7 +301,7 @@ def describe(graph: EventGraph) -> dict[str, Any]:
     checked_graph(graph)
     return {
         "n_layers": graph.wiring.n_layers,
-        "windows": None if graph.wiring.windows is None else list(graph.wiring.reaches),
+        "windows": None if graph.wiring.windows is None else list(graph.wiring.windows_by_layer),
         "parallel_residual": graph.wiring.parallel_residual,
         "granularity": graph.granularity,
         "lengths": list(graph.lengths),
@@ -339,7 +339,7 @@ def _array(graph: EventGraph, times: Sequence[int] | Times | Mapping[Event, int]
         )
     if not np.issubdtype(array.dtype, np.integer):
         raise InputError(
-            "times are integers", got=f"dtype {array.dtype}", cure="from_time ranks any real numbers for you."
+            "times are integers", got=f"dtype {array.dtype}", hint="from_time ranks any real numbers for you."
         )
     return array
 
@@ -365,9 +365,9 @@ def backward_edge(graph: EventGraph, ranks: Times) -> Edge | None:
     block(0,0) -> block(1,0) [residual]
     """
     for request, columns in enumerate(graph.requests):
-        if (found := first_violation(columns, graph.rules, ranks)) is not None:
-            rule, p, q = found
-            return Edge(Event(*rule.source, p, request), Event(*rule.target, q, request), rule.stream)
+        if (found := first_violation(columns, graph.edge_families, ranks)) is not None:
+            family, p, q = found
+            return Edge(Event(*family.source, p, request), Event(*family.target, q, request), family.stream)
     return None
 
 
@@ -388,7 +388,7 @@ def runs_backwards(edge: Edge, source_time: object, target_time: object) -> Caus
         edge=edge,
         got=f"{edge.source} at time {source_time} and its reader {edge.target} at time {target_time}",
         expected=f"{edge.source} before {edge.target}",
-        cure=f"Move {edge.target} to a later slice: the edge {edge} runs backwards.",
+        hint=f"Move {edge.target} to a later slice: the edge {edge} runs backwards.",
     )
 
 

@@ -15,7 +15,7 @@ from causalsim.events import EventGraph
 from causalsim.events.checks import checked_graph
 from causalsim.foliations.foliation import Foliation
 
-# A past is found slot by slot: some ten seconds in all.
+# A past is found site by site: some ten seconds in all.
 MOST_STEPS = 3_000_000
 
 
@@ -56,14 +56,14 @@ def ordering_fraction(graph: EventGraph) -> Fraction:
     Fraction(3, 16)
     """
     checked_graph(graph)
-    if (steps := len(graph) * len(graph.slots)) > MOST_STEPS:
+    if (steps := len(graph) * len(graph.sites)) > MOST_STEPS:
         raise LimitError(
-            "comparable pairs are counted event by event and slot by slot",
+            "comparable pairs are counted event by event and site by site",
             reached=steps,
             bound=MOST_STEPS,
-            got=f"{len(graph):,} events of {len(graph.slots):,} slots",
+            got=f"{len(graph):,} events of {len(graph.sites):,} sites",
             expected=f"at most {MOST_STEPS:,} as the product of both",
-            cure="Take a shorter text: the fraction tends to a limit.",
+            hint="Take a shorter text: the fraction tends to a limit.",
         )
     pairs = sum(len(graph.past(event)) for event in graph)
     return Fraction(pairs, len(graph) ** 2)

@@ -100,8 +100,8 @@ def _of_sublayer(graph: EventGraph, event: Event, footprint: Footprint) -> Itera
 def _of_block(graph: EventGraph, event: Event, footprint: Footprint) -> Iterator[_Life]:
     """The block's residual, the K/V that its layer reads at its position, and for the first the embedding."""
     own, layer, sizes = _mask(graph, [event]), event.layer, footprint.values
-    reach = graph.wiring.reaches[layer] or graph.lengths[event.request]
-    last = min(graph.lengths[event.request], event.position + reach)
+    window = graph.wiring.windows_by_layer[layer] or graph.lengths[event.request]
+    last = min(graph.lengths[event.request], event.position + window)
     readers = _mask(graph, [Event("block", layer, q, event.request) for q in range(event.position, last)])
     above = Event("block", layer + 1, event.position, event.request)
     yield _Life(own, own | (_mask(graph, [above]) if above in graph else 0), sizes["block"])

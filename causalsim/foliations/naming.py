@@ -71,7 +71,7 @@ def chunks_of(foliation: Foliation) -> tuple[tuple[int, ...], ...]:
     """
     check_type("an order", foliation, Foliation)
     graph = foliation.graph
-    starts = (Lines(columns, foliation.times)[graph.slots[0]] for columns in graph.requests)
+    starts = (Lines(columns, foliation.times)[graph.sites[0]] for columns in graph.requests)
     counts = (np.unique(line, return_counts=True)[1] for line in starts)
     return tuple(tuple(sizes.tolist()) for sizes in counts)
 

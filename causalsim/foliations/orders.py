@@ -199,7 +199,7 @@ def _sequence(order: Foliation) -> list[Event]:
         raise InputError(
             "swaps are of linear extensions, which have one event a slice",
             got=f"slices of up to {order.width}",
-            cure="refine() splits them.",
+            hint="refine() splits them.",
         )
     return [order.graph[int(i)] for i in np.argsort(order.times)]
 

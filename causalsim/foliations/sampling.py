@@ -130,7 +130,7 @@ def _generator(seed: Seed) -> np.random.Generator:
         raise InputError(
             "a seed is a whole number of at least 0, or a NumPy generator",
             got=shown(seed),
-            cure="Give seed=0.",
+            hint="Give seed=0.",
         )
     return np.random.default_rng(number)
 

@@ -1,18 +1,26 @@
-"""One pure function per kind of event, and the primitives that keep the lane rule."""
+"""One pure function per kind of event, and the primitives that keep batch invariance."""
 
-from causalsim.kernels.bundle import CERTIFIED, CERTIFIED_LANES, FIXED, FIXED_LANES, STOCK, Kernels, Lanes
+from causalsim.kernels.bundle import (
+    CERTIFIED,
+    CERTIFIED_BUCKETS,
+    FIXED,
+    FIXED_BUCKETS,
+    STOCK,
+    Buckets,
+    Kernels,
+)
 from causalsim.kernels.elementwise import longest_text
 from causalsim.kernels.paged import PAGE, Pages
 
 __all__ = [
     "CERTIFIED",
-    "CERTIFIED_LANES",
+    "CERTIFIED_BUCKETS",
     "FIXED",
-    "FIXED_LANES",
+    "FIXED_BUCKETS",
     "PAGE",
     "STOCK",
+    "Buckets",
     "Kernels",
-    "Lanes",
     "Pages",
     "longest_text",
 ]

@@ -1,4 +1,4 @@
-"""Kernels as a value: which functions an engine calls, and how it may group their lanes."""
+"""Kernels as a value: which functions an engine calls, and how it may group their rows."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 
 from causalsim.errors import InputError
 from causalsim.kernels import kinds
-from causalsim.kernels.certified import PANELLED
+from causalsim.kernels.certified import K_BLOCKED
 from causalsim.kernels.kinds import Arithmetic
 from causalsim.kernels.stock import PLAIN
 
@@ -22,70 +22,70 @@ OVER_ARITHMETIC = ("prepare", "kv", "attn", "mlp", "unembed")
 LIBRARY_OFF: Mapping[str, str] = {"xla_cpu_experimental_ynn_fusion_type": ""}
 
 
-# A launch of fewer lanes than these costs as much: its time goes into reading weights.
+# A batch of fewer rows than these costs as much: its time goes into reading weights.
 CHEAPEST = 24
 
 
 @dataclass(frozen=True)
-class Lanes:
-    """Lane counts that launches may have; fewer events are padded, more are split.
+class Buckets:
+    """Batch sizes that batches may have; fewer events are padded, more are split.
 
-    ``costs`` says what a launch of each count takes, in any unit; by default a guess. An empty
-    ``counts`` takes every count as it comes.
+    ``costs`` says what a batch of each count takes, in any unit; by default a guess. An empty
+    ``sizes`` takes every count as it comes.
 
-    >>> CERTIFIED_LANES.split(300), CERTIFIED_LANES.split(7)
+    >>> CERTIFIED_BUCKETS.split(300), CERTIFIED_BUCKETS.split(7)
     ([256, 32, 16], [8])
-    >>> Lanes((1, 8), costs=(2.0, 5.0)).split(10)
+    >>> Buckets((1, 8), costs=(2.0, 5.0)).split(10)
     [8, 1, 1]
     """
 
-    counts: tuple[int, ...] = ()
+    sizes: tuple[int, ...] = ()
     costs: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
-        if self.counts != tuple(sorted({*self.counts})) or min(self.counts, default=1) < 1:
-            raise InputError("lane counts rise from at least 1", got=self.counts)
-        fit = len(self.costs) in (0, len(self.counts)) and all(0 < cost < inf for cost in self.costs)
+        if self.sizes != tuple(sorted({*self.sizes})) or min(self.sizes, default=1) < 1:
+            raise InputError("batch sizes rise from at least 1", got=self.sizes)
+        fit = len(self.costs) in (0, len(self.sizes)) and all(0 < cost < inf for cost in self.costs)
         if not fit:
-            raise InputError("every lane count has a cost above 0", got=self.costs, expected=self.counts)
+            raise InputError("every batch size has a cost above 0", got=self.costs, expected=self.sizes)
 
     def split(self, events: int) -> list[int]:
-        """Lane counts of the launches that carry so many events at the least cost."""
-        return list(_split(self, events)) if self.counts else [events]
+        """Batch sizes of the batches that carry so many events at the least cost."""
+        return list(_split(self, events)) if self.sizes else [events]
 
     def is_one_call(self, events: int) -> bool:
-        """Whether one launch carries so many events with little padding."""
+        """Whether one batch carries so many events with little padding."""
         return len(self.split(events)) == 1
 
     def up_to(self, events: int) -> list[int]:
-        """All lane counts that launches of at most so many events can have."""
-        if not self.counts:
+        """All batch sizes that batches of at most so many events can have."""
+        if not self.sizes:
             return list(range(1, events + 1))
-        return [count for i, count in enumerate(self.counts) if i == 0 or self.counts[i - 1] < events]
+        return [count for i, count in enumerate(self.sizes) if i == 0 or self.sizes[i - 1] < events]
 
     @property
     def prices(self) -> dict[int, float]:
-        """What a launch of each count takes, measured or guessed; one of more lanes never less."""
-        guess = (float(max(count, CHEAPEST)) for count in self.counts)
-        return dict(zip(self.counts, accumulate(self.costs or guess, max), strict=True))
+        """What a batch of each count takes, measured or guessed; one of more rows never less."""
+        guess = (float(max(count, CHEAPEST)) for count in self.sizes)
+        return dict(zip(self.sizes, accumulate(self.costs or guess, max), strict=True))
 
 
 @lru_cache(maxsize=4096)
-def _split(lanes: Lanes, events: int) -> tuple[int, ...]:
-    """As many launches of the most efficient count as needed, then the cheapest ones for the rest."""
-    bulk = min(lanes.counts, key=lambda count: (lanes.prices[count] / count, -count))
-    full = max(0, -(-(events - lanes.counts[-1]) // bulk))
-    return (bulk,) * full + _covers(lanes)[events - full * bulk]
+def _split(buckets: Buckets, events: int) -> tuple[int, ...]:
+    """As many batches of the most efficient count as needed, then the cheapest ones for the rest."""
+    bulk = min(buckets.sizes, key=lambda count: (buckets.prices[count] / count, -count))
+    full = max(0, -(-(events - buckets.sizes[-1]) // bulk))
+    return (bulk,) * full + _covers(buckets)[events - full * bulk]
 
 
 @lru_cache(maxsize=64)
-def _covers(lanes: Lanes) -> tuple[tuple[int, ...], ...]:
-    """For every number of events up to the largest count: the cheapest lane counts, the largest first."""
-    price, totals = lanes.prices, [0.0]
+def _covers(buckets: Buckets) -> tuple[tuple[int, ...], ...]:
+    """For every number of events up to the largest count: the cheapest batch sizes, the largest first."""
+    price, totals = buckets.prices, [0.0]
     covers: list[tuple[int, ...]] = [()]
-    for events in range(1, lanes.counts[-1] + 1):
-        rests = {count: max(events - count, 0) for count in lanes.up_to(events)}
-        # Of equal costs the one with the largest launch: there are fewer of them.
+    for events in range(1, buckets.sizes[-1] + 1):
+        rests = {count: max(events - count, 0) for count in buckets.up_to(events)}
+        # Of equal costs the one with the largest batch: there are fewer of them.
         best = min(rests, key=lambda count: (price[count] + totals[rests[count]], -count))
         totals.append(price[best] + totals[rests[best]])
         covers.append(tuple(sorted((best, *covers[rests[best]]), reverse=True)))
@@ -93,8 +93,8 @@ def _covers(lanes: Lanes) -> tuple[tuple[int, ...], ...]:
 
 
 # Two to seven rows take other loops than one or eight and more where products run on several threads.
-CERTIFIED_LANES = Lanes((1, 8, 16, 32, 64, 128, 256))
-FIXED_LANES = Lanes((16,))
+CERTIFIED_BUCKETS = Buckets((1, 8, 16, 32, 64, 128, 256))
+FIXED_BUCKETS = Buckets((16,))
 
 
 @dataclass(frozen=True)
@@ -109,16 +109,16 @@ class Kernels:
     mlp: Callable[..., Any]
     unembed: Callable[..., Any]
     sample: Callable[..., Any]
-    lanes: Lanes
+    buckets: Buckets
     compiler_options: tuple[tuple[str, str], ...]
-    # Which calibration chose the lanes.
+    # Which calibration chose the rows.
     calibration: str = "none"
 
 
 def kernels_of(
     name: str,
     arithmetic: Arithmetic,
-    lanes: Lanes,
+    buckets: Buckets,
     compiler_options: Mapping[str, str] = MappingProxyType({}),
 ) -> Kernels:
     """The kernels of all kinds over one arithmetic."""
@@ -127,13 +127,13 @@ def kernels_of(
         name=name,
         embed=kinds.embed,
         sample=kinds.sample,
-        lanes=lanes,
+        buckets=buckets,
         compiler_options=tuple(compiler_options.items()),
         **over,
     )
 
 
-CERTIFIED = kernels_of("certified", PANELLED, CERTIFIED_LANES, LIBRARY_OFF)
-# Every launch of one size: slower, but it needs no two loops of the backend to agree.
-FIXED = replace(CERTIFIED, name="certified, fixed lanes", lanes=FIXED_LANES)
-STOCK = kernels_of("stock", PLAIN, Lanes())
+CERTIFIED = kernels_of("certified", K_BLOCKED, CERTIFIED_BUCKETS, LIBRARY_OFF)
+# Every batch of one size: slower, but it needs no two loops of the backend to agree.
+FIXED = replace(CERTIFIED, name="certified, fixed rows", buckets=FIXED_BUCKETS)
+STOCK = kernels_of("stock", PLAIN, Buckets())

@@ -1,4 +1,4 @@
-"""What happens to each lane by itself: norms, rotations, activations."""
+"""What happens to each row by itself: norms, rotations, activations."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from causalsim.kernels.panels import contract
+from causalsim.kernels.k_blocks import contract
 from causalsim.models import ModelConfig
 
 LONGEST_UNROLLED = 64
@@ -27,29 +27,29 @@ _ACTIVATIONS: Mapping[str, Callable[[Array], Array]] = MappingProxyType(
 
 
 def normalise(
-    config: ModelConfig, x: Float[Array, "lanes d"], weights: Mapping[str, Array]
-) -> Float[Array, "lanes d"]:
+    config: ModelConfig, x: Float[Array, "rows d"], weights: Mapping[str, Array]
+) -> Float[Array, "rows d"]:
     """The norm that a configuration asks for, with its gain and bias."""
     if config.norm == "rms":
         return rms_norm(x, weights["gain"], config.norm_epsilon)
     return layer_norm(x, weights["gain"], weights["bias"], config.norm_epsilon)
 
 
-def rms_norm(x: Float[Array, "lanes d"], gain: Float[Array, " d"], epsilon: float) -> Float[Array, "lanes d"]:
+def rms_norm(x: Float[Array, "rows d"], gain: Float[Array, " d"], epsilon: float) -> Float[Array, "rows d"]:
     """Root-mean-square norm (Zhang and Sennrich 2019)."""
     return x * jax.lax.rsqrt(_mean(x * x) + epsilon) * gain
 
 
 def layer_norm(
-    x: Float[Array, "lanes d"], gain: Float[Array, " d"], bias: Float[Array, " d"], epsilon: float
-) -> Float[Array, "lanes d"]:
+    x: Float[Array, "rows d"], gain: Float[Array, " d"], bias: Float[Array, " d"], epsilon: float
+) -> Float[Array, "rows d"]:
     """Layer norm (Ba, Kiros and Hinton 2016)."""
     centred = x - _mean(x)
     return centred * jax.lax.rsqrt(_mean(centred * centred) + epsilon) * gain + bias
 
 
-def _mean(x: Float[Array, "lanes d"]) -> Float[Array, "lanes 1"]:
-    """A short sum is unrolled into the code around it, which depends on the lanes; a product is not."""
+def _mean(x: Float[Array, "rows d"]) -> Float[Array, "rows 1"]:
+    """A short sum is unrolled into the code around it, which depends on the rows; a product is not."""
     if x.shape[1] > LONGEST_UNROLLED:
         return jnp.mean(x, axis=1, keepdims=True)
     return contract(x[None], jnp.ones((1, x.shape[1], 1), x.dtype))[0] / x.shape[1]
@@ -73,10 +73,10 @@ def rotary_table(config: ModelConfig, length: int) -> Float[np.ndarray, "two pos
 
 
 def rotate(
-    x: Float[Array, "lanes heads d_head"],
-    positions: Int[Array, " lanes"],
+    x: Float[Array, "rows heads d_head"],
+    positions: Int[Array, " rows"],
     table: Float[Array, "two position half"],
-) -> Float[Array, "lanes heads d_head"]:
+) -> Float[Array, "rows heads d_head"]:
     """Rotary embedding of as many coordinates as the table has, the first half paired with the second."""
     turn = table.at[:, positions].get(mode="fill", fill_value=jnp.nan, wrap_negative_indices=False)
     cos, sin = turn[0][:, None, :], turn[1][:, None, :]

@@ -1,8 +1,8 @@
 """The kernel of each kind of event, over a choice of arithmetic.
 
-The first axis of every argument and result is the lane: one event each. What the switches of
+The first axis of every argument and result is the row: one event each. What the switches of
 a configuration ask for is decided while a kernel is traced, and costs nothing when it runs.
-Lanes come and go in float32; matrices and K/V are widened from what lies in memory where they are used.
+Rows come and go in float32; matrices and K/V are upcast from what lies in memory where they are used.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from jaxtyping import Array, Float, Int, Num
 
 from causalsim.kernels.elementwise import activate, capped, longest_text, normalise, rotary_table, rotate
 from causalsim.kernels.paged import Pages
-from causalsim.kernels.precision import poison, rounded, to_memory, widened
+from causalsim.kernels.precision import downcast, poison, to_storage, upcast
 from causalsim.models import ModelConfig
 
 Weights = dict[str, Any]
@@ -29,7 +29,7 @@ Params = dict[str, np.ndarray]
 class Arithmetic:
     """How products are made: ``pack`` lays a matrix out, ``product(x, packed, out)`` multiplies by it.
 
-    ``product_into(cells, rows, x, packed, finish)`` puts the product, finished, into rows of cells.
+    ``product_into(cells, targets, x, packed, finish)`` puts the product, finished, into some of the cells.
     ``attend(queries, positions, pages, cap)`` is softmax attention; queries come scaled.
     """
 
@@ -45,7 +45,7 @@ def prepare(arithmetic: Arithmetic, config: ModelConfig, params: Params) -> Weig
     unembed = params["embed"].T if config.tied_embeddings else params["unembed"]
     return {
         "embed": {
-            role: jnp.asarray(to_memory(params[name]))
+            role: jnp.asarray(to_storage(params[name]))
             for role, name in (("table", "embed"), ("positions", "positions"))
             if name in params
         },
@@ -88,32 +88,34 @@ def _norm(params: Params, name: str | None) -> Weights:
 
 
 def _only(**arrays: np.ndarray | None) -> Weights:
-    """What is added or multiplied number by number: small enough to be widened once."""
+    """What is added or multiplied number by number: small enough to be upcast once."""
     return {name: jnp.asarray(array, jnp.float32) for name, array in arrays.items() if array is not None}
 
 
 def embed(
-    config: ModelConfig, weights: Weights, ids: Int[Array, " lanes"], positions: Int[Array, " lanes"]
-) -> Float[Array, "lanes d_model"]:
+    config: ModelConfig, weights: Weights, ids: Int[Array, " rows"], positions: Int[Array, " rows"]
+) -> Float[Array, "rows d_model"]:
     """Rows of the embedding table; an id outside it, such as one not sampled yet, gives NaN."""
-    rows = _rows(weights["table"], ids)
+    found = _entries(weights["table"], ids)
     if config.embedding_scale != 1:
-        rows = rows * jnp.asarray(config.embedding_scale, rows.dtype)
-    return rows + _rows(weights["positions"], positions) if config.positions == "learned" else rows
+        found = found * jnp.asarray(config.embedding_scale, found.dtype)
+    return found + _entries(weights["positions"], positions) if config.positions == "learned" else found
 
 
-def _rows(table: Num[Array, "rows d_model"], indices: Int[Array, " lanes"]) -> Float[Array, "lanes d_model"]:
+def _entries(
+    table: Num[Array, "entries d_model"], indices: Int[Array, " rows"]
+) -> Float[Array, "rows d_model"]:
     found = table.at[indices].get(mode="fill", fill_value=poison(table.dtype), wrap_negative_indices=False)
-    return widened(found)
+    return upcast(found)
 
 
 def kv(
     arithmetic: Arithmetic,
     config: ModelConfig,
     weights: Weights,
-    x: Float[Array, "lanes d_model"],
-    positions: Int[Array, " lanes"],
-) -> tuple[Float[Array, "lanes kv_heads d_head"], Float[Array, "lanes kv_heads d_head"]]:
+    x: Float[Array, "rows d_model"],
+    positions: Int[Array, " rows"],
+) -> tuple[Float[Array, "rows kv_heads d_head"], Float[Array, "rows kv_heads d_head"]]:
     """K after norm and rotary embedding, and V."""
     hidden = normalise(config, x, weights["norm"])
     both = _dense(arithmetic, hidden, weights["in"], 2 * config.n_kv_heads * config.d_head)
@@ -125,10 +127,10 @@ def attn(
     arithmetic: Arithmetic,
     config: ModelConfig,
     weights: Weights,
-    x: Float[Array, "lanes d_model"],
-    positions: Int[Array, " lanes"],
+    x: Float[Array, "rows d_model"],
+    positions: Int[Array, " rows"],
     pages: Pages,
-) -> Float[Array, "lanes d_model"]:
+) -> Float[Array, "rows d_model"]:
     """The residual after attention is added."""
     hidden = normalise(config, x, weights["norm"])
     heads = _dense(arithmetic, hidden, weights["in"], config.n_heads * config.d_head)
@@ -142,23 +144,23 @@ def attn(
 def _attended(
     arithmetic: Arithmetic, config: ModelConfig, queries: Array, positions: Array, pages: Pages
 ) -> Array:
-    """All lanes at once where they are of one request; one by one where each has its own pages."""
+    """All rows at once where they are of one request; one by one where each has its own pages."""
     if pages.table.ndim == 1:
         return arithmetic.attend(queries, positions, pages, config.attention_cap)
 
-    def alone(lane: tuple[Array, Array, Array]) -> Array:
-        query, position, table = lane
+    def alone(row: tuple[Array, Array, Array]) -> Array:
+        query, position, table = row
         own = pages._replace(table=table)
         return arithmetic.attend(query[None], position[None], own, config.attention_cap)[0]
 
-    lanes = queries, positions, pages.table
-    # Short texts fill one page each: then all lanes fit side by side.
-    return jax.vmap(alone)(lanes) if pages.table.shape[1] == 1 else jax.lax.map(alone, lanes)
+    rows = queries, positions, pages.table
+    # Short texts fill one page each: then all rows fit side by side.
+    return jax.vmap(alone)(rows) if pages.table.shape[1] == 1 else jax.lax.map(alone, rows)
 
 
 def mlp(
-    arithmetic: Arithmetic, config: ModelConfig, weights: Weights, x: Float[Array, "lanes d_model"]
-) -> Float[Array, "lanes d_model"]:
+    arithmetic: Arithmetic, config: ModelConfig, weights: Weights, x: Float[Array, "rows d_model"]
+) -> Float[Array, "rows d_model"]:
     """The residual after the MLP is added; its increment alone in a parallel residual."""
     hidden = normalise(config, x, weights["norm"])
     inner = _dense(arithmetic, hidden, weights["in"], config.d_ff * (2 if config.gated else 1))
@@ -175,17 +177,17 @@ def unembed(
     arithmetic: Arithmetic,
     config: ModelConfig,
     weights: Weights,
-    x: Float[Array, "lanes d_model"],
-    cells: Num[Array, "rows vocab"],
-    rows: Int[Array, " lanes"],
-) -> Num[Array, "rows vocab"]:
-    """``cells`` with the logits of each lane in its row: to copy so many takes as long as a layer."""
+    x: Float[Array, "rows d_model"],
+    cells: Num[Array, "tokens vocab"],
+    targets: Int[Array, " rows"],
+) -> Num[Array, "tokens vocab"]:
+    """``cells`` with the logits of each row in its place: to copy so many takes as long as a layer."""
     hidden = normalise(config, x, weights["norm"])
 
     def finish(logits: Array) -> Array:
-        return rounded(capped(logits, config.logit_cap), cells.dtype)
+        return downcast(capped(logits, config.logit_cap), cells.dtype)
 
-    return arithmetic.product_into(cells, rows, hidden, weights["out"]["matrix"], finish)
+    return arithmetic.product_into(cells, targets, hidden, weights["out"]["matrix"], finish)
 
 
 def _dense(arithmetic: Arithmetic, x: Array, weights: Weights, out: int) -> Array:
@@ -202,24 +204,24 @@ def _increment(arithmetic: Arithmetic, config: ModelConfig, weights: Weights, in
 def _placed(
     config: ModelConfig,
     weights: Weights,
-    heads: Float[Array, "lanes heads d_head"],
-    positions: Int[Array, " lanes"],
-) -> Float[Array, "lanes heads d_head"]:
+    heads: Float[Array, "rows heads d_head"],
+    positions: Int[Array, " rows"],
+) -> Float[Array, "rows heads d_head"]:
     """Queries or keys as they are compared: normalised by head, turned by position."""
     if config.qk_norms:
-        rows = heads.reshape(-1, config.d_head)
-        heads = normalise(config, rows, weights["head_norm"]).reshape(heads.shape)
+        found = heads.reshape(-1, config.d_head)
+        heads = normalise(config, found, weights["head_norm"]).reshape(heads.shape)
     return rotate(heads, positions, weights["rope"]) if config.d_rotary else heads
 
 
 def sample(
     config: ModelConfig,
-    logits: Float[Array, "lanes vocab"],
-    positions: Int[Array, " lanes"],
-    given: Int[Array, " lanes"],
+    logits: Float[Array, "rows vocab"],
+    positions: Int[Array, " rows"],
+    given: Int[Array, " rows"],
     temperature: Float[Array, ""],
     seed: Int[Array, ""],
-) -> Int[Array, " lanes"]:
+) -> Int[Array, " rows"]:
     """The next token: the one given where it is not negative, else drawn from the logits.
 
     At temperature 0 the greatest logit, ties to the lowest id; above, a draw from

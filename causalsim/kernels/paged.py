@@ -1,8 +1,8 @@
 """K/V in pages, and attention that reads them page by page.
 
 A page holds a fixed number of positions of one request at one layer. Attention goes over
-the pages that its lanes can see, in rising order, with a running softmax; a page that a
-lane cannot see leaves its running sums exactly as they were. So a lane's bits depend
+the pages that its rows can see, in rising order, with a running softmax; a page that a
+row cannot see leaves its running sums exactly as they were. So a row's bits depend
 neither on how long the text is, nor on the buffer, nor on what its neighbours can see.
 """
 
@@ -15,8 +15,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Num
 
 from causalsim.kernels.elementwise import capped
-from causalsim.kernels.panels import contract
-from causalsim.kernels.precision import poison, widened
+from causalsim.kernels.k_blocks import contract
+from causalsim.kernels.precision import poison, upcast
 
 PAGE = 128
 TILE = 128
@@ -25,35 +25,35 @@ TILE = 128
 class Pages(NamedTuple):
     """K/V of one layer, and which pages of it hold the request at hand.
 
-    ``table[i]`` is the page of positions ``i * PAGE`` and up; one table a lane where the lanes
+    ``table[i]`` is the page of positions ``i * PAGE`` and up; one table a row where the rows
     are of different requests. A text's only page may be narrower. ``window`` is the number of
     positions that an attention sees, its own counted. Keys and values are as they lie in memory:
-    ``widened`` gives the numbers.
+    ``upcast`` gives the numbers.
     """
 
     keys: Num[Array, "pages kv_heads d_head page"]
     values: Num[Array, "pages kv_heads page d_head"]
-    table: Int[Array, "*lanes entries"]
+    table: Int[Array, "*rows entries"]
     window: Int[Array, ""]
 
 
 class _Running(NamedTuple):
-    greatest: Float[Array, "kv_heads rows"]
-    weight: Float[Array, "kv_heads rows"]
-    mixed: Float[Array, "kv_heads rows d_head"]
-    tainted: Bool[Array, "kv_heads rows"]
+    greatest: Float[Array, "kv_heads queries"]
+    weight: Float[Array, "kv_heads queries"]
+    mixed: Float[Array, "kv_heads queries d_head"]
+    tainted: Bool[Array, "kv_heads queries"]
 
 
 def attend(
-    queries: Float[Array, "lanes kv_heads group d_head"],
-    positions: Int[Array, " lanes"],
+    queries: Float[Array, "rows kv_heads group d_head"],
+    positions: Int[Array, " rows"],
     pages: Pages,
     cap: float | None = None,
-) -> Float[Array, "lanes kv_heads group d_head"]:
-    """Softmax attention of every lane over the positions that it sees; queries come scaled.
+) -> Float[Array, "rows kv_heads group d_head"]:
+    """Softmax attention of every row over the positions that it sees; queries come scaled.
 
-    Many lanes go in tiles, each of which leaves out the pages that none of its lanes can see.
-    A lane that sees a position whose K/V is not finite (not written yet) comes out NaN.
+    Many rows go in tiles, each of which leaves out the pages that none of its rows can see.
+    A row that sees a position whose K/V is not finite (not written yet) comes out NaN.
     """
     if len(queries) <= TILE or len(queries) % TILE:
         return _attend_tile(queries, positions, pages, cap)
@@ -62,32 +62,32 @@ def attend(
 
 
 def _attend_tile(
-    queries: Float[Array, "lanes kv_heads group d_head"],
-    positions: Int[Array, " lanes"],
+    queries: Float[Array, "rows kv_heads group d_head"],
+    positions: Int[Array, " rows"],
     pages: Pages,
     cap: float | None,
-) -> Float[Array, "lanes kv_heads group d_head"]:
-    lanes, kv_heads, group, d_head = queries.shape
-    rows = queries.transpose(1, 0, 2, 3).reshape(kv_heads, lanes * group, d_head)
-    row_positions = jnp.repeat(positions, group)
+) -> Float[Array, "rows kv_heads group d_head"]:
+    rows, kv_heads, group, d_head = queries.shape
+    stacked = queries.transpose(1, 0, 2, 3).reshape(kv_heads, rows * group, d_head)
+    query_positions = jnp.repeat(positions, group)
     first = jnp.maximum(positions.min() - pages.window + 1, 0) // PAGE
     last = positions.max() // PAGE
     start = _Running(
-        jnp.full(rows.shape[:2], -jnp.inf, rows.dtype),
-        jnp.zeros(rows.shape[:2], rows.dtype),
-        jnp.zeros_like(rows),
-        jnp.zeros(rows.shape[:2], bool),
+        jnp.full(stacked.shape[:2], -jnp.inf, stacked.dtype),
+        jnp.zeros(stacked.shape[:2], stacked.dtype),
+        jnp.zeros_like(stacked),
+        jnp.zeros(stacked.shape[:2], bool),
     )
     done = jax.lax.fori_loop(
-        first, last + 1, lambda i, so_far: _page(rows, row_positions, pages, cap, i, so_far), start
+        first, last + 1, lambda i, so_far: _page(stacked, query_positions, pages, cap, i, so_far), start
     )
     mixed = jnp.where(done.tainted[..., None], jnp.nan, done.mixed / done.weight[..., None])
-    return mixed.reshape(kv_heads, lanes, group, d_head).transpose(1, 0, 2, 3)
+    return mixed.reshape(kv_heads, rows, group, d_head).transpose(1, 0, 2, 3)
 
 
 def _page(
-    rows: Float[Array, "kv_heads rows d_head"],
-    positions: Int[Array, " rows"],
+    stacked: Float[Array, "kv_heads queries d_head"],
+    positions: Int[Array, " queries"],
     pages: Pages,
     cap: float | None,
     number: Int[Array, ""],
@@ -95,7 +95,7 @@ def _page(
 ) -> _Running:
     sees = _visible(positions, number, pages)
     keys, values, written = _read(pages, number)
-    scores = jnp.where(sees, capped(contract(rows, keys), cap), -jnp.inf)
+    scores = jnp.where(sees, capped(contract(stacked, keys), cap), -jnp.inf)
     greatest = jnp.maximum(so_far.greatest, scores.max(axis=2))
     # Where nothing has been seen yet the maximum is -inf, and -inf - -inf would be NaN.
     level = jnp.where(jnp.isneginf(greatest), 0, greatest)
@@ -110,8 +110,8 @@ def _page(
 
 
 def _visible(
-    positions: Int[Array, " rows"], number: Int[Array, ""], pages: Pages
-) -> Bool[Array, "rows page"]:
+    positions: Int[Array, " queries"], number: Int[Array, ""], pages: Pages
+) -> Bool[Array, "queries page"]:
     there = number * PAGE + jnp.arange(pages.keys.shape[3])
     distance = positions[:, None] - there[None, :]
     return (distance >= 0) & (distance < pages.window)
@@ -130,4 +130,4 @@ def _read(pages: Pages, number: Int[Array, ""]) -> tuple[Array, Array, Bool[Arra
 
 def _page_of(cells: Num[Array, "pages *shape"], page: Int[Array, ""]) -> Float[Array, "*shape"]:
     found = cells.at[page].get(mode="fill", fill_value=poison(cells.dtype), wrap_negative_indices=False)
-    return widened(found)
+    return upcast(found)

@@ -1,8 +1,8 @@
 """How numbers lie in memory: float32 as they are, bfloat16 as its bits. Kernels compute in float32.
 
 XLA's CPU backend knows no bfloat16: around a scatter, or a slice inside a loop, it converts the
-whole array to float32 and back. Whole numbers of 16 bits it leaves alone. Widening them is a shift,
-which no compiler folds into a product: so products are float32's own, lane by lane, and rounding
+whole array to float32 and back. Whole numbers of 16 bits it leaves alone. Upcasting them is a shift,
+which no compiler folds into a product: so products are float32's own, row by row, and rounding
 acts on each number by itself.
 """
 
@@ -20,39 +20,39 @@ _BFLOAT16, _BITS = np.dtype(ml_dtypes.bfloat16), np.dtype(np.uint16)
 _NAN = 0x7FC0
 
 
-def type_in_memory(dtype: str) -> np.dtype[Any]:
+def storage_dtype(dtype: str) -> np.dtype[Any]:
     """The type of cells that hold numbers of a model's dtype."""
     return _BITS if dtype == _BFLOAT16.name else np.dtype(dtype)
 
 
-def to_memory(numbers: Float[np.ndarray, "*shape"]) -> Num[np.ndarray, "*shape"]:
+def to_storage(numbers: Float[np.ndarray, "*shape"]) -> Num[np.ndarray, "*shape"]:
     """Numbers as they lie in memory, on the host."""
     return numbers.view(_BITS) if numbers.dtype == _BFLOAT16 else numbers
 
 
-def from_memory(cells: Num[np.ndarray, "*shape"]) -> Num[np.ndarray, "*shape"]:
+def from_storage(cells: Num[np.ndarray, "*shape"]) -> Num[np.ndarray, "*shape"]:
     """What lies in memory as the numbers that it means, on the host; token ids mean themselves.
 
-    >>> from_memory(np.array([0x3FC0, _NAN], np.uint16)), from_memory(np.float32([1.5]))
+    >>> from_storage(np.array([0x3FC0, _NAN], np.uint16)), from_storage(np.float32([1.5]))
     (array([1.5, nan], dtype=bfloat16), array([1.5], dtype=float32))
     """
     return cells.view(_BFLOAT16) if cells.dtype == _BITS else cells
 
 
-def poison(in_memory: np.dtype[Any]) -> float | int:
+def poison(storage: np.dtype[Any]) -> float | int:
     """NaN, as cells of this type hold it."""
-    return _NAN if in_memory == _BITS else np.nan
+    return _NAN if storage == _BITS else np.nan
 
 
-def widened(cells: Num[Array, "*shape"]) -> Float32[Array, "*shape"]:
+def upcast(cells: Num[Array, "*shape"]) -> Float32[Array, "*shape"]:
     """What lies in memory, as float32 numbers, exactly."""
     if cells.dtype != _BITS:
         return cells
     return jax.lax.bitcast_convert_type(cells.astype(jnp.uint32) << 16, jnp.float32)
 
 
-def rounded(numbers: Float32[Array, "*shape"], in_memory: np.dtype[Any]) -> Num[Array, "*shape"]:
+def downcast(numbers: Float32[Array, "*shape"], storage: np.dtype[Any]) -> Num[Array, "*shape"]:
     """Numbers as cells of this type hold them: the nearest bfloat16, ties to even."""
-    if in_memory != _BITS:
+    if storage != _BITS:
         return numbers
     return jax.lax.bitcast_convert_type(numbers.astype(jnp.bfloat16), _BITS)

@@ -64,7 +64,7 @@ def read_checkpoint(path_or_name: str | os.PathLike[str]) -> Checkpoint:
         got=f"{name!r}, "
         + ("a path of another format" if there else "neither a known name nor an existing path"),
         expected=f"one of the names {', '.join(map(repr, _NAMED))}, a .gguf file, or a folder with {CONFIG}",
-        cure=f"Use {next(iter(_NAMED))!r}, or build the model from a configuration and parameters.",
+        hint=f"Use {next(iter(_NAMED))!r}, or build the model from a configuration and parameters.",
     )
 
 

@@ -15,14 +15,14 @@ from causalsim.errors import InputError
 DTYPES = ("float32", "bfloat16")
 
 
-def check_divides(part: str, divisor: int, whole: str, number: int, cure: str) -> None:
+def check_divides(part: str, divisor: int, whole: str, number: int, hint: str) -> None:
     """``InputError`` unless one size divides another."""
     if number % divisor:
         raise InputError(
             f"{part} divides {whole}",
             got=f"{part}={divisor} and {whole}={number}",
             expected=f"{whole} a multiple of {part}",
-            cure=cure,
+            hint=hint,
         )
 
 
@@ -34,7 +34,7 @@ def positive_int(name: str, value: object) -> int:
             f"{name} is a size",
             got=f"{name}={value!r}",
             expected="a whole number of at least 1",
-            cure=f"Give {name} as a positive int.",
+            hint=f"Give {name} as a positive int.",
         )
     return number
 
@@ -49,7 +49,7 @@ def positive_float(name: str, value: object) -> float:
             f"{name} is a positive, finite number",
             got=f"{name}={value!r}",
             expected="a float above 0",
-            cure=f"Leave {name} out for Llama's default.",
+            hint=f"Leave {name} out for Llama's default.",
         )
     return number
 
@@ -61,7 +61,7 @@ def switch(name: str, value: object) -> bool:
             f"{name} is a switch",
             got=f"{name}={value!r}",
             expected="True or False",
-            cure=f"Leave {name} out for False.",
+            hint=f"Leave {name} out for False.",
         )
     return bool(value)
 
@@ -78,7 +78,7 @@ def plain_windows(windows: object) -> int | tuple[int | None, ...] | None:
         "windows are counts of positions",
         got=f"windows={windows!r}",
         expected="a whole number, or one (or None) for every layer",
-        cure="Leave windows out for full attention.",
+        hint="Leave windows out for full attention.",
     )
 
 
@@ -103,7 +103,7 @@ def known_dtype(dtype: Any) -> str:
             "a model's numbers are of a known type",
             got=f"dtype={dtype!r}",
             expected=" or ".join(map(repr, DTYPES)),
-            cure=f"Leave dtype out for {DTYPES[0]!r}.",
+            hint=f"Leave dtype out for {DTYPES[0]!r}.",
         )
     return name
 

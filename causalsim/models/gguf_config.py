@@ -80,7 +80,7 @@ def config_of(path: Path, header: Header) -> ModelConfig:
         _check_values(said, config)
     except InputError as error:
         raise CheckpointError(
-            f"{path}: the metadata are a configuration", got=error, expected="a model's sizes", cure=CURE
+            f"{path}: the metadata are a configuration", got=error, expected="a model's sizes", hint=CURE
         ) from error
     return config
 
@@ -100,7 +100,7 @@ def _hyperparameters(path: Path, metadata: Metadata) -> dict[str, Any]:
         _check_understood(path, architecture, key, value)
     for key in _REQUIRED:
         if key not in said:
-            raise CheckpointError(f"{path}: the metadata give every size", got=f"no {start}{key}", cure=CURE)
+            raise CheckpointError(f"{path}: the metadata give every size", got=f"no {start}{key}", hint=CURE)
     return said
 
 
@@ -112,7 +112,7 @@ def _check_understood(path: Path, architecture: str, key: str, value: object) ->
             f"{path}: every hyperparameter is understood",
             got=f"{architecture}.{key} = {value!r}",
             expected=f"{_ONLY[key]!r}" if key in _ONLY else "no such key",
-            cure="This model computes something that causalsim does not.",
+            hint="This model computes something that causalsim does not.",
         )
 
 
@@ -124,7 +124,7 @@ def _check_layers(path: Path, n_layers: object, n_tensors: int) -> None:
             f"{path}: every layer has tensors",
             got=f"block_count {n_layers!r} with {n_tensors:,} tensors",
             expected=f"1 to {n_tensors:,} layers",
-            cure=CURE,
+            hint=CURE,
         )
 
 

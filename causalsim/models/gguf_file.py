@@ -68,7 +68,7 @@ def read_gguf(path: Path) -> tuple[ModelConfig, dict[str, NDArray[np.float32]], 
             config, params = _parameters(path, config, header, tensors)
     except OSError as error:
         raise CheckpointError(
-            f"{path}: the file can be read", got=str(error), cure="Is it there, and yours to read?"
+            f"{path}: the file can be read", got=str(error), hint="Is it there, and yours to read?"
         ) from error
     return config, params, tokenizer_of(path, header.metadata, config.vocab_size)
 
@@ -77,7 +77,7 @@ def _check_file(path: Path) -> None:
     # Opening a pipe would wait for whoever writes to it. See is_gguf for os.path.
     if not os.path.isfile(path):  # noqa: PTH113
         got = "something else" if os.path.exists(path) else "nothing there"  # noqa: PTH110
-        raise CheckpointError(f"{path}: a GGUF file is a file", got=got, cure="Was the name misspelt?")
+        raise CheckpointError(f"{path}: a GGUF file is a file", got=got, hint="Was the name misspelt?")
 
 
 def _parameters(
@@ -103,7 +103,7 @@ def _with_factors(path: Path, config: ModelConfig, factors: NDArray[np.float32])
         return dataclasses.replace(config, rope_factors=tuple(map(float, factors)))
     except InputError as error:
         raise CheckpointError(
-            f"{path}: {FACTORS}: rotary factors are positive", tensor=FACTORS, got=error, cure=CURE
+            f"{path}: {FACTORS}: rotary factors are positive", tensor=FACTORS, got=error, hint=CURE
         ) from error
 
 
@@ -190,7 +190,7 @@ class _Tensors(Mapping[str, "NDArray[np.float32]"]):
 
     def _refusal(self, name: str, rule: str, got: object, expected: object) -> CheckpointError:
         return CheckpointError(
-            f"{self._path}: {name}: {rule}", tensor=name, got=got, expected=expected, cure=CURE
+            f"{self._path}: {name}: {rule}", tensor=name, got=got, expected=expected, hint=CURE
         )
 
 
@@ -202,7 +202,7 @@ def _block(path: Path, name: str, number: int) -> tuple[GGMLQuantizationType, in
         raise CheckpointError(
             "the blocks of GGUF files are read by the package gguf",
             got="no such package",
-            cure=f"Install it: {INSTALL}",
+            hint=f"Install it: {INSTALL}",
         ) from None
     kind = next((kind for kind in GGMLQuantizationType if kind == number), None)
     if kind is None or kind.name not in TYPES:
@@ -211,7 +211,7 @@ def _block(path: Path, name: str, number: int) -> tuple[GGMLQuantizationType, in
             tensor=name,
             got=f"type {number}" if kind is None else kind.name,
             expected=" or ".join(TYPES),
-            cure="Take the file of another quantisation.",
+            hint="Take the file of another quantisation.",
         )
     return kind, *GGML_QUANT_SIZES[kind]
 

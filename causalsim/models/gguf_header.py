@@ -104,7 +104,7 @@ class _Cursor:
 
     def refusal(self, rule: str, got: object, expected: object) -> CheckpointError:
         return CheckpointError(
-            f"{self._path}: byte {self.at:,}: {rule}", got=got, expected=expected, cure=CURE
+            f"{self._path}: byte {self.at:,}: {rule}", got=got, expected=expected, hint=CURE
         )
 
 
@@ -179,6 +179,6 @@ def _placed(path: Path, name: str, entry: TensorEntry, start: int, alignment: in
             tensor=name,
             got=f"offset {entry.start:,}",
             expected=f"a multiple of {alignment}",
-            cure=CURE,
+            hint=CURE,
         )
     return TensorEntry(entry.shape, entry.kind, start + entry.start)

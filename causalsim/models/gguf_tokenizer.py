@@ -79,7 +79,7 @@ class DecodeOnlyTokenizer(BytePairTokenizer):
             f"text is encoded by a known rule of {_START}pre",
             got=self.rule,
             expected=" or ".join(map(repr, _RULES)),
-            cure="Give token ids, or a Model another tokenizer.",
+            hint="Give token ids, or a Model another tokenizer.",
         )
 
     def unread(self, text: str) -> tuple[str, ...]:
@@ -136,7 +136,7 @@ def _types(path: Path, metadata: Metadata, count: int) -> list[int]:
 
 
 def _refusal(path: Path, key: str, rule: str, got: object, expected: object) -> CheckpointError:
-    return CheckpointError(f"{path}: {_START}{key}: {rule}", got=got, expected=expected, cure=CURE)
+    return CheckpointError(f"{path}: {_START}{key}: {rule}", got=got, expected=expected, hint=CURE)
 
 
 # -- what the library makes of it ------------------------------------------------------------
@@ -149,7 +149,7 @@ def _library(path: Path, tokens: list[str], merges: list[tuple[str, str]]) -> to
         raise CheckpointError(
             f"{path}: the tokenizer runs on the package tokenizers",
             got="no such package",
-            cure=f"Install it: {INSTALL}",
+            hint=f"Install it: {INSTALL}",
         ) from None
     try:
         model = models.BPE(vocab={token: index for index, token in enumerate(tokens)}, merges=merges)

@@ -76,7 +76,7 @@ def read_glass(
             f"{found / TOKENIZER}: the tokenizer and the embedding have one vocabulary",
             got=f"{tokenizer.vocab_size} tokens",
             expected=f"{config.vocab_size}",
-            cure=f"Reinstall: {INSTALL}",
+            hint=f"Reinstall: {INSTALL}",
         )
     return config, params, tokenizer
 
@@ -90,13 +90,13 @@ def weights_folder() -> Path:
             "the model 'glass' is read from the package glassllm",
             got="no such package",
             expected="glassllm 0.1",
-            cure=f"Install it: {INSTALL}",
+            hint=f"Install it: {INSTALL}",
         )
     return Path(next(iter(spec.submodule_search_locations))) / "weights"
 
 
 def _unreadable(path: Path, rule: str, got: object, expected: object) -> CheckpointError:
-    return CheckpointError(f"{path}: {rule}", got=got, expected=expected, cure=f"Reinstall: {INSTALL}")
+    return CheckpointError(f"{path}: {rule}", got=got, expected=expected, hint=f"Reinstall: {INSTALL}")
 
 
 def _read_arrays(path: Path) -> dict[str, NDArray[Any]]:
@@ -221,7 +221,7 @@ def _library_tokenizer(alphabet: list[str], merges: list[list[str]]) -> tokenize
         raise CheckpointError(
             "the tokenizer of 'glass' runs on the package tokenizers",
             got="no such package",
-            cure=f"Install it: {INSTALL}",
+            hint=f"Install it: {INSTALL}",
         ) from None
     vocabulary = [*_SPECIALS, *alphabet, *(left + right for left, right in merges)]
     ids = {token: index for index, token in enumerate(vocabulary)}

@@ -48,7 +48,7 @@ def read_object(path: Path) -> dict[str, Any]:
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise CheckpointError(f"{path}: the file is there", got="no such file", cure=_FETCH) from None
+        raise CheckpointError(f"{path}: the file is there", got="no such file", hint=_FETCH) from None
     except (OSError, ValueError, RecursionError) as error:
         raise _unreadable(path, "the file is readable JSON", error) from error
     if not isinstance(data, dict):
@@ -57,7 +57,7 @@ def read_object(path: Path) -> dict[str, Any]:
 
 
 def _unreadable(path: Path, rule: str, error: Exception) -> CheckpointError:
-    return CheckpointError(f"{path}: {rule}", got=f"{type(error).__name__} ({error})", cure=_FETCH)
+    return CheckpointError(f"{path}: {rule}", got=f"{type(error).__name__} ({error})", hint=_FETCH)
 
 
 def _open_weights(folder: Path, stack: ExitStack) -> Tensors:
@@ -68,7 +68,7 @@ def _open_weights(folder: Path, stack: ExitStack) -> Tensors:
             f"{folder}: the folder holds weights",
             got=", ".join(sorted(path.name for path in folder.iterdir())),
             expected=f"{WEIGHTS} or {INDEX}",
-            cure="save_pretrained of transformers writes them.",
+            hint="save_pretrained of transformers writes them.",
         )
     places = _read_index(folder / INDEX)
     tensors = Tensors([folder / name for name in dict.fromkeys(places.values())], stack)
@@ -79,7 +79,7 @@ def _open_weights(folder: Path, stack: ExitStack) -> Tensors:
                 tensor=name,
                 got=f"it in {tensors.path(name).name}" if name in tensors else "it nowhere",
                 expected=place,
-                cure=_FETCH,
+                hint=_FETCH,
             )
     return tensors
 
@@ -87,7 +87,7 @@ def _open_weights(folder: Path, stack: ExitStack) -> Tensors:
 def _read_index(path: Path) -> dict[str, str]:
     places = read_object(path).get("weight_map")
     if not isinstance(places, dict) or not places:
-        raise CheckpointError(f"{path}: the index has a weight_map", got=type(places).__name__, cure=_FETCH)
+        raise CheckpointError(f"{path}: the index has a weight_map", got=type(places).__name__, hint=_FETCH)
     for name, place in places.items():
         # A path would lead out of the folder.
         if not isinstance(place, str) or not re.fullmatch(r"[\w-][\w.-]*\.safetensors", place):
@@ -153,7 +153,7 @@ def _beside(family: Family, config: ModelConfig, prefix: str, tensors: Tensors) 
                 f"{unembed}: tied embeddings are one matrix",
                 tensor=unembed,
                 got=f"another than {embed}",
-                cure="Set tie_word_embeddings to false if they are two.",
+                hint="Set tie_word_embeddings to false if they are two.",
             )
         beside.add(unembed)
     return beside
@@ -168,7 +168,7 @@ def _read_tokenizer(path: Path) -> BytePairTokenizer | None:
         raise CheckpointError(
             "tokenizer.json is read by the package tokenizers",
             got="no such package",
-            cure=f"Install it: {INSTALL}",
+            hint=f"Install it: {INSTALL}",
         ) from None
     try:
         library = Tokenizer.from_file(str(path))

@@ -54,10 +54,10 @@ class Group(NamedTuple):
     read: Callable[[Given, Fields], Fields]
 
 
-def refuse(key: str, rule: str, got: object, expected: object, cure: str | None = None) -> NoReturn:
+def refuse(key: str, rule: str, got: object, expected: object, hint: str | None = None) -> NoReturn:
     """``CheckpointError`` about a key; what was got is shown shortened."""
     shown = got if got is MISSING else reprlib.repr(got)
-    raise CheckpointError(f"configuration key {key!r} {rule}", got=shown, expected=expected, cure=cure)
+    raise CheckpointError(f"configuration key {key!r} {rule}", got=shown, expected=expected, hint=hint)
 
 
 def size(key: str, value: object) -> int:

@@ -166,7 +166,7 @@ def known_config(name: str) -> ModelConfig:
             "a configuration has a known name, or is in a file",
             got=f"{name!r}, neither a known name nor an existing path",
             expected=", ".join(KNOWN),
-            cure=f"Give one of these, or the path of a {CONFIG} or of its folder.",
+            hint=f"Give one of these, or the path of a {CONFIG} or of its folder.",
         )
     return read_configuration(KNOWN[name].keys, WITHOUT_WEIGHTS)
 

@@ -148,30 +148,30 @@ def check_tensors(
     kept = known_dtype(dtype)
     for name in shapes:
         if name not in tensors:
-            cure = "Write the checkpoint anew, or correct the configuration."
-            _refuse(name, "every parameter is there", "none", f"shape {shapes[name]}", cure)
+            hint = "Write the checkpoint anew, or correct the configuration."
+            _refuse(name, "every parameter is there", "none", f"shape {shapes[name]}", hint)
     for name in tensors:
         if name not in shapes:
-            cure = "Remove it, or use the configuration that it belongs to."
-            _refuse(name, "there are no other parameters", "one", "none", cure)
+            hint = "Remove it, or use the configuration that it belongs to."
+            _refuse(name, "there are no other parameters", "one", "none", hint)
     return {name: _checked(name, np.asarray(tensors[name]), shape, kept) for name, shape in shapes.items()}
 
 
 def _checked(name: str, array: NDArray[Any], shape: tuple[int, ...], dtype: str) -> NDArray[Any]:
     if array.dtype.name not in _FLOATING:
-        cure = "Dequantise it first."
-        _refuse(name, "parameters are floating-point numbers", array.dtype, ", ".join(_FLOATING), cure)
+        hint = "Dequantise it first."
+        _refuse(name, "parameters are floating-point numbers", array.dtype, ", ".join(_FLOATING), hint)
     if array.shape != shape:
-        cure = "Matrices are stored (in, out)."
-        _refuse(name, "shapes follow from the configuration", array.shape, shape, cure)
+        hint = "Matrices are stored (in, out)."
+        _refuse(name, "shapes follow from the configuration", array.shape, shape, hint)
     with np.errstate(over="ignore"):  # What overflows is infinite then, and refused below.
         plain = np.ascontiguousarray(array, dtype=_numpy_type(dtype))
     # Whoever holds a writeable array of ours could change the model behind our back.
     plain = plain.copy() if array.flags.writeable and np.may_share_memory(plain, array) else plain.view()
     bad = plain.size - int(np.count_nonzero(np.isfinite(plain)))
     if bad:
-        cure = "Was the file damaged, or made for a wider type?"
-        _refuse(name, f"parameters are finite in {dtype}", f"{bad} infinite or NaN", "none", cure)
+        hint = "Was the file damaged, or made for a wider type?"
+        _refuse(name, f"parameters are finite in {dtype}", f"{bad} infinite or NaN", "none", hint)
     plain.flags.writeable = False
     return plain
 
@@ -182,8 +182,8 @@ def _numpy_type(dtype: str) -> np.dtype[Any]:
     return np.dtype(dtype)
 
 
-def _refuse(name: str, rule: str, got: object, expected: object, cure: str) -> None:
-    raise CheckpointError(f"{name}: {rule}", tensor=name, got=got, expected=expected, cure=cure)
+def _refuse(name: str, rule: str, got: object, expected: object, hint: str) -> None:
+    raise CheckpointError(f"{name}: {rule}", tensor=name, got=got, expected=expected, hint=hint)
 
 
 def random_parameters(config: ModelConfig, seed: int) -> dict[str, NDArray[np.float32]]:
@@ -212,7 +212,7 @@ def _check_memory(config: ModelConfig) -> None:
             bound=there,
             got=f"{needed:,} bytes",
             expected=f"at most {there:,}, all that this machine has",
-            cure="Take fewer layers or a smaller width.",
+            hint="Take fewer layers or a smaller width.",
         )
 
 
@@ -227,7 +227,7 @@ def _checked_seed(seed: int) -> int:
     whole = as_int(seed)
     if whole is None:
         raise InputError(
-            "a seed is a whole number", got=f"seed={seed!r}", expected="an int", cure="Give seed=0."
+            "a seed is a whole number", got=f"seed={seed!r}", expected="an int", hint="Give seed=0."
         )
     return whole
 

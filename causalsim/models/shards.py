@@ -77,7 +77,7 @@ def _opened(path: Path) -> Any:
         raise CheckpointError(
             "safetensors files are read by the package safetensors",
             got=f"no package {error.name}",
-            cure=f"Install it: {INSTALL}",
+            hint=f"Install it: {INSTALL}",
         ) from None
     try:
         return safe_open(path, framework="numpy")
@@ -91,7 +91,7 @@ def _unreadable(path: Path, error: Exception) -> CheckpointError:
         f"{path}: the weights are a readable safetensors file",
         got=f"{type(error).__name__} ({error})",
         expected="a header, and the bytes that it describes",
-        cure="Fetch the file again.",
+        hint="Fetch the file again.",
     )
 
 

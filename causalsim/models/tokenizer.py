@@ -74,7 +74,7 @@ class BytePairTokenizer:
                 "token ids are places in the vocabulary",
                 got=repr(token),
                 expected=f"0 to {self.vocab_size - 1}",
-                cure="Were the ids made by another tokenizer?",
+                hint="Were the ids made by another tokenizer?",
             )
         return whole
 
@@ -82,7 +82,7 @@ class BytePairTokenizer:
 def _check_text(text: object) -> None:
     if not isinstance(text, str):
         raise InputError(
-            "a text is a string", got=type(text).__name__, expected="str", cure="Decode bytes first."
+            "a text is a string", got=type(text).__name__, expected="str", hint="Decode bytes first."
         )
     try:
         text.encode("utf-8")
@@ -91,5 +91,5 @@ def _check_text(text: object) -> None:
             "a text has no lone surrogates",
             got=f"{text[error.start]!r} at index {error.start}",
             expected="Unicode that UTF-8 can hold",
-            cure="Read the text with its true encoding, or text.encode('utf-8', 'replace').decode().",
+            hint="Read the text with its true encoding, or text.encode('utf-8', 'replace').decode().",
         ) from None

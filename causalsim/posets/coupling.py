@@ -73,7 +73,7 @@ class CoupledSampler:
                 "a uniform order is found by a number of moves that is known only afterwards",
                 reached=moves,
                 bound=self._steps,
-                cure="Raise the steps, or take a smaller poset.",
+                hint="Raise the steps, or take a smaller poset.",
             )
 
     def _bounds(self, sweeps: int, seed: int) -> Order | None:

@@ -91,7 +91,7 @@ def _refuse_many(places: int) -> None:
             reached=places,
             bound=MOST_PLACES,
             got=f"{places:,} places",
-            cure="Draw fewer of them at once.",
+            hint="Draw fewer of them at once.",
         )
 
 

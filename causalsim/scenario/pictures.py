@@ -94,14 +94,14 @@ def _routes_drawn(ready: Experiment, passage: Passage, routes: list[tuple[int, .
 
 def _drawn(
     ready: Experiment,
-    subject: EventGraph | Foliation,
+    target: EventGraph | Foliation,
     title: str,
     highlight: Any = None,
     more: Mapping[Event, str] = MappingProxyType({}),
 ) -> Digraph:
     from causalsim.rendering import to_graphviz
 
-    return to_graphviz(subject, highlight=highlight, labels={**_words(ready), **more}, title=title)
+    return to_graphviz(target, highlight=highlight, labels={**_words(ready), **more}, title=title)
 
 
 def _words(ready: Experiment) -> dict[Event, str]:

@@ -36,11 +36,11 @@ def at(key: str) -> Iterator[None]:
         raise located(error, f"{key}.{inner}" if inner else key) from error
 
 
-def located(error: CausalsimError, key: str, cure: str | None = None) -> ScenarioError:
+def located(error: CausalsimError, key: str, hint: str | None = None) -> ScenarioError:
     """An error as one of the file, with the key at which it lies."""
     rule = error.rule.removeprefix(f"{getattr(error, 'key', None)}: ")
     return ScenarioError(
-        f"{key}: {rule}", key=key, got=error.got, expected=error.expected, cure=cure or error.cure
+        f"{key}: {rule}", key=key, got=error.got, expected=error.expected, hint=hint or error.hint
     )
 
 
@@ -55,7 +55,7 @@ def first_problem(error: ValidationError, data: object, outer: Container[str | N
         return _refusal(refusal, _key(refusal, data), outer)
     key, alike = _deepest(problems, data)
     if alike[0]["type"] == "missing":
-        return ScenarioError(f"{key}: a scenario needs this key", key=key, got="none", cure=f"Give {key}.")
+        return ScenarioError(f"{key}: a scenario needs this key", key=key, got="none", hint=f"Give {key}.")
     expected = dict.fromkeys(problem["msg"].removeprefix("Input should be ") for problem in alike)
     got = repr(alike[0]["input"])
     return ScenarioError(
@@ -66,9 +66,9 @@ def first_problem(error: ValidationError, data: object, outer: Container[str | N
 def _refusal(problem: ErrorDetails, key: str, outer: Container[str | None]) -> ScenarioError:
     context = problem["ctx"]
     if key and context.get("key") in outer:
-        context["cure"] = f"{context['key']} stands above the first [table] of the file."
+        context["hint"] = f"{context['key']} stands above the first [table] of the file."
     key = ".".join(filter(None, [key, context.get("key")]))
-    clauses = {name: context[name] for name in ("got", "expected", "cure") if context.get(name)}
+    clauses = {name: context[name] for name in ("got", "expected", "hint") if context.get(name)}
     return ScenarioError(f"{key}: {context['rule']}" if key else context["rule"], key=key, **clauses)
 
 

@@ -31,7 +31,7 @@ def parse(text: str, name: str = "the scenario", **model: Any) -> Scenario:
         raise ScenarioError(
             "a scenario is a TOML file",
             got=f"{name}, which is none: {error}",
-            cure="See scenarios/ for examples.",
+            hint="See scenarios/ for examples.",
         ) from None
     if model and isinstance(data.get("model"), dict):
         data["model"].update(model)
@@ -55,7 +55,7 @@ def _text(path: Path) -> str:
         raise ScenarioError(
             "a scenario is a file that can be read",
             got=f"{path}: {error.strerror}",
-            cure=_beside(path) or "causalsim run takes the path of a .toml file.",
+            hint=_beside(path) or "causalsim run takes the path of a .toml file.",
         ) from None
 
 

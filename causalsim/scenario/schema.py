@@ -34,7 +34,7 @@ class Table(BaseModel):
         if unknown:
             hint = nearest(unknown[0], known)
             expected = None if hint else ", ".join(known)
-            raise refused("a scenario has no such key", key=unknown[0], expected=expected, cure=hint)
+            raise refused("a scenario has no such key", key=unknown[0], expected=expected, hint=hint)
         return data
 
 
@@ -63,7 +63,7 @@ class ModelTable(Table):
             raise refused(
                 "a model is one of name, random or layers",
                 got=" and ".join(given) or "none of them",
-                cure='Give name = "glass", or random = {...} with sizes, or layers = 3 for its wiring alone.',
+                hint='Give name = "glass", or random = {...} with sizes, or layers = 3 for its wiring alone.',
             )
         homes = {
             "seed": ("random",), "dtype": ("name", "random"),
@@ -122,10 +122,10 @@ class FoliationTable(Table):
         try:
             check_arguments(self.family, self.arguments)
         except ScenarioError as error:
-            clauses = {"got": error.got, "expected": error.expected, "cure": error.cure}
+            clauses = {"got": error.got, "expected": error.expected, "hint": error.hint}
             raise refused(error.rule, key=error.key, **clauses) from None  # type: ignore[arg-type]
         if self.edge is not None and self.expect != "refused":
-            raise refused("an edge is named by a refusal", key="edge", cure='Add expect = "refused".')
+            raise refused("an edge is named by a refusal", key="edge", hint='Add expect = "refused".')
         return self
 
 
@@ -196,10 +196,10 @@ class Scenario(Table):
         if getattr(self, other) is not None:
             raise refused(reason, key=other, got=other, expected=wanted)
         if not getattr(self, wanted):
-            raise refused(reason, key=wanted, got="none", cure=f"Give {wanted} = [...], one entry a request.")
+            raise refused(reason, key=wanted, got="none", hint=f"Give {wanted} = [...], one entry a request.")
         if self.expect.needs_weights and not self.model.has_weights:
-            cure = 'Give [model] a name, for example "glass".'
-            raise refused("only what runs has bits", key="expect", got="a wiring without weights", cure=cure)
+            hint = 'Give [model] a name, for example "glass".'
+            raise refused("only what runs has bits", key="expect", got="a wiring without weights", hint=hint)
         return self
 
     @model_validator(mode="after")

@@ -14,17 +14,17 @@ if TYPE_CHECKING:
     from causalsim.verification.campaign import Campaign, run_campaign
     from causalsim.verification.certificate import Certificate, Condition, certify
     from causalsim.verification.comparison import (
-        Departure,
-        first_departure,
+        Divergence,
+        first_divergence,
         relative_error,
         same_bits,
         ulps_apart,
     )
     from causalsim.verification.counterexample import Counterexample
-    from causalsim.verification.foreign import lane_classes
-    from causalsim.verification.lane_report import LaneClasses
+    from causalsim.verification.foreign import invariance_classes
+    from causalsim.verification.invariance_report import InvarianceClasses
     from causalsim.verification.mutation import mutate
-    from causalsim.verification.orders_check import OrderDeparture, OrdersCheck, check_orders
+    from causalsim.verification.orders_check import OrderDivergence, OrdersCheck, check_orders
     from causalsim.verification.recorded import ValuesCheck
     from causalsim.verification.recording import RecordedGraph, recorded_graph
     from causalsim.verification.report import Control, Report, Verdict
@@ -38,12 +38,12 @@ if TYPE_CHECKING:
 _HOMES = {
     "campaign": ["Campaign", "run_campaign"],
     "certificate": ["Certificate", "Condition", "certify"],
-    "comparison": ["Departure", "first_departure", "relative_error", "same_bits", "ulps_apart"],
+    "comparison": ["Divergence", "first_divergence", "relative_error", "same_bits", "ulps_apart"],
     "counterexample": ["Counterexample"],
-    "foreign": ["lane_classes"],
-    "lane_report": ["LaneClasses"],
+    "foreign": ["invariance_classes"],
+    "invariance_report": ["InvarianceClasses"],
     "mutation": ["mutate"],
-    "orders_check": ["OrderDeparture", "OrdersCheck", "check_orders"],
+    "orders_check": ["OrderDivergence", "OrdersCheck", "check_orders"],
     "recorded": ["ValuesCheck"],
     "recording": ["RecordedGraph", "recorded_graph"],
     "report": ["Control", "Report", "Verdict"],
@@ -61,11 +61,11 @@ __all__ = [
     "Condition",
     "Control",
     "Counterexample",
-    "Departure",
+    "Divergence",
     "Fault",
-    "LaneClasses",
+    "InvarianceClasses",
     "Mutation",
-    "OrderDeparture",
+    "OrderDivergence",
     "OrdersCheck",
     "RecordedGraph",
     "Replayed",
@@ -79,8 +79,8 @@ __all__ = [
     "check_orders",
     "check_trace",
     "environment",
-    "first_departure",
-    "lane_classes",
+    "first_divergence",
+    "invariance_classes",
     "mutate",
     "recorded_graph",
     "relative_error",

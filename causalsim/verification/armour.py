@@ -42,7 +42,7 @@ def from_line(line: str) -> Any:
             "a token is copied whole and unchanged",
             got=f"{len(line):,} characters that begin with {line[:SHOWN]!r}",
             expected=f"{VERSION}.(what it holds).(its checksum)",
-            cure="Copy it again, from its first letter to its last.",
+            hint="Copy it again, from its first letter to its last.",
         )
     if found["version"] != VERSION:
         raise InputError("a token is of this version", got=found["version"], expected=VERSION)

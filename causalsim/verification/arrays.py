@@ -40,7 +40,7 @@ class Adapted:
         convert = _CONVERTERS[self.arrays]
         arguments = [each if isinstance(each, int) else convert(each) for each in given]
         try:
-            # What neighbours hold may overflow; that is no concern of the lane that is looked at.
+            # What neighbours hold may overflow; that is no concern of the row that is looked at.
             with np.errstate(all="ignore"):
                 returned = self.function(*arguments)
         except (Exception, SystemExit) as error:
@@ -49,7 +49,7 @@ class Adapted:
             raise InputError(
                 "a function takes rows of the shape that it is said to take",
                 got=f"{words[:300]} (called with shapes {shapes})",
-                cure="Check the shape, the dtype and the library of its arrays.",
+                hint="Check the shape, the dtype and the library of its arrays.",
             ) from error
         return tuple(as_numpy("results of a function", part) for part in parts_of_value(returned))
 
@@ -111,7 +111,7 @@ def _to_jax(array: np.ndarray) -> Any:
             "arrays keep their dtype on the way into a library",
             got=f"{found.dtype} of jax",
             expected=array.dtype,
-            cure="Set JAX_ENABLE_X64=1, or take a narrower dtype.",
+            hint="Set JAX_ENABLE_X64=1, or take a narrower dtype.",
         )
     return found
 
@@ -127,7 +127,7 @@ def _library(name: str) -> Any:
     except ImportError:
         package = name.partition(".")[0]
         raise MissingPackageError(
-            f"arrays of {package} need the package {package}", got="no such package", cure="Install it."
+            f"arrays of {package} need the package {package}", got="no such package", hint="Install it."
         ) from None
 
 

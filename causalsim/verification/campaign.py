@@ -22,8 +22,8 @@ from causalsim.verification.orders import controls
 from causalsim.verification.provenance import Provenance
 from causalsim.verification.report import Verdict
 from causalsim.verification.reproducer import Reproducer
-from causalsim.verification.subject import Subject
-from causalsim.verification.tried import random_order
+from causalsim.verification.suite import random_order
+from causalsim.verification.target import Target
 from causalsim.verification.workers import Job, Runner, in_processes
 
 # Orders that are run again at most, a process, when a campaign was killed.
@@ -93,32 +93,32 @@ def run_campaign(
         if (whole := as_int(count)) is None or whole < least:
             raise InputError(f"{name} is a whole number of at least {least}", got=repr(count))
     _check_processes(model, processes, kernels)
-    subject = Subject.of(model, tokens, prompt, kernels)
-    job = Job(Provenance.of(subject), seed, subject.reference.digest())
+    target = Target.of(model, tokens, prompt, kernels)
+    job = Job(Provenance.of(target), seed, target.reference.digest())
     header = {"format": FORMAT, **job.to_dict(), "orders": orders, "chunk": chunk}
     with opened(Path(path), header) as journal:
         chunks = list(journal.chunks)
         resumed = done = sum(one.count for one in chunks)
         finished = {one.start for one in chunks}
         spans = [span for span in Spans(orders, chunk) if span.start not in finished]
-        with closing(_done(job, subject, spans, processes)) as running:
+        with closing(_done(job, target, spans, processes)) as running:
             for one in running:
                 journal.add(one)
                 chunks.append(one)
                 done += one.count
                 progress("orders", done, orders)
-    return _campaign(subject, job, orders, resumed, sorted(chunks, key=lambda one: one.start), progress)
+    return _campaign(target, job, orders, resumed, sorted(chunks, key=lambda one: one.start), progress)
 
 
-def _done(job: Job, subject: Subject, spans: Sequence[range], processes: int) -> Generator[Chunk, None, None]:
+def _done(job: Job, target: Target, spans: Sequence[range], processes: int) -> Generator[Chunk, None, None]:
     if processes > 1 and spans:
         yield from in_processes(job, spans, min(processes, len(spans)))
     else:
-        yield from map(Runner(job, subject).run, spans)
+        yield from map(Runner(job, target).run, spans)
 
 
 def _campaign(
-    subject: Subject, job: Job, orders: int, resumed: int, chunks: Iterable[Chunk], progress: Progress
+    target: Target, job: Job, orders: int, resumed: int, chunks: Iterable[Chunk], progress: Progress
 ) -> Campaign:
     digests, failed, token = Counter[str](), list[int](), None
     for chunk in chunks:
@@ -126,12 +126,12 @@ def _campaign(
         failed += chunk.failed
         token = token or chunk.token
     found = None if token is None else Reproducer.from_token(token)
-    verdict = _verdict(subject, job, orders, failed, found, progress)
+    verdict = _verdict(target, job, orders, failed, found, progress)
     return Campaign(orders, resumed, dict(digests), tuple(failed), verdict, dict(job.provenance.environment))
 
 
 def _verdict(
-    subject: Subject,
+    target: Target,
     job: Job,
     orders: int,
     failed: Sequence[int],
@@ -142,20 +142,22 @@ def _verdict(
         name="order independence",
         method="sampled",
         claim="all gave the same bits in every event, and each ran in the order asked for",
-        coverage=f"{orders:,} random orders with seed {job.seed} of {len(subject.graph):,} events",
+        coverage=f"{orders:,} random orders with seed {job.seed} of {len(target.graph):,} events",
         excludes=("orders not drawn", "other texts, machines and library versions"),
-        controls=tuple(controls(subject, job.seed)),
-        witness=_witness(subject, job, failed, found),
-        counterexample=counterexample(subject, found.order, progress) if found and found.departure else None,
+        controls=tuple(controls(target, job.seed)),
+        witness=_witness(target, job, failed, found),
+        counterexample=counterexample(target, found.order, progress) if found and found.divergence else None,
     )
 
 
-def _witness(subject: Subject, job: Job, failed: Sequence[int], found: Reproducer | None) -> str | None:
+def _witness(target: Target, job: Job, failed: Sequence[int], found: Reproducer | None) -> str | None:
     if found is None:
         return None
-    name, _ = random_order(subject.graph, failed[0], job.seed)
+    name, _ = random_order(target.graph, failed[0], job.seed)
     where = (
-        "ran in another order than asked for" if found.departure is None else f"departs at {found.departure}"
+        "ran in another order than asked for"
+        if found.divergence is None
+        else f"diverges at {found.divergence}"
     )
     return f"{len(failed):,} orders failed; {name} {where}"
 
@@ -166,5 +168,5 @@ def _check_processes(model: Model, processes: int, kernels: Kernels | None) -> N
         raise InputError(
             "each of several processes makes the model again, as it was loaded or drawn",
             got=got,
-            cure="Take processes=1.",
+            hint="Take processes=1.",
         )

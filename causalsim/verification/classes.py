@@ -1,4 +1,4 @@
-"""Values in classes of equal bits, and the first element at which one class departs from another."""
+"""Values in classes of equal bits, and the first element at which one class diverges from another."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Member = int | str
 
 
 @dataclass(frozen=True)
-class ElementDeparture:
+class ElementDivergence:
     """The first element, in C order, whose bits differ; what both sides have there, and how far apart.
 
     ``row`` says whose value it is, ``part`` which of several arrays that were returned. ``ulps``
@@ -44,10 +44,10 @@ class ElementDeparture:
 
 @dataclass(frozen=True)
 class BitClass:
-    """What gave the same bits; ``departure`` is from the first class, which has none."""
+    """What gave the same bits; ``divergence`` is from the first class, which has none."""
 
     members: tuple[Member, ...]
-    departure: ElementDeparture | None = None
+    divergence: ElementDivergence | None = None
 
 
 def bit_classes(values: Mapping[Any, Arrays], rows: Sequence[str]) -> tuple[BitClass, ...]:
@@ -68,13 +68,14 @@ def bit_classes(values: Mapping[Any, Arrays], rows: Sequence[str]) -> tuple[BitC
         else:
             same.append(member)
     reference = found[0][0]
-    departures = [None, *(first_element(reference, value, rows) for value, _ in found[1:])]
+    divergences = [None, *(first_element(reference, value, rows) for value, _ in found[1:])]
     return tuple(
-        BitClass(tuple(members), departure) for (_, members), departure in zip(found, departures, strict=True)
+        BitClass(tuple(members), divergence)
+        for (_, members), divergence in zip(found, divergences, strict=True)
     )
 
 
-def first_element(reference: Arrays, value: Arrays, rows: Sequence[str]) -> ElementDeparture | None:
+def first_element(reference: Arrays, value: Arrays, rows: Sequence[str]) -> ElementDivergence | None:
     """Where two values of the same shapes first differ in their bits; ``None`` if nowhere."""
     differing = [_unlike(a, b) for a, b in zip(reference, value, strict=True)]
     if not any(each.any() for each in differing):
@@ -82,7 +83,7 @@ def first_element(reference: Arrays, value: Arrays, rows: Sequence[str]) -> Elem
     part = next(number for number, each in enumerate(differing) if each.any())
     row, *element = (int(each[0]) for each in np.nonzero(differing[part]))
     expected, found = (side[part][row, *element] for side in (reference, value))
-    return ElementDeparture(
+    return ElementDivergence(
         rows[row],
         part,
         tuple(element),

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Departure:
+class Divergence:
     """The causally first event whose values differ: all that it reads still agreed.
 
     ``ulps`` is the largest distance of its elements in units in the last place; ``None`` where
@@ -40,20 +40,20 @@ class Departure:
         return "NaN on one side" if self.ulps is None else f"{self.ulps:,} ULP apart"
 
 
-def first_departure(reference: Run, other: Run) -> Departure | None:
+def first_divergence(reference: Run, other: Run) -> Divergence | None:
     """Where two recorded runs over one graph first differ, in canonical order; ``None`` if nowhere."""
     if reference.graph != other.graph:
         raise InputError("runs are compared over one graph", got=other.graph, expected=reference.graph)
-    return departure(reference.values, other.values)
+    return divergence(reference.values, other.values)
 
 
-def departure(reference: Mapping[Event, Any], other: Mapping[Event, Any]) -> Departure | None:
+def divergence(reference: Mapping[Event, Any], other: Mapping[Event, Any]) -> Divergence | None:
     """Where two sets of values, over events in canonical order, first differ."""
     differing = [event for event in reference if not same_bits(reference[event], other[event])]
     if not differing:
         return None
     first = differing[0]
-    return Departure(first, ulps_apart(reference[first], other[first]), len(differing))
+    return Divergence(first, ulps_apart(reference[first], other[first]), len(differing))
 
 
 def same_bits(a: Any, b: Any) -> bool:

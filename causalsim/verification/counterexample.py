@@ -15,10 +15,10 @@ from causalsim.engine import compile
 from causalsim.events import Event, EventGraph
 from causalsim.foliations import Foliation, Path, earliest, merge_path, swap_path
 from causalsim.progress import Progress, silent
-from causalsim.verification.comparison import Departure, departure
+from causalsim.verification.comparison import Divergence, divergence
 from causalsim.verification.provenance import Provenance
 from causalsim.verification.reproducer import Reproducer
-from causalsim.verification.subject import Subject
+from causalsim.verification.target import Target
 
 if TYPE_CHECKING:
     import graphviz
@@ -32,8 +32,8 @@ MOST_RUNS = 32
 class Counterexample:
     """Two orders one adjacent swap apart, or one merge of neighbouring slices; only one keeps the bits.
 
-    ``agreeing`` gives the bits of the reference order, ``departing`` others, first in its
-    ``departure``. They were found by so many ``runs``, the last two of which ran both again;
+    ``agreeing`` gives the bits of the reference order, ``diverging`` others, first in its
+    ``divergence``. They were found by so many ``runs``, the last two of which ran both again;
     ``repeated`` is whether these gave the same.
     """
 
@@ -46,14 +46,14 @@ class Counterexample:
         return self.reproducer.against
 
     @property
-    def departing(self) -> Foliation:
+    def diverging(self) -> Foliation:
         return self.reproducer.order
 
     @property
-    def departure(self) -> Departure:
+    def divergence(self) -> Divergence:
         """The causally first event whose bits differ, and how far."""
-        assert self.reproducer.departure is not None
-        return self.reproducer.departure
+        assert self.reproducer.divergence is not None
+        return self.reproducer.divergence
 
     @property
     def token(self) -> str:
@@ -68,23 +68,23 @@ class Counterexample:
     @property
     def is_swap(self) -> bool:
         """Whether two events have changed places; else two slices were merged, or one split."""
-        return self.agreeing.depth == self.departing.depth
+        return self.agreeing.depth == self.diverging.depth
 
     @property
     def neighbours(self) -> tuple[tuple[Event, ...], tuple[Event, ...]]:
         """The two neighbouring slices that swap, merge, or come of a split, as the longer order has them."""
-        longer, other = sorted((self.agreeing, self.departing), key=lambda order: -order.depth)
+        longer, other = sorted((self.agreeing, self.diverging), key=lambda order: -order.depth)
         first = int(longer.times[longer.times != other.times].min()) - (not self.is_swap)
         slices = longer.slices()
         return slices[first], slices[first + 1]
 
     def picture(self) -> graphviz.Digraph:
-        """The graph with the first event that departs, its past and its future."""
-        return picture(self.agreeing.graph, self.departure)
+        """The graph with the first event that diverges, its past and its future."""
+        return picture(self.agreeing.graph, self.divergence)
 
     def __str__(self) -> str:
         again = "" if self.repeated else "; run again they gave other bits"
-        return f"{self._move}: departs at {self.departure} (found by {self.runs} runs{again})"
+        return f"{self._move}: diverges at {self.divergence} (found by {self.runs} runs{again})"
 
     @property
     def _move(self) -> str:
@@ -92,7 +92,7 @@ class Counterexample:
         if self.is_swap:
             return f"{b} right before {a}, no longer right after"
         merged, split = "in one slice", "in two slices, one after the other"
-        now, before = (split, merged) if self.departing.depth > self.agreeing.depth else (merged, split)
+        now, before = (split, merged) if self.diverging.depth > self.agreeing.depth else (merged, split)
         return f"{a} and {b} {now}, no longer {before}"
 
     def to_dict(self) -> dict[str, Any]:
@@ -101,9 +101,9 @@ class Counterexample:
             "move": str(self),
             "swap": self.is_swap,
             "neighbours": [list(map(str, part)) for part in self.neighbours],
-            "event": str(self.departure.event),
-            "ulps": self.departure.ulps,
-            "events": self.departure.events,
+            "event": str(self.divergence.event),
+            "ulps": self.divergence.ulps,
+            "events": self.divergence.events,
             "runs": self.runs,
             "repeated": self.repeated,
             "token": self.token,
@@ -111,22 +111,20 @@ class Counterexample:
         }
 
 
-def counterexample(
-    subject: Subject, failing: Foliation, progress: Progress = silent
-) -> Counterexample | None:
-    """Narrow an order that departs from the reference down to one step; ``None`` if it departs no more."""
-    runs = _Runs(subject, progress)
-    for path in _paths(earliest(subject.graph), failing):
-        if len(path) > 1 and (found := runs.departure(path[-1])) is not None:
+def counterexample(target: Target, failing: Foliation, progress: Progress = silent) -> Counterexample | None:
+    """Narrow an order that diverges from the reference down to one step; ``None`` if it diverges no more."""
+    runs = _Runs(target, progress)
+    for path in _paths(earliest(target.graph), failing):
+        if len(path) > 1 and (found := runs.divergence(path[-1])) is not None:
             return _narrowed(runs, path, found)
     return None
 
 
-def picture(graph: EventGraph, found: Departure) -> graphviz.Digraph:
-    """A graph with the first event that departs, its past and its future."""
+def picture(graph: EventGraph, found: Divergence) -> graphviz.Digraph:
+    """A graph with the first event that diverges, its past and its future."""
     from causalsim.rendering import to_graphviz
 
-    return to_graphviz(graph, highlight=found.event, title=f"Departs at {found}")
+    return to_graphviz(graph, highlight=found.event, title=f"Diverges at {found}")
 
 
 def _paths(reference: Foliation, failing: Foliation) -> Iterator[Path]:
@@ -140,25 +138,25 @@ def _paths(reference: Foliation, failing: Foliation) -> Iterator[Path]:
 class _Runs:
     """Orders compared with the reference, and counted."""
 
-    subject: Subject
+    target: Target
     progress: Progress
     count: int = 0
 
-    def departure(self, order: Foliation) -> Departure | None:
+    def divergence(self, order: Foliation) -> Divergence | None:
         self.count += 1
         self.progress("counterexample", self.count, max(self.count, MOST_RUNS))
-        return departure(self.subject.reference, self.subject.values(compile(order)))
+        return divergence(self.target.reference, self.target.values(compile(order)))
 
 
-def _narrowed(runs: _Runs, path: Path, last: Departure) -> Counterexample:
-    agrees, departs = 0, len(path) - 1
-    while departs - agrees > 1:
+def _narrowed(runs: _Runs, path: Path, last: Divergence) -> Counterexample:
+    agrees, diverges = 0, len(path) - 1
+    while diverges - agrees > 1:
         # Of the orders between, the first still has the reference's bits and the last has not.
-        middle = (agrees + departs) // 2
-        found = runs.departure(path[middle])
-        agrees, departs, last = (middle, departs, last) if found is None else (agrees, middle, found)
-    repeated = runs.departure(path[agrees]) is None and runs.departure(path[departs]) == last
-    reproducer = Reproducer(Provenance.of(runs.subject), path[departs], path[agrees], last)
+        middle = (agrees + diverges) // 2
+        found = runs.divergence(path[middle])
+        agrees, diverges, last = (middle, diverges, last) if found is None else (agrees, middle, found)
+    repeated = runs.divergence(path[agrees]) is None and runs.divergence(path[diverges]) == last
+    reproducer = Reproducer(Provenance.of(runs.target), path[diverges], path[agrees], last)
     return Counterexample(reproducer, runs.count, repeated)
 
 

@@ -15,41 +15,41 @@ import jax.numpy as jnp
 import numpy as np
 
 from causalsim.engine import Program, compile_unchecked
-from causalsim.engine.calls import Call
-from causalsim.engine.slots import Slots, lifetimes
+from causalsim.engine.dispatches import Dispatch
+from causalsim.engine.placement import Placement, lifetimes
 from causalsim.engine.state import Layout
 from causalsim.events import Edge, EventGraph
 from causalsim.kernels import Kernels
-from causalsim.kernels.precision import widened
+from causalsim.kernels.precision import upcast
 
 # A part of a number that changes its last bits, as values of a type have them.
 _LAST_BITS = {"float32": 2.0**-20, "bfloat16": 2.0**-4}
 
 
 @cache
-def with_lane_count(kernels: Kernels, dtype: str = "float32") -> Kernels:
-    """An MLP whose last bits depend on how many lanes its launch has."""
+def with_batch_size(kernels: Kernels, dtype: str = "float32") -> Kernels:
+    """An MLP whose last bits depend on how many rows its batch has."""
 
     def mlp(config: Any, weights: Any, x: Any) -> Any:
         return kernels.mlp(config, weights, x) * jnp.float32(1 + len(x) * _LAST_BITS[dtype])
 
-    return replace(kernels, name="an MLP that depends on the number of lanes", mlp=mlp)
+    return replace(kernels, name="an MLP that depends on the number of rows", mlp=mlp)
 
 
 @cache
 def with_neighbour(kernels: Kernels, dtype: str = "float32") -> Kernels:
-    """An MLP into which a little of the next lane leaks."""
+    """An MLP into which a little of the next row leaks."""
 
     def mlp(config: Any, weights: Any, x: Any) -> Any:
         value = kernels.mlp(config, weights, x)
         return value + jnp.float32(_LAST_BITS[dtype]) * jnp.roll(value, 1, axis=0)
 
-    return replace(kernels, name="an MLP that reads the lane beside it", mlp=mlp)
+    return replace(kernels, name="an MLP that reads the row beside it", mlp=mlp)
 
 
 @cache
 def sampling_for_neighbour(kernels: Kernels) -> Kernels:
-    """A sampler that gives each lane the token of the next."""
+    """A sampler that gives each row the token of the next."""
 
     def sample(*arguments: Any) -> Any:
         return jnp.roll(kernels.sample(*arguments), 1)
@@ -64,14 +64,14 @@ def seeing_too_far(kernels: Kernels) -> Kernels:
 
 
 @cache
-def with_reach(kernels: Kernels, dtype: str = "float32") -> Kernels:
-    """An attention whose last bits depend on how far the lanes of its launch see."""
+def with_window(kernels: Kernels, dtype: str = "float32") -> Kernels:
+    """An attention whose last bits depend on how far the rows of its batch see."""
 
     def attn(config: Any, weights: Any, x: Any, positions: Any, pages: Any) -> Any:
         value = kernels.attn(config, weights, x, positions, pages)
         return value + positions.max().astype(jnp.float32) * _LAST_BITS[dtype]
 
-    return replace(kernels, name="an attention that depends on how far its launch sees", attn=attn)
+    return replace(kernels, name="an attention that depends on how far its batch sees", attn=attn)
 
 
 @cache
@@ -131,7 +131,7 @@ def counting(kernels: Kernels) -> Kernels:
     """An unembedding into which goes how many logits are there already."""
 
     def spoil(before: Any, after: Any, rows: Any) -> Any:
-        written = jnp.isfinite(widened(before[:, 0])).sum()
+        written = jnp.isfinite(upcast(before[:, 0])).sum()
         return after.at[rows].set(jnp.where(written > 0, jnp.roll(after[rows], 1, axis=1), after[rows]))
 
     return _unembedding(kernels, "an unembedding that counts what has been written", spoil)
@@ -143,14 +143,14 @@ def remembering(kernels: Kernels) -> Kernels:
 
     def spoil(before: Any, after: Any, rows: Any) -> Any:
         left = before[rows - 1]
-        written = jnp.isfinite(widened(left)).all(axis=1) & (rows > 0)
+        written = jnp.isfinite(upcast(left)).all(axis=1) & (rows > 0)
         return after.at[rows].set(jnp.where(written[:, None], left, after[rows]), mode="drop")
 
     return _unembedding(kernels, "an unembedding that reads an event of no edge", spoil)
 
 
 def now_and_then(kernels: Kernels, chance: float, seed: int = 0) -> Kernels:
-    """An MLP whose calls go wrong with some chance each, whatever they are given.
+    """An MLP whose dispatches go wrong with some chance each, whatever they are given.
 
     Made anew each time: what it draws begins with the seed.
     """
@@ -173,19 +173,19 @@ def _shifted(kernels: Kernels, by: int) -> Callable[..., Any]:
     return attn
 
 
-def freed_early(calls: Sequence[Call], graph: EventGraph, layout: Layout) -> Slots | None:
+def freed_early(dispatches: Sequence[Dispatch], graph: EventGraph, layout: Layout) -> Placement | None:
     """Places of K/V of which one is poison again when its last reader comes.
 
-    ``None`` if no position reads another's K/V in a later call.
+    ``None`` if no position reads another's K/V in a later dispatch.
     """
-    birth, death = lifetimes(calls, graph.wiring, layout)
-    reads_others = np.array([reach != 1 for reach in graph.wiring.reaches])
+    birth, death = lifetimes(dispatches, graph.wiring, layout)
+    reads_others = np.array([window != 1 for window in graph.wiring.windows_by_layer])
     outliving = np.argwhere((death > birth) & reads_others[:, None]).tolist()
     if not outliving:
         return None
     layer, page = outliving[0]
     early = {int(death[layer, page]): ((layer, page),)}
-    return replace(Slots.apart(graph.wiring.n_layers, layout), reused=early)
+    return replace(Placement.apart(graph.wiring.n_layers, layout), reused=early)
 
 
 def one_edge_inverted(graph: EventGraph, edge: Edge) -> Program:
@@ -208,7 +208,7 @@ def one_edge_inverted(graph: EventGraph, edge: Edge) -> Program:
 
 def covers_to_invert(graph: EventGraph, rng: np.random.Generator) -> Iterator[Edge]:
     """One random cover of every stream that the graph has."""
-    waiting = {rule.stream for rule in graph.rules}
+    waiting = {rule.stream for rule in graph.edge_families}
     for index in rng.permutation(len(graph)):
         event = graph[int(index)]
         for edge in graph.edges_into(event):

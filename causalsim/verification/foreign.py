@@ -1,8 +1,8 @@
-"""The lane rule for other people's kernels: which classes of equal bits a row-wise function has.
+"""Batch invariance for other people's kernels: which classes of equal bits a row-wise function has.
 
-One row stands in every lane of a launch, so that lanes differ in nothing but their place. Then one
-thing is varied at a time: how many lanes there are, what stands in the others, how long the buffer is
-that is read, what its padding holds. Every launch runs twice.
+One row stands in every row of a batch, so that rows differ in nothing but their place. Then one
+thing is varied at a time: how many rows there are, what stands in the others, how long the buffer is
+that is read, what its padding holds. Every batch runs twice.
 """
 
 from __future__ import annotations
@@ -20,107 +20,107 @@ from causalsim.errors import InputError
 from causalsim.progress import Progress, silent
 from causalsim.verification.arrays import Arrays
 from causalsim.verification.classes import bit_classes, first_element
-from causalsim.verification.lane_report import Axis, LaneClasses, Series
-from causalsim.verification.rowwise import OTHERS, PROBES, ZEROS, Rowwise, lanes_of, numbered
+from causalsim.verification.invariance_report import Axis, InvarianceClasses, Series
+from causalsim.verification.rowwise import OTHERS, PROBES, ZEROS, Rowwise, numbered, rows_of
 
 # Loops change where vectors and tiles are full: at powers of two, below and above.
-LANES = tuple(sorted({2**k + off for k in range(9) for off in (-1, 0, 1)} - {0, 257}))
+BATCH_SIZES = tuple(sorted({2**k + off for k in range(9) for off in (-1, 0, 1)} - {0, 257}))
 HUGE = 1e30
 
 
-def lane_classes(
+def invariance_classes(
     function: Callable[..., Any],
     rows: Any,
     *,
     buffer: Any = None,
-    lanes: Sequence[int] = LANES,
+    batch_sizes: Sequence[int] = BATCH_SIZES,
     extents: Sequence[int] | None = None,
     array: str = "numpy",
     progress: Progress = silent,
-) -> LaneClasses:
+) -> InvarianceClasses:
     """Which classes of equal bits the rows of a function have, whatever they should not depend on.
 
-    ``function(rows)`` takes an array ``Shaped[Array, "lanes ..."]`` and returns one, or several,
+    ``function(rows)`` takes an array ``Shaped[Array, "rows ..."]`` and returns one, or several,
     with a value for each row; ``rows`` are at least two example rows, or a tuple of arrays that it
     takes side by side. With a ``buffer``, an array ``Shaped[Array, "filled ..."]`` or a tuple of
-    them, it is called as ``function(rows, buffer, filled)``: all lanes read the same buffer, padded
-    to an extent, of which only the first ``filled`` entries count. ``lanes`` and ``extents`` are
-    the lane counts and padded lengths to try; the first extent serves where the buffer is not what is
+    them, it is called as ``function(rows, buffer, filled)``: all rows read the same buffer, padded
+    to an extent, of which only the first ``filled`` entries count. ``batch_sizes`` and ``extents`` are
+    the batch sizes and padded lengths to try; the first extent serves where the buffer is not what is
     varied. ``array`` is the library whose arrays the function is given: numpy, jax or torch.
 
-    Tried, for up to eight of the rows: every launch twice; every place of every lane count; every extent,
-    with two kinds of padding; for the first: other rows, huge numbers and NaN in each other lane. One
+    Tried, for up to eight of the rows: every batch twice; every place of every batch size; every extent,
+    with two kinds of padding; for the first: other rows, huge numbers and NaN in each other row. One
     class along every axis is what He et al. 2025 (Defeating Nondeterminism in LLM Inference) call
-    batch invariance. Where a launch is not repeatable no other axis is told. Raises ``InputError``
+    batch invariance. Where a batch is not repeatable no other axis is told. Raises ``InputError``
     for a function that raises, gives another number of rows back, or rows of another shape or dtype
-    from one launch to another.
+    from one batch to another.
 
-    >>> found = lane_classes(lambda x: x * len(x), np.float32([[1], [3]]), lanes=[1, 2])
-    >>> [each.members for each in found["lane count"].classes], found["lane place"].holds
+    >>> found = invariance_classes(lambda x: x * len(x), np.float32([[1], [3]]), batch_sizes=[1, 2])
+    >>> [each.members for each in found["batch size"].classes], found["place in the batch"].holds
     ([(1,), (2,)], True)
     """
-    launched = Rowwise.of(function, array, rows, buffer)
-    counts = _counts("lanes", lanes, 1)
-    extents = _extents(launched, extents)
+    batched = Rowwise.of(function, array, rows, buffer)
+    counts = _counts("batch sizes", batch_sizes, 1)
+    extents = _extents(batched, extents)
     copies = {}
     for done, count in enumerate(counts):
-        progress("lane counts and places", done, len(counts))
-        copies[count] = launched.copies(count, extents[0])
-    axes = [_lane_count(copies), _lane_place(copies), _neighbours(launched, copies, extents[0], progress)]
-    if launched.buffer:
-        axes += _buffer_axes(launched, _few(counts), extents, progress)
-    # Where the same launch gives other bits, differences along other axes mean nothing.
-    told = (launched.repetition(), *([] if launched.unrepeated else axes))
-    return LaneClasses(_name(function), told, launched.launches, _environment(array))
+        progress("batch sizes and places", done, len(counts))
+        copies[count] = batched.copies(count, extents[0])
+    axes = [_batch_size(copies), _batch_place(copies), _neighbours(batched, copies, extents[0], progress)]
+    if batched.buffer:
+        axes += _buffer_axes(batched, _few(counts), extents, progress)
+    # Where the same batch gives other bits, differences along other axes mean nothing.
+    told = (batched.repetition(), *([] if batched.unrepeated else axes))
+    return InvarianceClasses(_name(function), told, batched.batches, _environment(array))
 
 
 # -- axes ----------------------------------------------------------------------------------------
 
 
-def _lane_count(copies: dict[int, Arrays]) -> Axis:
+def _batch_size(copies: dict[int, Arrays]) -> Axis:
     values = {count: _at(parts, 0) for count, parts in copies.items()}
-    return Axis("lane count", (Series("lanes", bit_classes(values, numbered("row", PROBES))),))
+    return Axis("batch size", (Series("rows", bit_classes(values, numbered("row", PROBES))),))
 
 
-def _lane_place(copies: dict[int, Arrays]) -> Axis:
-    return Axis("lane place", tuple(_places(count, parts) for count, parts in copies.items()))
+def _batch_place(copies: dict[int, Arrays]) -> Axis:
+    return Axis("place in the batch", tuple(_places(count, parts) for count, parts in copies.items()))
 
 
 def _places(count: int, parts: Arrays) -> Series:
     values = {place: _at(parts, place) for place in range(count)}
-    return Series(f"places of {lanes_of(count)}", bit_classes(values, numbered("row", PROBES)))
+    return Series(f"places of {rows_of(count)}", bit_classes(values, numbered("row", PROBES)))
 
 
-def _neighbours(launched: Rowwise, copies: dict[int, Arrays], extent: int, progress: Progress) -> Axis:
+def _neighbours(batched: Rowwise, copies: dict[int, Arrays], extent: int, progress: Progress) -> Axis:
     series = []
     for done, (count, parts) in enumerate(copies.items()):
         progress("neighbours", done, len(copies))
         alone = tuple(part[0] for part in parts)
         values = {"copies of itself": alone}
-        for name, content in _contents(launched.rows, count):
-            values[name] = _beside(launched, content, alone, extent)
-        series.append(Series(f"{lanes_of(count)}, beside", bit_classes(values, numbered("place", count))))
+        for name, content in _contents(batched.rows, count):
+            values[name] = _beside(batched, content, alone, extent)
+        series.append(Series(f"{rows_of(count)}, beside", bit_classes(values, numbered("place", count))))
     return Axis("neighbours", tuple(series))
 
 
-def _beside(launched: Rowwise, content: Arrays, alone: Arrays, extent: int) -> Arrays:
+def _beside(batched: Rowwise, content: Arrays, alone: Arrays, extent: int) -> Arrays:
     """What the first row gives at every place, beside content; where that is anything else, that counts.
 
-    Half of the lanes hold content, by each binary digit of their place: so every lane is once beside
+    Half of the rows hold content, by each binary digit of their place: so every row is once beside
     content in every other one.
     """
     count = len(content[0])
-    found, departed = tuple(part.copy() for part in alone), np.zeros(count, bool)
+    found, diverged = tuple(part.copy() for part in alone), np.zeros(count, bool)
     for mask in _halves(count):
         given = tuple(
             np.where(mask.reshape(-1, *[1] * (part.ndim - 1)), row[:1], part).astype(row.dtype)
-            for row, part in zip(launched.rows, content, strict=True)
+            for row, part in zip(batched.rows, content, strict=True)
         )
-        out = launched.run(given, extent)
-        for place in np.flatnonzero(mask & ~departed):
+        out = batched.run(given, extent)
+        for place in np.flatnonzero(mask & ~diverged):
             seen, before = ([part[place : place + 1] for part in parts] for parts in (out, alone))
             if first_element(tuple(before), tuple(seen), [""]) is not None:
-                departed[place] = True
+                diverged[place] = True
                 for part, value in zip(found, seen, strict=True):
                     part[place] = value[0]
     return found
@@ -133,7 +133,7 @@ def _halves(count: int) -> Iterator[np.ndarray]:
 
 
 def _contents(rows: Arrays, count: int) -> Iterator[tuple[str, Arrays]]:
-    """What may stand in other lanes; whole numbers are other rows' always, since they may be indices."""
+    """What may stand in other rows; whole numbers are other rows' always, since they may be indices."""
     others = tuple(np.resize(part[1:], (count, *part.shape[1:])) for part in rows)
     yield "other rows", others
     for name, number in (("huge numbers", HUGE), ("NaN", np.nan)):
@@ -151,17 +151,17 @@ def _has_nan(part: np.ndarray) -> bool:
     return part.dtype.kind not in "biu"
 
 
-def _buffer_axes(launched: Rowwise, counts: list[int], extents: list[int], progress: Progress) -> list[Axis]:
+def _buffer_axes(batched: Rowwise, counts: list[int], extents: list[int], progress: Progress) -> list[Axis]:
     lengths, paddings = [], []
     for done, count in enumerate(counts):
         values: dict[int, Arrays] = {}
         for extent in extents:
             progress("buffer lengths", done * len(extents) + len(values), len(counts) * len(extents))
-            padded = {name: _at(launched.copies(count, extent, name), 0) for name in (ZEROS, OTHERS)}
+            padded = {name: _at(batched.copies(count, extent, name), 0) for name in (ZEROS, OTHERS)}
             values[extent] = padded[ZEROS]
-            held = f"{lanes_of(count)}, {launched.filled} of {extent} entries filled, padding of"
+            held = f"{rows_of(count)}, {batched.filled} of {extent} entries filled, padding of"
             paddings.append(Series(held, bit_classes(padded, numbered("row", PROBES))))
-        held = f"{lanes_of(count)}, a buffer of"
+        held = f"{rows_of(count)}, a buffer of"
         lengths.append(Series(held, bit_classes(values, numbered("row", PROBES))))
     return [Axis("buffer length", tuple(lengths)), Axis("padding", tuple(paddings))]
 
@@ -176,12 +176,12 @@ def _counts(name: str, given: Sequence[int], least: int) -> list[int]:
     return sorted({each for each in counts if each is not None})
 
 
-def _extents(launched: Rowwise, given: Sequence[int] | None) -> list[int]:
-    if not launched.buffer:
+def _extents(batched: Rowwise, given: Sequence[int] | None) -> list[int]:
+    if not batched.buffer:
         if given is not None:
-            raise InputError("extents are of a buffer", got="extents without a buffer", cure="Give a buffer.")
+            raise InputError("extents are of a buffer", got="extents without a buffer", hint="Give a buffer.")
         return [0]
-    return _counts("extents", _usual_extents(launched.filled) if given is None else given, launched.filled)
+    return _counts("extents", _usual_extents(batched.filled) if given is None else given, batched.filled)
 
 
 def _usual_extents(filled: int) -> list[int]:

@@ -113,7 +113,7 @@ def _check_header(path: Path, head: bytes, header: Mapping[str, Any]) -> None:
         raise InputError(
             "a campaign is kept in a file of its own",
             got=f"{path}, which holds something else",
-            cure="Give another name.",
+            hint="Give another name.",
         )
     there, here = dict(_flat(found)), dict(_flat(json.loads(_line(header))))
     names = [name for name in {**there, **here} if there.get(name) != here.get(name)]
@@ -127,7 +127,7 @@ def _check_header(path: Path, head: bytes, header: Mapping[str, Any]) -> None:
         raise InputError(
             "a campaign goes on as it began",
             got=f"{path} of another one ({'; '.join([*differing[:SHOWN], *more])})",
-            cure="Run it as it was begun, or give another name.",
+            hint="Run it as it was begun, or give another name.",
         )
 
 
@@ -141,7 +141,7 @@ def _chunks(path: Path, lines: Iterable[bytes], header: Mapping[str, Any]) -> It
             raise InputError(
                 "a line of a campaign is a chunk of its orders, each once",
                 got=f"line {number} of {path}, which is damaged",
-                cure="Delete the line: its orders are run again.",
+                hint="Delete the line: its orders are run again.",
             )
         seen.add(chunk.start)
         yield chunk
@@ -217,5 +217,5 @@ def _lock(path: Path, file: int) -> None:
         raise InputError(
             "a campaign is run by one command at a time",
             got=f"{path}, which another one is writing",
-            cure="Wait for it, or give another name.",
+            hint="Wait for it, or give another name.",
         ) from None

@@ -10,17 +10,17 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
 
 from causalsim.engine import Program
-from causalsim.engine.calls import Call, calls_of
 from causalsim.engine.cells import Cell, cells_written
-from causalsim.engine.slots import Slots
+from causalsim.engine.dispatches import Dispatch, dispatches_of
+from causalsim.engine.placement import Placement
 from causalsim.engine.state import State
 from causalsim.events import Event, EventGraph
-from causalsim.kernels import PAGE, Lanes
+from causalsim.kernels import PAGE, Buckets
 
 # Layer and page of a text; bank and place in memory.
 Page = tuple[int, int]
 Place = tuple[int, int]
-# The first and the last call in which a page is needed.
+# The first and the last dispatch in which a page is needed.
 Stay = tuple[int, int, Page]
 
 
@@ -44,29 +44,29 @@ def _is_done(graph: EventGraph, reader: Event, writer: Event) -> bool:
 
 
 def misplaced_pages(
-    program: Program, state: State, lanes: Lanes, slots: Slots | None = None
+    program: Program, state: State, buckets: Buckets, placement: Placement | None = None
 ) -> Iterator[str]:
     """Every page of K/V whose place is given away while it is needed, or taken over unpoisoned, in words.
 
-    Says once more, event by event, what ``Slots.fitted`` works out for all of a program at once; or
-    whether other ``slots`` would do.
+    Says once more, event by event, what ``Placement.fitted`` works out for all of a program at once; or
+    whether other ``placement`` would do.
     """
     graph = program.graph
-    calls = list(calls_of(program.launches, lanes, graph.wiring.n_layers))
-    slots = slots or Slots.fitted(calls, graph.wiring, state.layout)
+    dispatches = list(dispatches_of(program.batches, buckets, graph.wiring.n_layers))
+    placement = placement or Placement.fitted(dispatches, graph.wiring, state.layout)
     stays: dict[Place, list[Stay]] = {}
-    for (layer, page), (first, last) in _needed(graph, state, calls).items():
-        here = int(slots.bank[layer]), int(slots.place[layer, page])
+    for (layer, page), (first, last) in _needed(graph, state, dispatches).items():
+        here = int(placement.bank[layer]), int(placement.place[layer, page])
         stays.setdefault(here, []).append((first, last, (layer, page)))
     for here, tenants in stays.items():
-        poisoned = [call for call, places in slots.reused.items() if here in places]
+        poisoned = [dispatch for dispatch, places in placement.reused.items() if here in places]
         yield from _spoilt(tenants, poisoned)
         yield from _taken_over(tenants, poisoned)
 
 
 def _spoilt(tenants: Sequence[Stay], poisoned: Sequence[int]) -> Iterator[str]:
     for first, last, page in tenants:
-        if any(first < call <= last for call in poisoned):
+        if any(first < dispatch <= last for dispatch in poisoned):
             yield f"{_name(page)} is poison again while it is needed"
 
 
@@ -82,12 +82,12 @@ def _name(page: Page) -> str:
     return f"page {page[1]} of layer {page[0]}"
 
 
-def _needed(graph: EventGraph, state: State, calls: Sequence[Call]) -> dict[Page, tuple[int, int]]:
-    """The first and the last call in which an event writes or reads each page of each layer."""
+def _needed(graph: EventGraph, state: State, dispatches: Sequence[Dispatch]) -> dict[Page, tuple[int, int]]:
+    """The first and the last dispatch in which an event writes or reads each page of each layer."""
     found: dict[Page, tuple[int, int]] = {}
     pages = state.layout.first_pages().tolist()
-    for number, call in enumerate(calls):
-        for event in (graph[int(index)] for launch in call for index in launch.events):
+    for number, dispatch in enumerate(dispatches):
+        for event in (graph[int(index)] for batch in dispatch for index in batch.events):
             for touched in _touched(graph, event):
                 page = touched.layer, pages[touched.request] + touched.position // PAGE
                 found[page] = found.get(page, (number, number))[0], number

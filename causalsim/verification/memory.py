@@ -19,7 +19,7 @@ from jaxtyping import Array, Int8, Shaped
 
 from causalsim.engine.cells import Cell
 from causalsim.engine.state import State
-from causalsim.kernels.precision import poison, rounded
+from causalsim.kernels.precision import downcast, poison
 
 FILLS = ("NaN", "huge", "scrambled", "mixed")
 OWN, NAN, HUGE, OTHER = range(4)
@@ -44,7 +44,7 @@ class Plan:
     """How many cells each array has, K/V by bank, and which number each cell has."""
 
     planes: int
-    rows: int
+    tokens: int
     banks: int
     pages: int
     columns: int
@@ -57,7 +57,7 @@ class Plan:
 
     @cached_property
     def shapes(self) -> dict[str, tuple[int, ...]]:
-        one, kv = (self.rows,), (self.banks, self.pages, self.columns)
+        one, kv = (self.tokens,), (self.banks, self.pages, self.columns)
         return {"tokens": one, "residual": (self.planes, *one), "kv": kv, "logits": one}
 
     @cached_property
@@ -72,9 +72,9 @@ class Plan:
 
     @cached_property
     def scratch(self) -> list[int]:
-        """The cells where padding writes: behind all rows, and in the last page."""
-        last = [Cell("residual", (plane, self.rows - 1)) for plane in range(self.planes)]
-        last += [Cell("tokens", (self.rows - 1,)), Cell("logits", (self.rows - 1,))]
+        """The cells where padding writes: behind all tokens, and in the last page."""
+        last = [Cell("residual", (plane, self.tokens - 1)) for plane in range(self.planes)]
+        last += [Cell("tokens", (self.tokens - 1,)), Cell("logits", (self.tokens - 1,))]
         kv = np.ndindex(self.banks, 1, self.columns)
         return [*map(self.number, last), *(self.number(Cell("kv", (b, self.pages - 1, c))) for b, _, c in kv)]
 
@@ -112,7 +112,7 @@ def filled(vocabulary: int, contents: Contents, fills: Spread) -> list[Contents]
     return [dict(zip(contents, memory, strict=True)) for memory in zip(*each, strict=True)]
 
 
-# An array at a time: few executables serve for what all kinds of call get.
+# An array at a time: few executables serve for what all kinds of dispatch get.
 @partial(jax.jit, static_argnums=(0, 1))
 def _filled(vocabulary: int, array: str, own: Array, fills: Array) -> list[Array]:
     return [_mixed(vocabulary, array, own, marks) for marks in fills]
@@ -121,12 +121,12 @@ def _filled(vocabulary: int, array: str, own: Array, fills: Array) -> list[Array
 def _mixed(vocabulary: int, array: str, own: Array, fills: Array) -> Array:
     is_token = array == "tokens"
     nan = vocabulary if is_token else poison(own.dtype)
-    huge = np.iinfo(np.int32).max if is_token else rounded(jnp.float32(GREAT), own.dtype)
+    huge = np.iinfo(np.int32).max if is_token else downcast(jnp.float32(GREAT), own.dtype)
     other = jnp.roll(own, 1, _SIDE[array])
     return jnp.where(fills == OWN, own, jnp.where(fills == NAN, nan, jnp.where(fills == HUGE, huge, other)))
 
 
-def departures(
+def divergences(
     vocabulary: int,
     contents: Contents,
     expected: Contents,
@@ -137,10 +137,10 @@ def departures(
     """By array, of each memory: the roles, joined by "or", of cells that hold what they should not.
 
     A cell to be written is to hold what is expected, one to be kept what ``filled`` put there
-    (which the call has consumed, and which is made once more).
+    (which the dispatch has consumed, and which is made once more).
     """
     return [
-        _departed(
+        _diverged(
             vocabulary,
             name.split()[0],
             own,
@@ -154,7 +154,7 @@ def departures(
 
 
 @partial(jax.jit, static_argnums=(0, 1))
-def _departed(
+def _diverged(
     vocabulary: int,
     array: str,
     own: Array,

@@ -14,25 +14,25 @@ from math import sqrt
 from typing import NamedTuple
 
 from causalsim.engine import Model, Values, compile
-from causalsim.engine.calls import calls_of
+from causalsim.engine.dispatches import dispatches_of
 from causalsim.engine.machine import Machine
 from causalsim.engine.tokens import Texts
 from causalsim.errors import InputError, LimitError
-from causalsim.events import Edge, Slot
+from causalsim.events import Edge, Site
 from causalsim.foliations import token_major
 from causalsim.kernels import Kernels
 from causalsim.progress import Progress, silent
 from causalsim.verification import faults
+from causalsim.verification.batch_invariance import batch_fault, bench_of
 from causalsim.verification.bench import first_fault, misses
-from causalsim.verification.comparison import departure
-from causalsim.verification.lanes import bench_of, lane_fault
+from causalsim.verification.comparison import divergence
 from causalsim.verification.lifetimes import misplaced_pages
 from causalsim.verification.reads import Recorder, fault_in
 from causalsim.verification.score import Mutation, Score
-from causalsim.verification.subject import Subject
+from causalsim.verification.target import Target
 
 MOST_EDGES = 1000
-# A call that goes wrong now and then does so with this chance, and is repeated so often to be found.
+# A dispatch that goes wrong now and then does so with this chance, and is repeated so often to be found.
 CHANCE, REPEATS, TRIES = 0.2, 5, 60
 # How far a count may be from what is expected of it, in standard deviations.
 DEVIATIONS = 3
@@ -55,16 +55,16 @@ def mutate(
     ``LimitError`` for a graph of more than a thousand edges, and ``InputError`` for tokens that
     do not fit the model.
     """
-    return score_of(Subject.of(model, tokens, prompt, kernels), progress)
+    return score_of(Target.of(model, tokens, prompt, kernels), progress)
 
 
-def score_of(subject: Subject, progress: Progress = silent) -> Score:
+def score_of(target: Target, progress: Progress = silent) -> Score:
     """As ``mutate``, of what is verified."""
-    if min(subject.graph.lengths) < 2:
+    if min(target.graph.lengths) < 2:
         raise InputError("some faults show only beside a neighbour", got="a text of one position")
-    if (edges := subject.graph.count_edges()) > MOST_EDGES:
+    if (edges := target.graph.count_edges()) > MOST_EDGES:
         raise LimitError("every edge is dropped in turn", reached=edges, bound=MOST_EDGES)
-    found, planted = list[Mutation](), list(_planted(subject))
+    found, planted = list[Mutation](), list(_planted(target))
     for kind, name, looks in planted:
         found.append(Mutation(kind, name, {check: look() for check, look in looks.items()}))
         progress("mutations", len(found), len(planted))
@@ -79,28 +79,28 @@ class Planted(NamedTuple):
     looks: Mapping[str, Look]
 
 
-def _planted(subject: Subject) -> Iterator[Planted]:
-    yield from _edges_dropped(subject)
-    yield from _kernels_spoilt(subject)
-    yield from _pages_freed(subject)
-    yield _now_and_then(subject)
+def _planted(target: Target) -> Iterator[Planted]:
+    yield from _edges_dropped(target)
+    yield from _kernels_spoilt(target)
+    yield from _pages_freed(target)
+    yield _now_and_then(target)
 
 
 # -- edges -----------------------------------------------------------------------------------------
 
 
-def _edges_dropped(subject: Subject) -> Iterator[Planted]:
-    covers, reads = set(subject.graph.covers()), cache(Recorder(subject, seed=0).reads)
+def _edges_dropped(target: Target) -> Iterator[Planted]:
+    covers, reads = set(target.graph.covers()), cache(Recorder(target, seed=0).reads)
 
     def order(edge: Edge) -> str | None:
-        return _departs(subject, subject.values(faults.one_edge_inverted(subject.graph, edge)))
+        return _diverges(target, target.values(faults.one_edge_inverted(target.graph, edge)))
 
     def recorded(edge: Edge) -> str | None:
         seen = edge.source in reads(edge.target).events
         return f"{edge.target} was seen to read {edge.source}" if seen else None
 
-    for edge in subject.graph.edges():
-        looks: dict[str, Look] = {ORDERS: partial(misses, subject, edge)}
+    for edge in target.graph.edges():
+        looks: dict[str, Look] = {ORDERS: partial(misses, target, edge)}
         if edge in covers:
             yield Planted("a cover dropped", f"{edge} dropped", {"order": partial(order, edge), **looks})
         else:
@@ -108,9 +108,9 @@ def _edges_dropped(subject: Subject) -> Iterator[Planted]:
             yield Planted("an edge dropped that others imply", f"{edge} dropped", {**own, **looks})
 
 
-def _departs(subject: Subject, values: Values) -> str | None:
-    found = departure(subject.reference, values)
-    return None if found is None else f"departs at {found}"
+def _diverges(target: Target, values: Values) -> str | None:
+    found = divergence(target.reference, values)
+    return None if found is None else f"diverges at {found}"
 
 
 # -- kernels ---------------------------------------------------------------------------------------
@@ -119,7 +119,7 @@ def _departs(subject: Subject, values: Values) -> str | None:
 class KernelFault(NamedTuple):
     """What a kernel does that it must not, the kind of event whose kernel it is, and who must see it.
 
-    With fewer lane counts than it ``needs`` it does nothing wrong.
+    With fewer batch sizes than it ``needs`` it does nothing wrong.
     """
 
     kind: str
@@ -133,28 +133,28 @@ def _any_type(spoil: Callable[[Kernels], Kernels]) -> Callable[[Kernels, str], K
     return lambda kernels, dtype: spoil(kernels)
 
 
-def _misread(subject: Subject, kind: str) -> str | None:
-    events = [event for event in subject.graph if event.kind == kind]
-    return fault_in(Recorder(subject, seed=0), events)
+def _misread(target: Target, kind: str) -> str | None:
+    events = [event for event in target.graph if event.kind == kind]
+    return fault_in(Recorder(target, seed=0), events)
 
 
-CHECKS: Mapping[str, Callable[[Subject, str], str | None]] = {
+CHECKS: Mapping[str, Callable[[Target, str], str | None]] = {
     "causal invariance": _misread,
-    "lane rule": lane_fault,
+    "batch invariance": batch_fault,
     "certificate": first_fault,
 }
-# Reads are recorded one cell at a time; lanes are a matter of launches; the certificate is about orders.
-READS, LANES, ORDERS = CHECKS
+# Reads are recorded one cell at a time; rows are a matter of batches; the certificate is about orders.
+READS, ROWS, ORDERS = CHECKS
 
 KERNEL_FAULTS = (
     KernelFault("reads the future", "attn", _any_type(faults.seeing_too_far), (READS, ORDERS)),
     KernelFault("reads what no edge leads to", "unembed", _any_type(faults.remembering), (READS, ORDERS)),
     KernelFault("reads less than is declared", "attn", _any_type(faults.overlooking), (READS,)),
-    KernelFault("reads a neighbour", "mlp", faults.with_neighbour, (LANES, ORDERS)),
-    KernelFault("reads a neighbour", "sample", _any_type(faults.sampling_for_neighbour), (LANES,)),
-    KernelFault("depends on the lane count", "mlp", faults.with_lane_count, (LANES, ORDERS), needs=2),
-    KernelFault("depends on the extent of K/V", "attn", faults.with_reach, (LANES, ORDERS)),
-    KernelFault("depends on the extent of K/V", "attn", faults.with_buffer, (LANES,)),
+    KernelFault("reads a neighbour", "mlp", faults.with_neighbour, (ROWS, ORDERS)),
+    KernelFault("reads a neighbour", "sample", _any_type(faults.sampling_for_neighbour), (ROWS,)),
+    KernelFault("depends on the batch size", "mlp", faults.with_batch_size, (ROWS, ORDERS), needs=2),
+    KernelFault("depends on the extent of K/V", "attn", faults.with_window, (ROWS, ORDERS)),
+    KernelFault("depends on the extent of K/V", "attn", faults.with_buffer, (ROWS,)),
     KernelFault("writes another cell", "unembed", _any_type(faults.writing_elsewhere), (ORDERS,)),
     KernelFault("counts what has been written", "unembed", _any_type(faults.counting), (ORDERS,)),
     KernelFault("forgets to write", "unembed", _any_type(faults.forgetting), (ORDERS,)),
@@ -162,12 +162,12 @@ KERNEL_FAULTS = (
 )
 
 
-def _kernels_spoilt(subject: Subject) -> Iterator[Planted]:
-    lane_counts = len(subject.kernels.lanes.up_to(min(subject.graph.lengths)))
+def _kernels_spoilt(target: Target) -> Iterator[Planted]:
+    batch_sizes = len(target.kernels.buckets.up_to(min(target.graph.lengths)))
     for fault in KERNEL_FAULTS:
-        if lane_counts < fault.needs:
+        if batch_sizes < fault.needs:
             continue
-        faulty = subject.with_kernels(fault.spoil(subject.kernels, subject.model.dtype))
+        faulty = target.with_kernels(fault.spoil(target.kernels, target.model.dtype))
         looks = {check: partial(CHECKS[check], faulty, fault.place) for check in fault.checks}
         yield Planted(f"a kernel that {fault.kind}", faulty.kernels.name, looks)
 
@@ -175,21 +175,21 @@ def _kernels_spoilt(subject: Subject) -> Iterator[Planted]:
 # -- pages -----------------------------------------------------------------------------------------
 
 
-def _pages_freed(subject: Subject) -> Iterator[Planted]:
+def _pages_freed(target: Target) -> Iterator[Planted]:
     """A page that is poison again before its last reader: refused by the plan, and seen in the values."""
-    program, state = compile(token_major(subject.graph)), subject.fresh()
-    lanes, config = subject.kernels.lanes, subject.model.config
-    calls = list(calls_of(program.launches, lanes, config.n_layers))
-    slots = faults.freed_early(calls, subject.graph, state.layout)
-    if slots is None:
+    program, state = compile(token_major(target.graph)), target.fresh()
+    buckets, config = target.kernels.buckets, target.model.config
+    dispatches = list(dispatches_of(program.batches, buckets, config.n_layers))
+    placement = faults.freed_early(dispatches, target.graph, state.layout)
+    if placement is None:
         return
 
     def order() -> str | None:
-        outputs = Machine(state, slots, subject.kernels, keep=True).run_all(calls)
-        return _departs(subject, Values.from_outputs(config, subject.graph, list(outputs)))
+        outputs = Machine(state, placement, target.kernels, keep=True).run_all(dispatches)
+        return _diverges(target, Values.from_outputs(config, target.graph, list(outputs)))
 
     def refused() -> str | None:
-        return next(misplaced_pages(program, state, lanes, slots), None)
+        return next(misplaced_pages(program, state, rows, placement), None)
 
     name = "a page of K/V given away before its last reader"
     yield Planted("frees too early", name, {ORDERS: refused, "order": order})
@@ -198,16 +198,16 @@ def _pages_freed(subject: Subject) -> Iterator[Planted]:
 # -- chance ----------------------------------------------------------------------------------------
 
 
-def _now_and_then(subject: Subject) -> Planted:
-    """A call repeated r times is found with 1 - (1 - q)^r: over many tries, neither less nor more often."""
+def _now_and_then(target: Target) -> Planted:
+    """A dispatch repeated r times is found with 1 - (1 - q)^r: over many tries, neither less nor more often."""
 
-    def faulty() -> Subject:
-        return subject.with_kernels(faults.now_and_then(subject.kernels, CHANCE))
+    def faulty() -> Target:
+        return target.with_kernels(faults.now_and_then(target.kernels, CHANCE))
 
     def repeated() -> str | None:
-        found, share = _found_by_repeating(subject, faulty()), 1 - (1 - CHANCE) ** REPEATS
+        found, share = _found_by_repeating(target, faulty()), 1 - (1 - CHANCE) ** REPEATS
         apart = abs(found - TRIES * share) / sqrt(TRIES * share * (1 - share))
-        words = f"found in {found} of {TRIES} tries of r = {REPEATS} calls; 1 - (1 - q)^r is {share:.0%}"
+        words = f"found in {found} of {TRIES} tries of r = {REPEATS} dispatches; 1 - (1 - q)^r is {share:.0%}"
         return words if apart <= DEVIATIONS else None
 
     name = f"an MLP that goes wrong with a chance of q = {CHANCE:g}"
@@ -215,10 +215,10 @@ def _now_and_then(subject: Subject) -> Planted:
     return Planted("goes wrong by chance", name, looks)
 
 
-def _found_by_repeating(sound: Subject, faulty: Subject) -> int:
-    """In how many tries some call gave other bits than a sound one."""
-    bench = bench_of(sound.beginning(2), Slot("mlp", 0))
-    launch, again = bench.launch.restricted(slice(1)), replace(bench, subject=faulty)
-    expected = bench.run(launch)
-    tries = ([departure(expected, again.run(launch)) for _ in range(REPEATS)] for _ in range(TRIES))
-    return sum(any(calls) for calls in tries)
+def _found_by_repeating(sound: Target, faulty: Target) -> int:
+    """In how many tries some dispatch gave other bits than a sound one."""
+    bench = bench_of(sound.beginning(2), Site("mlp", 0))
+    batch, again = bench.batch.restricted(slice(1)), replace(bench, target=faulty)
+    expected = bench.run(batch)
+    tries = ([divergence(expected, again.run(batch)) for _ in range(REPEATS)] for _ in range(TRIES))
+    return sum(any(dispatches) for dispatches in tries)

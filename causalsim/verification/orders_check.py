@@ -17,7 +17,7 @@ from causalsim.foliations import Foliation, distance, swap_path
 from causalsim.progress import Progress, silent
 from causalsim.verification.arrays import as_numpy
 from causalsim.verification.classes import first_element
-from causalsim.verification.tried import named_foliations, random_orders
+from causalsim.verification.suite import named_foliations, random_orders
 
 Engine = Callable[[Foliation], Any]
 Leaf = np.ndarray | str | bytes
@@ -28,7 +28,7 @@ PASTEABLE = 500
 
 
 @dataclass(frozen=True)
-class OrderDeparture:
+class OrderDivergence:
     """Two orders of one graph after which an engine gave different values, and where these first differ.
 
     Where the engine runs linear extensions alike, they are one adjacent swap apart.
@@ -56,17 +56,17 @@ class OrdersCheck:
     graph: EventGraph
     orders: int
     extensions: int | None
-    departure: OrderDeparture | None = None
+    divergence: OrderDivergence | None = None
 
     @property
     def holds(self) -> bool:
         """Whether all orders gave the same bits."""
-        return self.departure is None
+        return self.divergence is None
 
     def __str__(self) -> str:
         n = self.extensions
         every = "" if n is None else f", all of its {counted(n, 'linear extension')} among them"
-        found = "all gave the same bits" if self.holds else f"but {self.departure}"
+        found = "all gave the same bits" if self.holds else f"but {self.divergence}"
         return f"{counted(self.orders, 'order')} of {len(self.graph):,} events{every}: {found}"
 
 
@@ -102,14 +102,14 @@ def check_orders(
     chosen = _distinct(chain(named_foliations(graph).items(), drawn))
     name, order = next(chosen)
     first = _First(graph, engine, name, order, _values(graph, engine, name, order))
-    departure = first.departure(f"{name}, run again,", order)
+    divergence = first.divergence(f"{name}, run again,", order)
     tried = 1
-    for name, order in chosen if departure is None else ():
+    for name, order in chosen if divergence is None else ():
         progress("orders", tried, orders if extensions is None else extensions)
-        departure, tried = first.departure(name, order), tried + 1
-        if departure is not None:
+        divergence, tried = first.divergence(name, order), tried + 1
+        if divergence is not None:
             break
-    return OrdersCheck(graph, tried, extensions if departure is None else None, departure)
+    return OrdersCheck(graph, tried, extensions if divergence is None else None, divergence)
 
 
 def _pasted(order: Foliation) -> str:
@@ -167,15 +167,15 @@ class _First:
     order: Foliation
     values: dict[str, Leaf]
 
-    def departure(self, name: str, order: Foliation) -> OrderDeparture | None:
+    def divergence(self, name: str, order: Foliation) -> OrderDivergence | None:
         """Where another order gives other values, brought down to one swap of neighbours where possible."""
         where = self._where(name, order)
         if where is None:
             return None
         if order == self.order or (swap := self._swap(name, order)) is None:
-            return OrderDeparture(self.name, name, where, (self.order, order))
+            return OrderDivergence(self.name, name, where, (self.order, order))
         names = (f"on the way from {self.name} to {name}, an order", "the next one, an adjacent swap away,")
-        return OrderDeparture(*names, str(self._where(name, swap[1])), swap)
+        return OrderDivergence(*names, str(self._where(name, swap[1])), swap)
 
     def _where(self, name: str, order: Foliation) -> str | None:
         return _difference(self.values, _values(self.graph, self.engine, name, order))
@@ -212,8 +212,8 @@ def _values(graph: EventGraph, engine: Engine, name: str, order: Foliation) -> d
 
 
 def _nothing(got: str) -> NoReturn:
-    cure = "Return {event: array}, arrays, or a digest."
-    raise InputError("an engine returns what it computed", got=got, cure=cure)
+    hint = "Return {event: array}, arrays, or a digest."
+    raise InputError("an engine returns what it computed", got=got, hint=hint)
 
 
 def _leaves(graph: EventGraph, name: str, value: Any) -> Iterator[tuple[str, Leaf]]:
@@ -244,5 +244,5 @@ def _unlike(name: str, expected: Leaf, found: Leaf) -> str | None:
     if (expected.shape, expected.dtype) != (found.shape, found.dtype):
         kinds = [f"{each.dtype} of shape {each.shape}" for each in (found, expected)]
         return f"{name} is {' and not '.join(kinds)}"
-    departure = first_element((expected[None],), (found[None],), [name])
-    return None if departure is None else str(departure)
+    divergence = first_element((expected[None],), (found[None],), [name])
+    return None if divergence is None else str(divergence)

@@ -12,9 +12,9 @@ from causalsim.engine.tokens import encode_texts
 from causalsim.errors import InputError
 from causalsim.events import EventGraph, Wiring
 from causalsim.foliations import describe
-from causalsim.kernels import CERTIFIED, CERTIFIED_LANES, FIXED, STOCK, Kernels, Lanes
+from causalsim.kernels import CERTIFIED, CERTIFIED_BUCKETS, FIXED, STOCK, Buckets, Kernels
 from causalsim.models import ModelConfig
-from causalsim.verification.subject import Subject
+from causalsim.verification.target import Target
 
 NAMED = {kernels.name: kernels for kernels in (CERTIFIED, FIXED, STOCK)}
 
@@ -32,7 +32,7 @@ class Difference(NamedTuple):
 
 @dataclass(frozen=True)
 class Provenance:
-    """A model, the texts that it read, the lanes of its launches, and where all that was.
+    """A model, the texts that it read, the rows of its batches, and where all that was.
 
     ``origin`` says how the model is made again, as ``Model.origin`` does; with a ``seed`` goes its
     ``config``. ``digest`` is the model's, ``environment`` as ``verification.environment`` gives it.
@@ -42,20 +42,20 @@ class Provenance:
     digest: str
     graph: EventGraph
     ids: tuple[tuple[int, ...], ...]
-    lanes: Lanes
+    buckets: Buckets
     environment: Mapping[str, str]
 
     @classmethod
-    def of(cls, subject: Subject) -> Provenance:
-        """That of a subject, here and now."""
-        model, kernels = subject.model, subject.kernels
+    def of(cls, target: Target) -> Provenance:
+        """That of a target, here and now."""
+        model, kernels = target.model, target.kernels
         config = {"config": model.config.to_dict()} if "seed" in model.origin else {}
-        ids = tuple(tuple(text.tolist()) for text in subject.ids)
+        ids = tuple(tuple(text.tolist()) for text in target.ids)
         facts = environment(kernels, model.dtype)
-        return cls({**model.origin, **config}, model.digest, subject.graph, ids, kernels.lanes, facts)
+        return cls({**model.origin, **config}, model.digest, target.graph, ids, kernels.buckets, facts)
 
-    def subject(self, model: Model | None = None, kernels: Kernels | None = None) -> Subject:
-        """The same texts before the same model, or another one given, in launches of the same lanes.
+    def target(self, model: Model | None = None, kernels: Kernels | None = None) -> Target:
+        """The same texts before the same model, or another one given, in batches of the same rows.
 
         Raises ``InputError`` if the model can only be given, or has another wiring or vocabulary.
         """
@@ -67,11 +67,11 @@ class Provenance:
                 expected=self.graph.wiring,
             )
         ids = encode_texts(found, [list(text) for text in self.ids])
-        return Subject(found, self.graph, ids, self._kernels() if kernels is None else kernels)
+        return Target(found, self.graph, ids, self._kernels() if kernels is None else kernels)
 
-    def differences(self, subject: Subject) -> tuple[Difference, ...]:
-        """What is not the same of a subject, here and now."""
-        there, here = self.facts, Provenance.of(subject).facts
+    def differences(self, target: Target) -> tuple[Difference, ...]:
+        """What is not the same of a target, here and now."""
+        there, here = self.facts, Provenance.of(target).facts
         names = (name for name in {**there, **here} if there.get(name) != here.get(name))
         return tuple(Difference(name, there.get(name, ""), here.get(name, "")) for name in names)
 
@@ -86,7 +86,7 @@ class Provenance:
             "model": {**self.origin, "digest": self.digest},
             "graph": describe(self.graph),
             "ids": [list(text) for text in self.ids],
-            "lanes": {"counts": list(self.lanes.counts), "costs": list(self.lanes.costs)},
+            "buckets": {"sizes": list(self.buckets.sizes), "costs": list(self.buckets.costs)},
             "environment": dict(self.environment),
         }
 
@@ -100,8 +100,8 @@ class Provenance:
         facts = {_word(name): _word(fact) for name, fact in data["environment"].items()}
         if not {"dtype", "kernels", "calibration"} <= facts.keys():
             raise ValueError("an environment names dtype, kernels and calibration")
-        graph, lanes = _graph(data["graph"], [len(text) for text in ids]), _lanes(data["lanes"])
-        return cls(origin, _word(origin.pop("digest")), graph, ids, lanes, facts)
+        graph, buckets = _graph(data["graph"], [len(text) for text in ids]), _buckets(data["buckets"])
+        return cls(origin, _word(origin.pop("digest")), graph, ids, buckets, facts)
 
     def _made(self) -> Model:
         dtype = self.environment["dtype"]
@@ -114,13 +114,13 @@ class Provenance:
         raise InputError(
             "a model is loaded again by its name",
             got="one that was built from parameters",
-            cure="Give it: model=...",
+            hint="Give it: model=...",
         )
 
     def _kernels(self) -> Kernels:
-        """Those of the name, in the lanes that were chosen there; for planted faults the certified ones."""
+        """Those of the name, in the rows that were chosen there; for planted faults the certified ones."""
         base = NAMED.get(self.environment["kernels"], CERTIFIED)
-        return replace(base, lanes=self.lanes, calibration=self.environment["calibration"])
+        return replace(base, buckets=self.buckets, calibration=self.environment["calibration"])
 
 
 def _graph(described: Mapping[str, Any], lengths: list[int]) -> EventGraph:
@@ -132,11 +132,11 @@ def _graph(described: Mapping[str, Any], lengths: list[int]) -> EventGraph:
     return EventGraph(wiring, lengths, prompt=described["prompts"], granularity=described["granularity"])
 
 
-def _lanes(data: Mapping[str, Sequence[float]]) -> Lanes:
-    counts = tuple(map(_whole, data["counts"]))
-    if max(counts, default=0) > CERTIFIED_LANES.counts[-1]:
-        raise ValueError("no launch has so many lanes")
-    return Lanes(counts, tuple(map(float, data["costs"])))
+def _buckets(data: Mapping[str, Sequence[float]]) -> Buckets:
+    counts = tuple(map(_whole, data["sizes"]))
+    if max(counts, default=0) > CERTIFIED_BUCKETS.sizes[-1]:
+        raise ValueError("no batch has so many rows")
+    return Buckets(counts, tuple(map(float, data["costs"])))
 
 
 def _whole(value: object) -> int:

@@ -23,7 +23,7 @@ from causalsim.progress import Progress, silent
 from causalsim.verification.comparison import same_bits
 from causalsim.verification.faults import overlooking, seeing_too_far, writing_elsewhere
 from causalsim.verification.report import Control, Verdict
-from causalsim.verification.subject import Subject
+from causalsim.verification.target import Target
 
 # All events of graphs up to this size are recorded, of others so many.
 WHOLE, SAMPLE = 500, 24
@@ -46,23 +46,23 @@ class Reads:
 
 
 class Recorder:
-    """Records the reads of events of one subject, made by its kernels or by substitutes."""
+    """Records the reads of events of one target, made by its kernels or by substitutes."""
 
-    def __init__(self, subject: Subject, seed: int, kernels: Kernels | None = None) -> None:
-        self.subject, self.seed, self.kernels = subject, seed, kernels or subject.kernels
+    def __init__(self, target: Target, seed: int, kernels: Kernels | None = None) -> None:
+        self.target, self.seed, self.kernels = target, seed, kernels or target.kernels
 
     @cached_property
     def owners(self) -> dict[Cell, Event]:
         """Some event for every cell of the graph: the first in canonical order that writes it."""
         owners: dict[Cell, Event] = {}
-        for event in self.subject.graph:
+        for event in self.target.graph:
             for cell in cells_written(self._blank, event):
                 owners.setdefault(cell, event)
         return owners
 
     @cached_property
     def _blank(self) -> State:
-        return self.subject.fresh()
+        return self.target.fresh()
 
     def reads(self, event: Event) -> Reads:
         """Poison cells and see which change the event's bits."""
@@ -71,8 +71,8 @@ class Recorder:
         undisturbed, written = self._run(before, event)
         # A token may be the one that litter had, and what is read and written in place may not be poisoned.
         written |= self._run(poisoned(before, own), event)[1]
-        declared = {self.subject.graph.index(source) for source in self.subject.graph.predecessors(event)}
-        index = self.subject.graph.index
+        declared = {self.target.graph.index(source) for source in self.target.graph.predecessors(event)}
+        index = self.target.graph.index
         expected = [cell for cell in self.owners if cell in writers and index(writers[cell]) in declared]
         rest = [cell for cell in self.owners if cell not in {*expected}]
 
@@ -86,15 +86,15 @@ class Recorder:
             frozenset(self.owners[cell] for cell in read if cell not in writers),
             frozenset(written - own),
             frozenset(own - written),
-            same_bits(undisturbed, self.subject.reference[event]),
+            same_bits(undisturbed, self.target.reference[event]),
         )
 
     def _after_past(self, event: Event) -> tuple[State, dict[Cell, Event]]:
-        graph = self.subject.graph
+        graph = self.target.graph
         past = sorted(graph.index(other) for other in graph.past(event))
-        program = self.subject.program.restricted(np.array(past, np.int64))
+        program = self.target.program.restricted(np.array(past, np.int64))
         state = littered(self._blank, np.random.default_rng(self.seed))
-        after, _ = execute(program, state, self.subject.kernels)
+        after, _ = execute(program, state, self.target.kernels)
         return after, {cell: graph[index] for index in past for cell in cells_written(after, graph[index])}
 
     def _run(self, state: State, event: Event) -> tuple[object, set[Cell]]:
@@ -133,7 +133,7 @@ def fault_in(
 
 
 def _differences(recorder: Recorder, reads: Reads) -> Iterator[str]:
-    graph = recorder.subject.graph
+    graph = recorder.target.graph
     declared = set(graph.predecessors(reads.event))
     of_events = {
         "read the cell of {}, which is not in its past": reads.unwritten,
@@ -150,14 +150,14 @@ def _differences(recorder: Recorder, reads: Reads) -> Iterator[str]:
         yield "has other bits when only its past has run"
 
 
-def causal_invariance(subject: Subject, sample: int | None, seed: int, progress: Progress) -> Verdict:
+def causal_invariance(target: Target, sample: int | None, seed: int, progress: Progress) -> Verdict:
     """Record what events read and write and compare it with what is declared.
 
     Of all events of a graph of up to 500, or of a ``sample``.
     """
-    recorder, events = Recorder(subject, seed), len(subject.graph)
+    recorder, events = Recorder(target, seed), len(target.graph)
     most = events if events <= WHOLE else SAMPLE
-    chosen = choose_events(subject, most if sample is None else sample, seed)
+    chosen = choose_events(target, most if sample is None else sample, seed)
     cells, whole = len(recorder.owners), len(chosen) == events
     which = f"all {events:,} events" if whole else f"{len(chosen):,} of {events:,} events"
     return Verdict(
@@ -170,35 +170,35 @@ def causal_invariance(subject: Subject, sample: int | None, seed: int, progress:
             *(() if whole else ("events not sampled",)),
             "reads and writes that leave the bits as they are",
         ),
-        controls=tuple(_controls(subject, seed)),
+        controls=tuple(_controls(target, seed)),
         witness=fault_in(recorder, chosen, progress, len(chosen)),
     )
 
 
-def choose_events(subject: Subject, sample: int, seed: int) -> list[Event]:
-    """So many different events, going round the slots so that every kind and layer has its share."""
+def choose_events(target: Target, sample: int, seed: int) -> list[Event]:
+    """So many different events, going round the sites so that every kind and layer has its share."""
     rng, chosen = np.random.default_rng(seed), dict[Event, None]()
-    graph = subject.graph
+    graph = target.graph
     shuffled = [graph[int(index)] for index in rng.permutation(len(graph))]
-    by_slot: dict[tuple[str, int], list[Event]] = {}
+    by_site: dict[tuple[str, int], list[Event]] = {}
     for event in shuffled:
-        by_slot.setdefault((event.kind, event.layer), []).append(event)
+        by_site.setdefault((event.kind, event.layer), []).append(event)
     while len(chosen) < min(sample, len(graph)):
-        for waiting in by_slot.values():
+        for waiting in by_site.values():
             if waiting and len(chosen) < sample:
                 chosen[waiting.pop()] = None
     return sorted(chosen, key=graph.index)
 
 
-def _controls(subject: Subject, seed: int) -> Iterator[Control]:
+def _controls(target: Target, seed: int) -> Iterator[Control]:
     """A read too many, a read too few, and a write too many, each at the first text's middle."""
-    middle, top = subject.graph.lengths[0] // 2, subject.graph.wiring.n_layers
+    middle, top = target.graph.lengths[0] // 2, target.graph.wiring.n_layers
     faults = {
         seeing_too_far: Event("attn", 0, middle),
         overlooking: Event("attn", 0, middle),
         writing_elsewhere: Event("unembed", top, middle),
     }
     for fault, event in faults.items():
-        kernels = fault(subject.kernels)
-        found = fault_in(Recorder(subject, seed, kernels), [event])
+        kernels = fault(target.kernels)
+        found = fault_in(Recorder(target, seed, kernels), [event])
         yield Control(kernels.name, found is not None, found or "")

@@ -1,4 +1,4 @@
-"""Values that an engine recorded, against a reference: where they first depart, and whose fault it is."""
+"""Values that an engine recorded, against a reference: where they first diverge, and whose fault it is."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from causalsim.engine import Run
 from causalsim.errors import InputError
 from causalsim.events import Event, EventGraph
 from causalsim.verification.arrays import Arrays, as_numpy, parts_of_value
-from causalsim.verification.comparison import Departure, parts_of, relative_error, same_bits, ulps_apart
+from causalsim.verification.comparison import Divergence, parts_of, relative_error, same_bits, ulps_apart
 
 Recorded = Run | Mapping[Event, Any]
 
 
 @dataclass(frozen=True)
 class ValuesCheck:
-    """How many events' values were compared, and the causally first that departs.
+    """How many events' values were compared, and the causally first that diverges.
 
     ``unrecorded`` are direct predecessors of that event without a value on one of the sides: the
-    fault may be theirs. ``origins`` are all events that depart although none of their direct
+    fault may be theirs. ``origins`` are all events that diverge although none of their direct
     predecessors does: one fault has one, a wrong kernel has many. Within a tolerance there may be
     more, where a difference that was let pass has grown.
     """
@@ -32,28 +32,28 @@ class ValuesCheck:
     compared: int
     events: int
     tolerance: float | None
-    departure: Departure | None
+    divergence: Divergence | None
     unrecorded: tuple[Event, ...] = ()
     origins: tuple[Event, ...] = ()
 
     @property
     def inputs_agree(self) -> bool | None:
-        """Whether all that the departing event reads agreed; ``None`` if some of it was not recorded."""
-        return None if self.departure is None or self.unrecorded else True
+        """Whether all that the diverging event reads agreed; ``None`` if some of it was not recorded."""
+        return None if self.divergence is None or self.unrecorded else True
 
     def __str__(self) -> str:
         covered = f"{self.compared:,} of {self.events:,} events compared"
         how = "bit for bit" if self.tolerance is None else f"within {self.tolerance:g}"
-        if self.departure is None:
+        if self.divergence is None:
             return f"{covered}: all agree {how}."
-        return f"{covered}: departs first at {self.departure}. {self._blame()}"
+        return f"{covered}: diverges first at {self.divergence}. {self._blame()}"
 
     def _blame(self) -> str:
         inputs = "All that it reads agreed."
         if self.unrecorded:
             others = f" and {len(self.unrecorded) - 1} more" * (len(self.unrecorded) > 1)
             inputs = f"Of what it reads, {self.unrecorded[0]}{others} may be at fault: not recorded."
-        alike = f" So it is with {len(self.origins) - 1:,} more that depart." * (len(self.origins) > 1)
+        alike = f" So it is with {len(self.origins) - 1:,} more that diverge." * (len(self.origins) > 1)
         return inputs + alike
 
 
@@ -72,17 +72,17 @@ def compare_values(
     if not both:
         raise InputError("values of the same events are compared", got="no event with a value on both sides")
     pairs = {event: _alike(event, ours[event], theirs[event], tolerance is None) for event in both}
-    departed = {event: pair for event, pair in pairs.items() if not _agree(*pair, tolerance)}
-    if not departed:
+    diverged = {event: pair for event, pair in pairs.items() if not _agree(*pair, tolerance)}
+    if not diverged:
         return ValuesCheck(len(pairs), len(graph), tolerance, None)
-    first = next(iter(departed))
+    first = next(iter(diverged))
     return ValuesCheck(
         len(pairs),
         len(graph),
         tolerance,
-        _departure(first, *departed[first], len(departed), tolerance),
+        _divergence(first, *diverged[first], len(diverged), tolerance),
         tuple(source for source in graph.predecessors(first) if source not in pairs),
-        tuple(event for event in departed if departed.keys().isdisjoint(graph.predecessors(event))),
+        tuple(event for event in diverged if diverged.keys().isdisjoint(graph.predecessors(event))),
     )
 
 
@@ -93,9 +93,9 @@ def _agree(expected: Any, found: Any, tolerance: float | None) -> bool:
     return relative_error(expected, found) <= tolerance
 
 
-def _departure(event: Event, expected: Any, found: Any, events: int, tolerance: float | None) -> Departure:
+def _divergence(event: Event, expected: Any, found: Any, events: int, tolerance: float | None) -> Divergence:
     error = None if tolerance is None or _whole(expected) else relative_error(expected, found)
-    return Departure(event, ulps_apart(expected, found), events, error)
+    return Divergence(event, ulps_apart(expected, found), events, error)
 
 
 def _whole(value: Any) -> bool:
@@ -136,7 +136,7 @@ def _alike(event: Event, expected: Any, given: Any, exact: bool) -> tuple[Any, A
             f"bits of {event} are compared between values of one type",
             got=found[0].dtype,
             expected=model[0].dtype,
-            cure="Give a tolerance to compare numbers, for example tolerance=1e-5.",
+            hint="Give a tolerance to compare numbers, for example tolerance=1e-5.",
         )
     return (model, found) if pair else (model[0], found[0])
 

@@ -15,7 +15,7 @@ from causalsim.events import Event, EventGraph
 from causalsim.kernels import Kernels
 from causalsim.progress import Progress, silent
 from causalsim.verification.reads import WHOLE, Recorder, choose_events
-from causalsim.verification.subject import Subject
+from causalsim.verification.target import Target
 
 if TYPE_CHECKING:
     import networkx as nx
@@ -95,21 +95,21 @@ def recorded_graph(
 ) -> RecordedGraph:
     """Find what events read and write by executing them, without looking at what is declared.
 
-    Watches all events of a graph of up to 500, else as many (``events``) drawn slot by slot. An
+    Watches all events of a graph of up to 500, else as many (``events``) drawn site by site. An
     event runs on memory that holds its past, with cells poisoned; those that change its bits are
     read, and those whose bits it changes are written. Other arguments are as for ``verify``. Raises
     ``InputError`` for tokens that do not fit.
     """
-    subject = Subject.of(model, tokens, prompt, kernels)
-    chosen = choose_events(subject, _checked(events), seed)
-    recorder, found = Recorder(subject, seed), {}
+    target = Target.of(model, tokens, prompt, kernels)
+    chosen = choose_events(target, _checked(events), seed)
+    recorder, found = Recorder(target, seed), {}
     for done, event in enumerate(chosen, 1):
         found[event] = recorder.reads(event)
         progress("reads", done, len(chosen))
     reads = {(source, event) for event, its in found.items() for source in its.events}
-    declared = {(source, event) for event in chosen for source in subject.graph.predecessors(event)}
+    declared = {(source, event) for event in chosen for source in target.graph.predecessors(event)}
     return RecordedGraph(
-        subject.graph,
+        target.graph,
         tuple(chosen),
         frozenset(reads),
         tuple(sorted(reads - declared)),

@@ -70,18 +70,18 @@ class Report:
     """Whether the bits of a model's results depend on the order of its events, with the evidence.
 
     *Order independence*: every order gave the same bits. *Causal invariance*: what events were
-    seen to read is what the graph declares. *Lane rule*: an event's bits do not depend on the
-    launch that carries it. The first follows from the other two; each is tested on its own.
+    seen to read is what the graph declares. *Batch invariance*: an event's bits do not depend on the
+    batch that carries it. The first follows from the other two; each is tested on its own.
     """
 
     order_independence: Verdict
     causal_invariance: Verdict
-    lane_rule: Verdict
+    batch_invariance: Verdict
     environment: dict[str, str]
 
     @property
     def verdicts(self) -> tuple[Verdict, Verdict, Verdict]:
-        return self.order_independence, self.causal_invariance, self.lane_rule
+        return self.order_independence, self.causal_invariance, self.batch_invariance
 
     @property
     def holds(self) -> bool:
@@ -90,7 +90,7 @@ class Report:
 
     def to_json(self) -> str:
         """The whole report as a JSON object."""
-        keys = ("order_independence", "causal_invariance", "lane_rule")
+        keys = ("order_independence", "causal_invariance", "batch_invariance")
         verdicts = {key: verdict.to_dict() for key, verdict in zip(keys, self.verdicts, strict=True)}
         return json.dumps({"holds": self.holds, **verdicts, "environment": self.environment}, indent=2)
 

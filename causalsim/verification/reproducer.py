@@ -14,21 +14,21 @@ from causalsim.events.event import parse_event
 from causalsim.foliations import Foliation
 from causalsim.kernels import Kernels
 from causalsim.verification.armour import from_line, to_line
-from causalsim.verification.comparison import Departure, departure
+from causalsim.verification.comparison import Divergence, divergence
 from causalsim.verification.provenance import Difference, Provenance
 
 
 @dataclass(frozen=True)
 class Reproducer:
-    """Two orders and where the bits of the one depart from the other's, with all it takes to run them.
+    """Two orders and where the bits of the one diverge from the other's, with all it takes to run them.
 
-    Without a ``departure`` the ``order`` was not the one that ran.
+    Without a ``divergence`` the ``order`` was not the one that ran.
     """
 
     provenance: Provenance
     order: Foliation
     against: Foliation
-    departure: Departure | None
+    divergence: Divergence | None
 
     @property
     def example(self) -> str:
@@ -41,7 +41,7 @@ class Reproducer:
     def to_token(self) -> str:
         """One line of ASCII that holds all of it."""
         orders = {"order": self.order.times.tolist(), "against": self.against.times.tolist()}
-        return to_line({**self.provenance.to_dict(), **orders, "departure": _told(self.departure)})
+        return to_line({**self.provenance.to_dict(), **orders, "divergence": _told(self.divergence)})
 
     @classmethod
     def from_token(cls, token: str) -> Reproducer:
@@ -60,41 +60,43 @@ class Reproducer:
             raise ValueError("an order has every event of its graph")
         provenance = Provenance.from_dict(data)
         order, against = (Foliation(provenance.graph, data[name]) for name in ("order", "against"))
-        return cls(provenance, order, against, _departure(provenance.graph, data["departure"]))
+        return cls(provenance, order, against, _divergence(provenance.graph, data["divergence"]))
 
 
 @dataclass(frozen=True)
 class Replayed:
     """What came of a token here, beside what was ``recorded`` there, and what is not the same here."""
 
-    departure: Departure | None
-    recorded: Departure | None
+    divergence: Divergence | None
+    recorded: Divergence | None
     ran_as_asked: bool
     differences: tuple[Difference, ...]
 
     @property
     def holds(self) -> bool:
         """Whether both orders gave the same bits here, and both ran."""
-        return self.departure is None and self.ran_as_asked
+        return self.divergence is None and self.ran_as_asked
 
     @property
     def as_recorded(self) -> bool:
         """Whether the token's verdict is the verdict here, event and distance included."""
         if self.recorded is None:
             return not self.ran_as_asked
-        return self.ran_as_asked and self.departure == self.recorded
+        return self.ran_as_asked and self.divergence == self.recorded
 
     def to_json(self) -> str:
         """All of it as a JSON object."""
         facts = {"holds": self.holds, "as_recorded": self.as_recorded, "ran_as_asked": self.ran_as_asked}
-        departures = {"departure": _told(self.departure), "recorded": _told(self.recorded)}
+        divergences = {"divergence": _told(self.divergence), "recorded": _told(self.recorded)}
         differences = [difference._asdict() for difference in self.differences]
-        return json.dumps({**facts, **departures, "differences": differences}, indent=2)
+        return json.dumps({**facts, **divergences, "differences": differences}, indent=2)
 
     def __str__(self) -> str:
         if not self.ran_as_asked:
             return "another order ran than was asked for"
-        found = "both orders give the same bits" if self.departure is None else f"departs at {self.departure}"
+        found = (
+            "both orders give the same bits" if self.divergence is None else f"diverges at {self.divergence}"
+        )
         if self.as_recorded:
             return f"{found}, as recorded"
         return f"{found}; recorded was {self.recorded or 'that another order ran'}"
@@ -105,25 +107,25 @@ def replay(
 ) -> Replayed:
     """Run both orders of a token again and compare every event's bits.
 
-    The model is loaded as it was there, unless one is given; so are the lanes of the launches and
+    The model is loaded as it was there, unless one is given; so are the rows of the batches and
     the kernels, except for faults that were planted. What else differs here is named in
     ``differences``: bits may then differ legitimately. Raises ``InputError`` for a token that was
     cut or altered, and for a model that it does not fit.
     """
     found = token if isinstance(token, Reproducer) else Reproducer.from_token(token)
-    subject = found.provenance.subject(model, kernels)
+    target = found.provenance.target(model, kernels)
     orders = found.against, found.order
-    (reference, *ran), (values, *also) = (subject.run(compile(order)) for order in orders)
+    (reference, *ran), (values, *also) = (target.run(compile(order)) for order in orders)
     as_asked = all(program.refines(order) for program, order in zip((*ran, *also), orders, strict=True))
-    differences = found.provenance.differences(subject)
-    return Replayed(departure(reference, values), found.departure, as_asked, differences)
+    differences = found.provenance.differences(target)
+    return Replayed(divergence(reference, values), found.divergence, as_asked, differences)
 
 
-def _told(found: Departure | None) -> dict[str, Any] | None:
+def _told(found: Divergence | None) -> dict[str, Any] | None:
     return None if found is None else {"event": str(found.event), "ulps": found.ulps, "events": found.events}
 
 
-def _departure(graph: EventGraph, told: Mapping[str, Any] | None) -> Departure | None:
+def _divergence(graph: EventGraph, told: Mapping[str, Any] | None) -> Divergence | None:
     if told is None:
         return None
     event = parse_event(told["event"], graph.wiring.n_layers)
@@ -131,4 +133,4 @@ def _departure(graph: EventGraph, told: Mapping[str, Any] | None) -> Departure |
     ulps, events = told["ulps"], told["events"]
     if not (ulps is None or type(ulps) is int) or type(events) is not int:
         raise TypeError("distances and counts are whole numbers")
-    return Departure(event, ulps, events)
+    return Divergence(event, ulps, events)

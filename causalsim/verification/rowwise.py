@@ -1,4 +1,4 @@
-"""A row-wise function of any array library, launched with chosen rows and a padded buffer."""
+"""A row-wise function of any array library, run with chosen rows and a padded buffer."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ import numpy as np
 from causalsim.errors import InputError
 from causalsim.verification.arrays import Adapted, Arrays, as_numpy, check_library, parts_of_value
 from causalsim.verification.classes import bit_classes, first_element
-from causalsim.verification.lane_report import Axis, Series
+from causalsim.verification.invariance_report import Axis, Series
 
 # At least so many rows, since neighbours have to differ; so many at most are compared, each alone in all
-# lanes of a launch: where a row gives one number, every second of them may have its bits by luck.
+# rows of a batch: where a row gives one number, every second of them may have its bits by luck.
 LEAST, PROBES = 2, 8
 ZEROS, OTHERS = "zeros", "other entries"
 
@@ -24,12 +24,12 @@ Kind = tuple[tuple[tuple[int, ...], str], ...]
 
 @dataclass
 class Rowwise:
-    """A function with example rows and the filled part of its buffer; counts launches, notes what changes."""
+    """A function with example rows and the filled part of its buffer; counts batches, notes what changes."""
 
     function: Adapted
     rows: Arrays
     buffer: Arrays
-    launches: int = 0
+    batches: int = 0
     kind: Kind | None = None
     unrepeated: list[Series] = field(default_factory=list)
 
@@ -46,16 +46,16 @@ class Rowwise:
         return len(self.buffer[0]) if self.buffer else 0
 
     def run(self, rows: Arrays, extent: int, padding: str = ZEROS) -> Arrays:
-        """What a launch of some rows gives, run twice; ``Shaped[ndarray, "lanes ..."]`` each."""
+        """What a batch of some rows gives, run twice; ``Shaped[ndarray, "rows ..."]`` each."""
         padded = [_padded(part, extent, padding) for part in self.buffer]
         given: tuple[np.ndarray | int, ...] = (*rows, *padded, *[self.filled] * bool(self.buffer))
         first, again = (self._checked(self.function(*given), len(rows[0])) for _ in range(2))
-        self.launches += 2
+        self.batches += 2
         self._note(len(rows[0]), first, again)
         return first
 
     def copies(self, count: int, extent: int, padding: str = ZEROS) -> Arrays:
-        """What each probe gives in all lanes of a launch; ``Shaped[ndarray, "probes lanes ..."]`` each."""
+        """What each probe gives in all rows of a batch; ``Shaped[ndarray, "probes rows ..."]`` each."""
         probes = [
             self.run(tuple(np.repeat(part[[row]], count, axis=0) for part in self.rows), extent, padding)
             for row in range(min(PROBES, len(self.rows[0])))
@@ -63,25 +63,25 @@ class Rowwise:
         return tuple(map(np.stack, zip(*probes, strict=True)))
 
     def repetition(self) -> Axis:
-        """The same launch again; series are kept only of launches that gave other bits then."""
+        """The same batch again; series are kept only of batches that gave other bits then."""
         same = bit_classes({"first": (), "again": ()}, [])
         return Axis(
             "repetition",
-            tuple(self.unrepeated) or (Series(f"{self.launches // 2:,} launches, each twice", same),),
+            tuple(self.unrepeated) or (Series(f"{self.batches // 2:,} batches, each twice", same),),
         )
 
-    def _note(self, lanes: int, first: Arrays, again: Arrays) -> None:
-        places = numbered("place", lanes)
+    def _note(self, rows: int, first: Arrays, again: Arrays) -> None:
+        places = numbered("place", rows)
         if first_element(first, again, places) is not None:
             classes = bit_classes({"first": first, "again": again}, places)
-            self.unrepeated.append(Series(f"the same launch of {lanes_of(lanes)}", classes))
+            self.unrepeated.append(Series(f"the same batch of {rows_of(rows)}", classes))
 
-    def _checked(self, values: Arrays, lanes: int) -> Arrays:
-        if not values or any(part.shape[:1] != (lanes,) for part in values):
+    def _checked(self, values: Arrays, rows: int) -> Arrays:
+        if not values or any(part.shape[:1] != (rows,) for part in values):
             raise InputError(
                 "a row-wise function gives a value for each row",
-                got=f"{' and '.join(f'shape {part.shape}' for part in values) or 'nothing'} for {lanes} rows",
-                expected=f"a first axis of {lanes}",
+                got=f"{' and '.join(f'shape {part.shape}' for part in values) or 'nothing'} for {rows} rows",
+                expected=f"a first axis of {rows}",
             )
         kind = tuple((part.shape[1:], str(part.dtype)) for part in values)
         if self.kind is None:
@@ -89,22 +89,22 @@ class Rowwise:
             self.kind = kind
         if kind != self.kind:
             raise InputError(
-                "a row's value has one shape and dtype in every launch",
-                got=f"{_told(kind)} in a launch of {lanes_of(lanes)}",
-                expected=f"{_told(self.kind)}, as in the first launch",
+                "a row's value has one shape and dtype in every batch",
+                got=f"{_told(kind)} in a batch of {rows_of(rows)}",
+                expected=f"{_told(self.kind)}, as in the first batch",
             )
         return values
 
 
 def _check_telling(values: Arrays) -> None:
-    """Refuse what agrees whatever the function does; later launches that give it differ from the first."""
+    """Refuse what agrees whatever the function does; later batches that give it differ from the first."""
     # Not all types have isnan; NaN alone is not equal to itself.
     if not any((part == part).any() for part in values):
         size = sum(part.size for part in values)
         raise InputError(
             "a row's value holds a number, whose bits can differ",
             got="NaN alone" if size else "no elements",
-            cure="Give other rows, or a function of them that shows its work.",
+            hint="Give other rows, or a function of them that shows its work.",
         )
 
 
@@ -113,9 +113,9 @@ def numbered(name: str, count: int) -> list[str]:
     return [f"{name} {number}" for number in range(count)]
 
 
-def lanes_of(count: int) -> str:
-    """A number of lanes, in words."""
-    return "1 lane" if count == 1 else f"{count} lanes"
+def rows_of(count: int) -> str:
+    """A number of rows, in words."""
+    return "1 row" if count == 1 else f"{count} rows"
 
 
 def _examples(name: str, given: Any, least: int) -> Arrays:

@@ -33,7 +33,7 @@ class Mutation:
 class Score:
     """Every mutation, and whether it was seen; prints as a table with ``rich``.
 
-    >>> seen, blind = {"order": "departs at attn(0,1)"}, {"order": "departs", "certificate": None}
+    >>> seen, blind = {"order": "diverges at attn(0,1)"}, {"order": "diverges", "certificate": None}
     >>> print(Score((Mutation("dropped", "an edge", seen), Mutation("dropped", "another", blind))))
     1 of 2 mutations caught
       missed: another: not seen by the check of certificate

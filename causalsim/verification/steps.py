@@ -15,7 +15,7 @@ Step = Mapping[int, tuple[int, int]]
 
 
 def trace_of_steps(graph: EventGraph, steps: Iterable[Step]) -> dict[Event, int]:
-    """The time of every event that a serving engine's steps run, slot after slot within a step.
+    """The time of every event that a serving engine's steps run, site after site within a step.
 
     A step maps requests, numbered as in the graph, to (positions computed before it, positions
     scheduled in it): vLLM's scheduler calls these num_computed_tokens and num_scheduled_tokens.

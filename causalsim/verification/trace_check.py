@@ -21,7 +21,7 @@ from causalsim.foliations import (
     family_of,
     shape,
 )
-from causalsim.verification.comparison import Departure
+from causalsim.verification.comparison import Divergence
 from causalsim.verification.recorded import Recorded, ValuesCheck, compare_values
 from causalsim.verification.report import headline
 from causalsim.verification.traces import Fault, Trace, ranked, read_trace
@@ -51,13 +51,13 @@ class TraceCheck:
 
     @property
     def holds(self) -> bool:
-        """Whether it is a foliation, and no value departs."""
-        return not self.faults and self.departure is None
+        """Whether it is a foliation, and no value diverges."""
+        return not self.faults and self.divergence is None
 
     @property
-    def departure(self) -> Departure | None:
-        """The causally first event whose value departs."""
-        return None if self.values is None else self.values.departure
+    def divergence(self) -> Divergence | None:
+        """The causally first event whose value diverges."""
+        return None if self.values is None else self.values.divergence
 
     def to_json(self) -> str:
         """The whole check as a JSON object: times in canonical order, events as they are printed."""
@@ -87,7 +87,7 @@ class TraceCheck:
         if self.costs is not None:
             table.add_row("costs", Text(_told(self.costs)))
         if self.values is not None:
-            table.add_row(headline("values", self.departure is None), Text(str(self.values)))
+            table.add_row(headline("values", self.divergence is None), Text(str(self.values)))
         return table
 
     def _kind(self) -> str:
@@ -145,13 +145,13 @@ def _compared(
             raise InputError(
                 "values are compared with a reference",
                 got=f"{name} without {other}",
-                cure="For example reference=cs.run(model, tokens, record=True).",
+                hint="For example reference=cs.run(model, tokens, record=True).",
             )
     return None
 
 
 def _told(costs: Shape) -> str:
-    told = f"{costs.depth:,} slices, {costs.width:,} events in the widest, {costs.launches:,} launches"
+    told = f"{costs.depth:,} slices, {costs.width:,} events in the widest, {costs.batches:,} batches"
     if not isinstance(costs, Costs):
         return f"{told}."
     return f"{told}; at most {costs.peak_during:,} bytes live, {costs.peak_at_cuts:,} at cuts."

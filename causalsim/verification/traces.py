@@ -74,12 +74,12 @@ def ranked(graph: EventGraph, times: Mapping[Event, Time]) -> np.ndarray:
 
 
 def _entries(trace: Trace) -> Iterator[tuple[Event, Time]]:
-    cure = "Give a list of (event, time), or {event: time}."
-    check_type("a trace", trace, Iterable, cure)
+    hint = "Give a list of (event, time), or {event: time}."
+    check_type("a trace", trace, Iterable, hint)
     for number, entry in enumerate(trace.items() if isinstance(trace, Mapping) else trace):
         if not (isinstance(entry, tuple | list) and len(entry) == 2 and isinstance(entry[0], Event)):
             rule = f"entry {number} of a trace is an event with its time"
-            raise InputError(rule, got=repr(entry), cure=cure)
+            raise InputError(rule, got=repr(entry), hint=hint)
         if not isinstance(entry[1], Real) or entry[1] != entry[1]:
             raise InputError(f"entry {number} of a trace has a real number for its time", got=repr(entry[1]))
         yield entry[0], cast("Time", entry[1])

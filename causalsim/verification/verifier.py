@@ -10,12 +10,12 @@ from causalsim.engine.tokens import Texts
 from causalsim.errors import InputError
 from causalsim.kernels import Kernels
 from causalsim.progress import Progress, silent
+from causalsim.verification.batch_invariance import batch_invariance
 from causalsim.verification.certificate import certificate_of
-from causalsim.verification.lanes import lane_rule
 from causalsim.verification.orders import order_independence
 from causalsim.verification.reads import causal_invariance
 from causalsim.verification.report import Report
-from causalsim.verification.subject import Subject
+from causalsim.verification.target import Target
 
 
 def verify(
@@ -36,10 +36,10 @@ def verify(
 
     Runs named and ``orders`` random foliations; records what ``events`` sampled events read and
     write, or all of a graph of up to 500, and 24 of a larger one; runs every kind of event in
-    launches of all shapes, ``draws`` times each; and plants faults that each of these checks must
+    batches of all shapes, ``draws`` times each; and plants faults that each of these checks must
     see. All orders are covered where ``exhaustive`` runs of an event are enough for it (a graph of
     some twenty events), and all orders of any graph follow from its ``certificate``, which
-    ``certify`` gives alone. An order that departs is brought down to a ``counterexample``, which the
+    ``certify`` gives alone. An order that diverges is brought down to a ``counterexample``, which the
     first verdict then carries. With ``prompt`` the positions from there on wait for their tokens
     (teacher-forced); one number, or one a request.
     ``progress(stage, done, total)`` is called as work goes on. Raises ``InputError`` for tokens that
@@ -49,11 +49,11 @@ def verify(
     for name, (count, least) in {**counts, "events": (1 if events is None else events, 1)}.items():
         if isinstance(count, bool) or not isinstance(count, int) or count < least:
             raise InputError(f"{name} is a whole number of at least {least}", got=repr(count))
-    subject = Subject.of(model, tokens, prompt, kernels)
-    proof = certificate_of(subject, None, seed, progress) if certificate else None
+    target = Target.of(model, tokens, prompt, kernels)
+    proof = certificate_of(target, None, seed, progress) if certificate else None
     return Report(
-        order_independence(subject, orders, seed, progress, exhaustive, proof),
-        causal_invariance(subject, events, seed, progress),
-        lane_rule(subject, draws, seed, progress),
-        environment(subject.kernels, model.dtype),
+        order_independence(target, orders, seed, progress, exhaustive, proof),
+        causal_invariance(target, events, seed, progress),
+        batch_invariance(target, draws, seed, progress),
+        environment(target.kernels, model.dtype),
     )

@@ -22,7 +22,7 @@ from causalsim.posets.growth import Budget
 from causalsim.posets.relations import Predecessors
 from causalsim.progress import Progress, silent
 from causalsim.verification.comparison import same_bits
-from causalsim.verification.subject import Subject
+from causalsim.verification.target import Target
 
 
 @dataclass(frozen=True)
@@ -99,16 +99,16 @@ def _without(graph: EventGraph, dropped: Edge) -> tuple[tuple[Event, ...], Prede
     return events, lower
 
 
-def walk(subject: Subject, lattice: Lattice, progress: Progress = silent) -> Walk:
+def walk(target: Target, lattice: Lattice, progress: Progress = silent) -> Walk:
     """Run every event after every down-set that enables it and compare what that leaves behind."""
     total, runs = lattice.event_runs, 0
-    visited = {0: _Visited(subject.fresh(), {}, ())}
+    visited = {0: _Visited(target.fresh(), {}, ())}
     for rank in lattice.ranks:
         grown: dict[int, _Visited] = {}
         for mask, enabled in rank.enabled.items():
             before = visited.pop(mask)
             for index in _elements(enabled):
-                after, own_bits = _after(subject, before, lattice.events[index])
+                after, own_bits = _after(target, before, lattice.events[index])
                 runs += 1
                 progress("all orders", runs, total)
                 known = grown.setdefault(mask | 1 << index, after)
@@ -119,12 +119,12 @@ def walk(subject: Subject, lattice: Lattice, progress: Progress = silent) -> Wal
     return Walk(lattice.orders, runs)
 
 
-def _after(subject: Subject, before: _Visited, event: Event) -> tuple[_Visited, bool]:
+def _after(target: Target, before: _Visited, event: Event) -> tuple[_Visited, bool]:
     """What a state becomes by one event, and whether the event has its reference's bits."""
-    state, outputs = step(before.state.copy(), [event], subject.kernels)
+    state, outputs = step(before.state.copy(), [event], target.kernels)
     ((_, _, rows),) = event_values(outputs)
     value = tuple(part[0] for part in rows) if isinstance(rows, tuple) else rows[0]
-    own_bits = same_bits(value, subject.reference[event])
+    own_bits = same_bits(value, target.reference[event])
     return _Visited(state, _prints(state), (*before.path, event)), own_bits
 
 

@@ -23,12 +23,12 @@ from typing import IO, Any
 from causalsim.engine import compile
 from causalsim.errors import CausalsimError
 from causalsim.foliations import Foliation, earliest
-from causalsim.verification.comparison import departure
+from causalsim.verification.comparison import divergence
 from causalsim.verification.journal import Chunk
 from causalsim.verification.provenance import Provenance
 from causalsim.verification.reproducer import Reproducer
-from causalsim.verification.subject import Subject
-from causalsim.verification.tried import random_order
+from causalsim.verification.suite import random_order
+from causalsim.verification.target import Target
 
 # What a process needs before it can import anything from where we have it.
 START = (
@@ -55,28 +55,28 @@ class Job:
 
 @dataclass(frozen=True)
 class Runner:
-    """A job and the subject that it is done on."""
+    """A job and the target that it is done on."""
 
     job: Job
-    subject: Subject
+    target: Target
 
     def run(self, span: range) -> Chunk:
         """Run the orders of these numbers and count what they gave."""
         digests, failed, token = dict[str, int](), list[int](), None
         for number in span:
-            _, order = random_order(self.subject.graph, number, self.job.seed)
-            values, ran = self.subject.run(compile(order))
+            _, order = random_order(self.target.graph, number, self.job.seed)
+            values, ran = self.target.run(compile(order))
             digest, as_asked = values.digest(), ran.refines(order)
             digests[digest] = digests.get(digest, 0) + 1
             if digest != self.job.reference or not as_asked:
                 failed.append(number)
-                found = departure(self.subject.reference, values) if as_asked else None
+                found = divergence(self.target.reference, values) if as_asked else None
                 token = token or Reproducer(self.job.provenance, order, self._reference, found).to_token()
         return Chunk(span.start, len(span), digests, tuple(failed), token)
 
     @cached_property
     def _reference(self) -> Foliation:
-        return earliest(self.subject.graph)
+        return earliest(self.target.graph)
 
 
 class Worker:
@@ -99,7 +99,7 @@ class Worker:
             raise CausalsimError(
                 "a process of a campaign does its work",
                 got=f"one that ended with status {self._process.wait()}",
-                cure="The finished orders are kept; fewer processes need less memory.",
+                hint="The finished orders are kept; fewer processes need less memory.",
             )
         return Chunk.from_line(answer)
 
@@ -173,11 +173,11 @@ def serve() -> None:
 
 
 def _runner(job: Job) -> Runner:
-    """The job's subject made again; it must be the same in all that decides bits."""
-    subject = job.provenance.subject()
-    differences = "; ".join(map(str, job.provenance.differences(subject)))
-    if not differences and subject.reference.digest() != job.reference:
+    """The job's target made again; it must be the same in all that decides bits."""
+    target = job.provenance.target()
+    differences = "; ".join(map(str, job.provenance.differences(target)))
+    if not differences and target.reference.digest() != job.reference:
         differences = "the bits of the reference order"
     if differences:
         raise CausalsimError("every process of a campaign is in one environment", got=differences)
-    return Runner(job, subject)
+    return Runner(job, target)

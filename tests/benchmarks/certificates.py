@@ -25,7 +25,7 @@ HEAD = (
 )
 
 
-def subjects() -> Iterator[tuple[str, cs.Model, object, bool]]:
+def targets() -> Iterator[tuple[str, cs.Model, object, bool]]:
     """Name, model, tokens, and whether every place and every fill is tried."""
     yield "glass, 21 tokens", glass(), SENTENCE, True
     yield "random, width 768, 20 tokens", wide(), np.arange(20) * 7 % wide().config.vocab_size, True
@@ -73,15 +73,15 @@ def row(name: str, model: cs.Model, tokens: object, thorough: bool) -> str:
 def table() -> str:
     """The table, what it was measured on, and what calibration takes beside it."""
     lines = [HEAD, "|---" * (HEAD.count("|") - 1) + "|"]
-    for subject in subjects():
-        lines.append(row(*subject))
+    for target in targets():
+        lines.append(row(*target))
         print(lines[-1], flush=True)
     start = perf_counter()
     holds = measured(cs.load("smollm2")).holds
     beside = (
         f"{TURNS} turns. Calibrating SmolLM2-135M took {perf_counter() - start:.0f} s, compilation included"
     )
-    found = "and every lane count kept its bits" if holds else "and dropped lane counts"
+    found = "and every batch size kept its bits" if holds else "and dropped batch sizes"
     return "\n".join([*lines, "", f"{beside}, {found}. Measured with {markers.measured_with()}.", ""])
 
 

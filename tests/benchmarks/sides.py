@@ -170,7 +170,7 @@ def _rows(graph: cs.EventGraph, chosen: np.ndarray) -> np.ndarray:
     """The rows of logits that some events write."""
     ranks, positions, requests = graph.codes()
     firsts = np.concatenate([[0], np.cumsum(graph.lengths)])
-    writes = chosen & (ranks == [slot.kind for slot in graph.slots].index("unembed"))
+    writes = chosen & (ranks == [site.kind for site in graph.sites].index("unembed"))
     return firsts[requests[writes]] + positions[writes]
 
 

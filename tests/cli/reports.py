@@ -11,6 +11,6 @@ def report(witness: str | None = None) -> Report:
     control = Control("a planted fault", True, "attn(0,1)")
     first, *rest = (
         Verdict(name, "sampled", "all agree", "Two orders", (), (control,))
-        for name in ("order independence", "causal invariance", "lane rule")
+        for name in ("order independence", "causal invariance", "batch invariance")
     )
     return Report(replace(first, witness=witness), *rest, {})

@@ -11,7 +11,7 @@ from causalsim.cli import FAILS, HOLDS, demo, main
 from causalsim.cli.terminal import console
 from causalsim.events import Event
 from causalsim.models import ModelConfig
-from causalsim.verification import Departure
+from causalsim.verification import Divergence
 from tests.cli.reports import report
 
 NARROW = ModelConfig(n_layers=1, n_heads=2, d_model=32, d_ff=48, vocab_size=64, max_length=16)
@@ -47,7 +47,7 @@ def test_the_report_holds_what_was_seen(tmp_path, monkeypatch):
     found = json.loads((tmp_path / "causalsim-demo" / "report.json").read_text())
     assert len({row["digest"] for row in found["reading"]["orders"]}) == 1
     assert len(found["reading"]["orders"]) >= 6
-    assert found["reading"]["report"]["lane_rule"]["holds"] is True
+    assert found["reading"]["report"]["batch_invariance"]["holds"] is True
     assert len({row["digest"] for row in found["writing"]["orders"]}) == 1
     assert len({row["certified"] for row in found["wide"]}) == 1
     assert len(found["wide"]) == 5
@@ -55,10 +55,10 @@ def test_the_report_holds_what_was_seen(tmp_path, monkeypatch):
 
 @pytest.mark.usefixtures("_small")
 def test_a_verdict_that_fails_is_the_exit_code(monkeypatch, capsys):
-    monkeypatch.setattr(verification, "verify", lambda *_, **__: report("mlp(0,1) departs"))
+    monkeypatch.setattr(verification, "verify", lambda *_, **__: report("mlp(0,1) diverges"))
     assert main(["demo", "Hello", "--tokens", "2"]) == FAILS
     out = capsys.readouterr().out
-    assert "FAILS  order independence: Two orders: but mlp(0,1) departs." in out
+    assert "FAILS  order independence: Two orders: but mlp(0,1) diverges." in out
     assert "Something does not hold." in out
 
 
@@ -68,17 +68,17 @@ def test_the_problem_is_there_at_its_real_width(capsys):
     rows = demo._problem(console(), seed=14)
     assert demo._different(rows, "stock") > 1
     assert demo._different(rows, "certified") == 1
-    departed = [row.departure for row in rows if row.departure is not None]
-    assert departed and {row.stock for row in rows if row.departure is None} == {rows[0].stock}
+    diverged = [row.divergence for row in rows if row.divergence is not None]
+    assert diverged and {row.stock for row in rows if row.divergence is None} == {rows[0].stock}
     shown = capsys.readouterr().out
-    assert all(str(departure.event) in shown for departure in departed)
+    assert all(str(divergence.event) in shown for divergence in diverged)
 
 
 @pytest.mark.parametrize(("ulps", "shown"), [(None, "NaN"), (0, "0"), (12345, "12,345")])
-def test_a_departure_says_how_far_it_is(ulps, shown):
-    departure = Departure(Event("attn", 0, 1), ulps, 1)
-    assert demo._departure(demo.Contrast("x", 1, "a", departure, "b")) == ("attn(0,1)", shown)
-    assert demo._departure(demo.Contrast("x", 1, "a", None, "b")) == ("-", "-")
+def test_a_divergence_says_how_far_it_is(ulps, shown):
+    divergence = Divergence(Event("attn", 0, 1), ulps, 1)
+    assert demo._divergence(demo.Contrast("x", 1, "a", divergence, "b")) == ("attn(0,1)", shown)
+    assert demo._divergence(demo.Contrast("x", 1, "a", None, "b")) == ("-", "-")
 
 
 def test_the_default_sentence_is_long_enough():

@@ -109,7 +109,7 @@ def test_a_message_has_a_line_for_every_clause(capsys):
     main(["demo", LONG])
     first, *rest = capsys.readouterr().err.splitlines()
     assert first == "causalsim: a text fits into the model's context"
-    assert [line.split(":")[0].strip() for line in rest] == ["got", "expected", "cure"]
+    assert [line.split(":")[0].strip() for line in rest] == ["got", "expected", "hint"]
 
 
 def test_a_misspelt_key(tmp_path, capsys):
@@ -158,7 +158,7 @@ def test_draw(arguments, name, tmp_path, capsys):
     assert capsys.readouterr().out.startswith(f"wrote {name}: ")
 
 
-@pytest.mark.parametrize(("witness", "code"), [(None, HOLDS), ("mlp(0,1) departs", FAILS)])
+@pytest.mark.parametrize(("witness", "code"), [(None, HOLDS), ("mlp(0,1) diverges", FAILS)])
 def test_verify_says_what_the_report_says(witness, code, monkeypatch, tmp_path, capsys):
     asked = {}
 
@@ -175,7 +175,7 @@ def test_verify_says_what_the_report_says(witness, code, monkeypatch, tmp_path, 
     assert ("Everything holds." if witness is None else "Something does not hold.") in out
 
 
-@pytest.mark.parametrize(("witness", "code"), [("departs", HOLDS), (None, FAILS)])
+@pytest.mark.parametrize(("witness", "code"), [("diverges", HOLDS), (None, FAILS)])
 def test_verify_prints_the_score_of_mutations(witness, code, monkeypatch, tmp_path, capsys):
     asked = []
 
@@ -271,7 +271,7 @@ def test_what_no_memory_holds_is_a_message(monkeypatch, capsys):
     assert main(["run", "any.toml"]) == BAD_INPUT
     first, *rest = capsys.readouterr().err.splitlines()
     assert first == "causalsim: what is asked for fits into memory"
-    assert [line.split()[0] for line in rest] == ["got:", "cure:"]
+    assert [line.split()[0] for line in rest] == ["got:", "hint:"]
 
 
 def test_a_length_beyond_all_memory(tmp_path, capsys):

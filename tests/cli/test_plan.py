@@ -59,10 +59,10 @@ def test_the_usual_schedules_of_a_text_that_is_written_on(tmp_path):
     assert found["graph"]["prompts"] == [8]
 
 
-def test_several_texts_share_launches(tmp_path):
+def test_several_texts_share_batches(tmp_path):
     one = planned(["gpt2", "--length", "9"], tmp_path)["orders"]
     four = planned(["gpt2", "--length", "9", "--requests", "4"], tmp_path)["orders"]
-    assert [row["launches"] for row in four] == [row["launches"] for row in one]
+    assert [row["batches"] for row in four] == [row["batches"] for row in one]
     assert [row["tokens"] for row in four] == [4 * row["tokens"] for row in one]
 
 
@@ -80,7 +80,7 @@ def test_limits_decide_and_say_why(tmp_path, capsys):
     assert found["admissible"] == ["chunked:10"]
     assert found["orders"][3]["edge"] == "kv(0,0) -> attn(0,2) [kv]"
     out = capsys.readouterr().out
-    assert "layer_major: launches of 40 tokens, over the budget of 10." in out
+    assert "layer_major: batches of 40 tokens, over the budget of 10." in out
     assert f"token_major: {cap + 1:,} bytes live at once, over the cap of {cap:,}." in out
     assert "tilted:-1/2: refused, kv(0,0) -> attn(0,2) [kv] runs backwards." in out
     assert "Of those that fit, chunked:10 reads the fewest bytes." in out

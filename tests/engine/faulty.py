@@ -9,11 +9,11 @@ from typing import Any
 import jax.numpy as jnp
 
 from causalsim.kernels import PAGE, Kernels
-from causalsim.kernels.bundle import CERTIFIED_LANES, LIBRARY_OFF, kernels_of
-from causalsim.kernels.certified import PANELLED
+from causalsim.kernels.bundle import CERTIFIED_BUCKETS, LIBRARY_OFF, kernels_of
+from causalsim.kernels.certified import K_BLOCKED
 from causalsim.kernels.elementwise import capped
+from causalsim.kernels.k_blocks import contract
 from causalsim.kernels.paged import Pages, attend
-from causalsim.kernels.panels import contract
 
 
 @cache
@@ -24,25 +24,25 @@ def summing_the_whole_buffer() -> Kernels:
 
 @cache
 def unmasked() -> Kernels:
-    """Every lane sees all that has been written, itself or by others, before or behind it."""
+    """Every row sees all that has been written, itself or by others, before or behind it."""
     return _with("an attention without a mask", _without_mask)
 
 
 def _with(name: str, attention: Any) -> Kernels:
-    return kernels_of(name, replace(PANELLED, attend=attention), CERTIFIED_LANES, LIBRARY_OFF)
+    return kernels_of(name, replace(K_BLOCKED, attend=attention), CERTIFIED_BUCKETS, LIBRARY_OFF)
 
 
 def _over_all(queries: Any, positions: Any, pages: Pages, cap: float | None = None) -> Any:
-    lanes, heads, group, d_head = queries.shape
+    rows, heads, group, d_head = queries.shape
     extent = len(pages.table) * PAGE
     keys = jnp.moveaxis(pages.keys[pages.table], 0, 2).reshape(heads, d_head, extent)
     values = jnp.moveaxis(pages.values[pages.table], 0, 1).reshape(heads, extent, d_head)
-    rows = queries.transpose(1, 0, 2, 3).reshape(heads, lanes * group, d_head)
+    rows = queries.transpose(1, 0, 2, 3).reshape(heads, rows * group, d_head)
     sees = jnp.arange(extent) <= jnp.repeat(positions, group)[:, None]
     scores = jnp.where(sees, capped(contract(rows, jnp.nan_to_num(keys)), cap), -jnp.inf)
     shares = jnp.exp(scores - scores.max(axis=2, keepdims=True))
     mixed = _folded(shares[..., None] * jnp.nan_to_num(values)[:, None]) / _folded(shares[..., None])
-    return mixed.reshape(heads, lanes, group, d_head).transpose(1, 0, 2, 3)
+    return mixed.reshape(heads, rows, group, d_head).transpose(1, 0, 2, 3)
 
 
 def _folded(terms: Any) -> Any:

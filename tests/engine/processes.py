@@ -41,7 +41,7 @@ def digests(processors: str, orders: str, *widths: str) -> dict:
         # Before JAX counts them.
         os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
     found = {width: _of_width(int(width), ORDERS[: int(orders)]) for width in widths}
-    return {"found": found, "odd": _odd_lanes(), "threads": _pool()}
+    return {"found": found, "odd": _odd_rows(), "threads": _pool()}
 
 
 def _of_width(width: int, orders: tuple[str, ...]) -> dict[str, str]:
@@ -67,14 +67,14 @@ def _model(width: int, layers: int = 2, vocabulary: int = 512):
     return cs.random_model(config)
 
 
-def _odd_lanes() -> str:
-    """In launches of a lane count that is not certified."""
+def _odd_rows() -> str:
+    """In batches of a batch size that is not certified."""
     from dataclasses import replace
 
     import causalsim as cs
-    from causalsim.kernels import CERTIFIED, Lanes
+    from causalsim.kernels import CERTIFIED, Buckets
 
-    return cs.run(_model(768, 1, 16_000), [1, 2], kernels=replace(CERTIFIED, lanes=Lanes((ODD,)))).digest
+    return cs.run(_model(768, 1, 16_000), [1, 2], kernels=replace(CERTIFIED, buckets=Buckets((ODD,)))).digest
 
 
 def _pool() -> int:

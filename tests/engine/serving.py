@@ -11,12 +11,12 @@ import numpy as np
 import causalsim as cs
 from causalsim.engine import Program
 from causalsim.engine.digests import digest_of
-from causalsim.kernels import CERTIFIED, Kernels, Lanes
+from causalsim.kernels import CERTIFIED, Buckets, Kernels
 
 
 def in_steps(graph: cs.EventGraph, steps: np.ndarray) -> cs.Foliation:
-    """Step after step, slot by slot within each; one step number an event."""
-    return cs.Foliation(graph, steps * len(graph.slots) + graph.codes()[0])
+    """Step after step, site by site within each; one step number an event."""
+    return cs.Foliation(graph, steps * len(graph.sites) + graph.codes()[0])
 
 
 def prefill_then_decode(graph: cs.EventGraph, prompt: int) -> cs.Foliation:
@@ -64,18 +64,18 @@ class Served:
     arrivals: set[tuple[int, ...]] = field(default_factory=set)
     buckets: set[tuple[str, int]] = field(default_factory=set)
 
-    def add(self, run: cs.Run, lanes: Lanes) -> None:
+    def add(self, run: cs.Run, buckets: Buckets) -> None:
         assert all(np.isfinite(logits).all() for logits in run.logits), "poison has bits that agree, too"
         for request, found in enumerate(self.digests):
             found.add(_digest(run, request))
         self.mixes |= mixes(run.program)
         self.splits.add(_splits(run.program))
         self.arrivals.add(_arrivals(run.program))
-        self.buckets |= buckets(run.program, lanes)
+        self.buckets |= buckets(run.program, rows)
 
     @property
     def met(self) -> set[frozenset[int]]:
-        """The pairs of requests that shared a launch at least once."""
+        """The pairs of requests that shared a batch at least once."""
         return {frozenset(pair) for mix in self.mixes for pair in combinations(sorted(mix), 2)}
 
 
@@ -92,33 +92,33 @@ def serve(
         foliation = served(graph, seed)
         run = cs.run(model, texts, foliation, record=True, kernels=kernels)
         assert run.program.refines(foliation)
-        found.add(run, kernels.lanes)
+        found.add(run, kernels.buckets)
     return found
 
 
 def mixes(program: Program) -> set[frozenset[int]]:
-    """Which requests shared a launch: each set once, however often."""
-    return {frozenset(launch.requests.tolist()) for launch in program.launches}
+    """Which requests shared a batch: each set once, however often."""
+    return {frozenset(batch.requests.tolist()) for batch in program.batches}
 
 
-def buckets(program: Program, lanes: Lanes) -> set[tuple[str, int]]:
-    """In calls of how many lanes each kind of event was launched, padding included."""
-    return {(launch.slot.kind, count) for launch in program.launches for count in lanes.split(len(launch))}
+def buckets(program: Program, buckets: Buckets) -> set[tuple[str, int]]:
+    """In calls of how many rows each kind of event was run, padding included."""
+    return {(batch.site.kind, count) for batch in program.batches for count in buckets.split(len(batch))}
 
 
 def _splits(program: Program) -> tuple[tuple[int, ...], ...]:
     """The sizes of each request's chunks, in the order of running."""
-    embeds = [launch.requests for launch in program.launches if launch.slot.kind == "embed"]
+    embeds = [batch.requests for batch in program.batches if batch.site.kind == "embed"]
     requests = range(len(program.graph.lengths))
     return tuple(
-        tuple(int((lanes == request).sum()) for lanes in embeds if (lanes == request).any())
+        tuple(int((rows == request).sum()) for rows in embeds if (rows == request).any())
         for request in requests
     )
 
 
 def _arrivals(program: Program) -> tuple[int, ...]:
-    """Requests in the order of their first event; those of one launch in order of number."""
-    order = np.concatenate([launch.requests for launch in program.launches])
+    """Requests in the order of their first event; those of one batch in order of number."""
+    order = np.concatenate([batch.requests for batch in program.batches])
     return tuple(dict.fromkeys(order.tolist()))
 
 

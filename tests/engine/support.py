@@ -34,7 +34,7 @@ def texts(model: cs.Model, lengths, seed: int = 0) -> list[list[int]]:
 
 
 def graphs_of(model: cs.Model) -> st.SearchStrategy[cs.EventGraph]:
-    """Any graph of a model: both granularities, feedback, one request or two; launches of 1 or 8 lanes."""
+    """Any graph of a model: both granularities, feedback, one request or two; batches of 1 or 8 rows."""
     return graphs(model.config, max_length=8, max_positions=8)
 
 
@@ -57,9 +57,9 @@ def cells_of(state: State) -> dict[str, Any]:
     """The bits of everything a state remembers, but for the scratch row and page."""
     layout = state.layout
     return {
-        "tokens": bits(np.asarray(state.tokens)[: layout.rows]),
-        "residual": bits(np.asarray(state.residual)[:, : layout.rows]),
-        "logits": bits(np.asarray(state.logits)[: layout.rows]),
+        "tokens": bits(np.asarray(state.tokens)[: layout.tokens]),
+        "residual": bits(np.asarray(state.residual)[:, : layout.tokens]),
+        "logits": bits(np.asarray(state.logits)[: layout.tokens]),
         "keys": [bits(np.asarray(cells)[: layout.pages]) for cells in state.keys],
         "values": [bits(np.asarray(cells)[: layout.pages]) for cells in state.values],
     }
@@ -72,9 +72,9 @@ def reference_logits(model: cs.Model, tokens) -> np.ndarray:
     """Llama's arithmetic in NumPy and float64, whole text at once, windows and parallel residual included."""
     config, params = model.config, model.params
     x = params["embed"][list(tokens)].astype(np.float64)
-    for layer, reach in enumerate(config.wiring.reaches):
+    for layer, window in enumerate(config.wiring.windows_by_layer):
         weights = {name: params[f"layers.{layer}.{name}"].astype(np.float64) for name in _NAMES}
-        after = x + _attention(config, weights, normed(config, x, weights["attn.norm"]), reach)
+        after = x + _attention(config, weights, normed(config, x, weights["attn.norm"]), window)
         into_mlp = x if config.parallel_residual else after
         hidden = normed(config, into_mlp, weights["mlp.norm"])
         gate = hidden @ weights["mlp.gate"]
@@ -92,14 +92,14 @@ def normed(config: ModelConfig, x: np.ndarray, gain: np.ndarray) -> np.ndarray:
     return x / np.sqrt((x * x).mean(axis=1, keepdims=True) + config.norm_epsilon) * gain
 
 
-def _attention(config: ModelConfig, weights: dict, x: np.ndarray, reach: int | None) -> np.ndarray:
+def _attention(config: ModelConfig, weights: dict, x: np.ndarray, window: int | None) -> np.ndarray:
     length, d_head = len(x), config.d_head
     q, k, v = (np.moveaxis((x @ weights[f"attn.{n}"]).reshape(length, -1, d_head), 1, 0) for n in "qkv")
     groups = config.n_heads // config.n_kv_heads
     keys, values = np.repeat(turned(config, k), groups, axis=0), np.repeat(v, groups, axis=0)
     scores = turned(config, q) @ np.moveaxis(keys, 1, 2) / np.sqrt(d_head)
     distance = np.arange(length)[:, None] - np.arange(length)
-    seen = (distance >= 0) & (distance < (length if reach is None else reach))
+    seen = (distance >= 0) & (distance < (length if window is None else window))
     shares = np.exp(np.where(seen, scores, -np.inf))
     mixed = shares / shares.sum(axis=-1, keepdims=True) @ values
     return np.moveaxis(mixed, 0, 1).reshape(length, -1) @ weights["attn.o"]

@@ -20,9 +20,9 @@ from causalsim.engine.forms import Forms, Where
 from causalsim.events import Edge
 from causalsim.foliations import random_orders
 from causalsim.kernels import CERTIFIED, FIXED, STOCK
-from causalsim.kernels.precision import from_memory, to_memory
+from causalsim.kernels.precision import from_storage, to_storage
 from causalsim.verification import same_bits, ulps_apart
-from causalsim.verification.faults import one_edge_inverted, with_lane_count, with_neighbour
+from causalsim.verification.faults import one_edge_inverted, with_batch_size, with_neighbour
 from tests.engine.support import fresh, graphs_of, ids, normed, reference_logits, texts, turned
 from tests.models_for_tests import glass, tiny, wide
 
@@ -31,7 +31,7 @@ NARROW = tiny(n_heads=8, n_kv_heads=4, dtype="bfloat16")  # 64 wide.
 PARALLEL = tiny(3, 2, 2, windows=(2, None, 3), parallel_residual=True, dtype="bfloat16")
 WIDE = wide("bfloat16")
 both = pytest.mark.parametrize("model", [NARROW, WIDE], ids=["narrow", "wide"])
-LENGTH = 8  # Launches have 1 or 8 lanes then: others cost seconds of compilation each.
+LENGTH = 8  # Batches have 1 or 8 rows then: others cost seconds of compilation each.
 
 
 @lru_cache(maxsize=3)
@@ -100,7 +100,7 @@ def test_stock_kernels_at_width_768_are_caught():
 
 
 @pytest.mark.slow
-def test_launches_of_a_fixed_number_of_lanes_give_the_same_bits():
+def test_batches_of_a_fixed_number_of_rows_give_the_same_bits():
     run = _recorded(NARROW)
     for order in (cs.layer_major(run.graph), cs.token_major(run.graph)):
         assert cs.run(NARROW, run.tokens, order, kernels=FIXED).digest == run.digest
@@ -108,7 +108,7 @@ def test_launches_of_a_fixed_number_of_lanes_give_the_same_bits():
 
 def test_many_orders_in_one_call_give_the_same_bits(monkeypatch):
     monkeypatch.setattr(many, "TOGETHER", 16)
-    monkeypatch.setattr(many, "LANES", 8)
+    monkeypatch.setattr(many, "ROWS", 8)
     run = _recorded(NARROW)
     found = run_orders(NARROW, run.tokens, random_orders(run.graph, 0, 16))
     many._executor.cache_clear()
@@ -135,8 +135,8 @@ def test_verification_holds(model, prompt):
     assert report.environment["dtype"] == "bfloat16"
 
 
-@pytest.mark.parametrize("fault", [with_lane_count, with_neighbour])
-def test_planted_faults_are_as_large_as_rounded_values_can_show(fault):
+@pytest.mark.parametrize("fault", [with_batch_size, with_neighbour])
+def test_planted_faults_are_as_large_as_downcast_values_can_show(fault):
     x = jnp.asarray(np.random.default_rng(0).standard_normal((8, NARROW.config.d_model), dtype=np.float32))
     weights = NARROW.weights()["layers"][0]["mlp"]
     sound, faulty = (
@@ -149,7 +149,7 @@ def test_planted_faults_are_as_large_as_rounded_values_can_show(fault):
 
 
 @both
-def test_values_are_bfloat16_in_memory_and_in_hand(model):
+def test_values_are_bfloat16_storage_and_in_hand(model):
     run = _recorded(model)
     parts = [part for event in run.graph for part in _parts(run.values[event])]
     assert {part.dtype for part in parts} == {run.logits.dtype} == {BFLOAT16}
@@ -249,12 +249,12 @@ def test_logits_are_near_those_of_the_same_parameters_in_float32(model):
     assert expected / 8 < error < 2 * expected
 
 
-def test_the_sum_that_a_parallel_residual_leaves_is_rounded_as_all_its_readers_see_it():
+def test_the_sum_that_a_parallel_residual_leaves_is_downcast_as_all_its_readers_see_it():
     numbers = np.random.default_rng(0).standard_normal((4, 8, 16)).astype(BFLOAT16)
     where = Where(np.arange(24, dtype=np.int32).reshape(3, 8) % 8, 2)
-    found = Forms(PARALLEL.config, None).stream(jnp.asarray(to_memory(numbers)), where)
+    found = Forms(PARALLEL.config, None).stream(jnp.asarray(to_storage(numbers)), where)
     # Layer 1 left its attention in plane 1 and its MLP in plane 3.
-    assert same_bits(from_memory(np.asarray(found)), numbers[1] + numbers[3])
+    assert same_bits(from_storage(np.asarray(found)), numbers[1] + numbers[3])
 
 
 @pytest.mark.slow
@@ -272,7 +272,7 @@ def test_blocks_of_a_parallel_residual_have_that_sum_as_their_value():
 
 
 @pytest.mark.parametrize("temperature", [0.0, 0.8])
-def test_samples_are_drawn_in_float32_from_the_rounded_logits(temperature):
+def test_samples_are_drawn_in_float32_from_the_downcast_logits(temperature):
     run = cs.generate(NARROW, ids(NARROW, 3), 5, temperature=temperature, seed=5)
     for position in range(2, 7):
         logits = run.logits[position].astype(np.float32)
@@ -376,7 +376,7 @@ def test_parameters_that_bfloat16_cannot_hold_are_refused():
         cs.Model(NARROW.config, params, dtype="bfloat16")
 
 
-def test_parameters_are_rounded_and_nobody_elses():
+def test_parameters_are_downcast_and_nobody_elses():
     plain = tiny(n_heads=8, n_kv_heads=4)
     assert all(same_bits(NARROW.params[name], array.astype(BFLOAT16)) for name, array in plain.params.items())
     params = {name: np.array(array) for name, array in NARROW.params.items()}

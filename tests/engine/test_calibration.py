@@ -21,24 +21,24 @@ from causalsim.engine.environment import environment
 from causalsim.engine.kept import file_of, stored
 from causalsim.engine.measuring import FORMS, Measurement, trials
 from causalsim.foliations import random_orders
-from causalsim.kernels import CERTIFIED, CERTIFIED_LANES, FIXED, FIXED_LANES, STOCK, Lanes
-from causalsim.verification.faults import sampling_for_neighbour, with_lane_count, with_neighbour
+from causalsim.kernels import CERTIFIED, CERTIFIED_BUCKETS, FIXED, FIXED_BUCKETS, STOCK, Buckets
+from causalsim.verification.faults import sampling_for_neighbour, with_batch_size, with_neighbour
 from tests.engine.processes import answer, start
 from tests.engine.support import ids
 from tests.models_for_tests import tiny, wide
 
 MODEL = tiny(2, 2, 1)
-FEW = Lanes((1, 16))
-# Two pages of K/V, and no launch of sixteen that is not full.
+FEW = Buckets((1, 16))
+# Two pages of K/V, and no batch of sixteen that is not full.
 LENGTH = 256
 
 
-def made(model=MODEL, dropped=(), forms=FORMS, counts=CERTIFIED_LANES.counts, seed=0) -> Calibration:
+def made(model=MODEL, dropped=(), forms=FORMS, counts=CERTIFIED_BUCKETS.sizes, seed=0) -> Calibration:
     """A calibration as if it had been measured, with random times."""
     rng = np.random.default_rng(seed)
     rows = tuple(
-        Measurement(form, lanes, lanes not in dropped, float(rng.uniform(1, 9)))
-        for form, lanes in trials(forms, counts)
+        Measurement(form, rows, rows not in dropped, float(rng.uniform(1, 9)))
+        for form, rows in trials(forms, counts)
     )
     return Calibration(environment(), plain(model.config), 192, rows)
 
@@ -47,7 +47,7 @@ def made(model=MODEL, dropped=(), forms=FORMS, counts=CERTIFIED_LANES.counts, se
 def cache(tmp_path, monkeypatch):
     """An empty cache, and nothing that overrides what is kept there."""
     monkeypatch.setenv("CAUSALSIM_CACHE", str(tmp_path))
-    monkeypatch.delenv("CAUSALSIM_LANES")
+    monkeypatch.delenv("CAUSALSIM_BUCKETS")
     return tmp_path
 
 
@@ -61,21 +61,21 @@ def keep(found: Calibration, model=MODEL) -> None:
 
 
 def few(kernels):
-    return replace(kernels, lanes=FEW)
+    return replace(kernels, rows=FEW)
 
 
 def test_every_form_keeps_its_bits():
     calls = []
     found = measured(MODEL, LENGTH, kernels=few(CERTIFIED), progress=lambda *a: calls.append(a))
-    assert found.holds and found.lanes.counts == (1, 16)
-    tried = [(row.form, row.lanes) for row in found.measurements]
+    assert found.holds and found.buckets.sizes == (1, 16)
+    tried = [(row.form, row.rows) for row in found.measurements]
     assert set(tried) == {(f, n) for f in FORMS for n in (1, 16)} - {("several layers", 16)}
     assert all(row.microseconds > 0 for row in found.measurements)
     assert [done for _, done, _ in calls] == list(range(19)) and {total for *_, total in calls} == {19}
 
 
 def in_its_place(kernels):
-    """An MLP whose lanes know where they stand."""
+    """An MLP whose rows know where they stand."""
 
     def mlp(config, weights, x):
         return (
@@ -104,8 +104,8 @@ def peeping(kernels):
 @pytest.mark.parametrize(
     ("fault", "forms", "dropped"),
     [
-        (with_lane_count, ("mlp", "layer"), {1}),
-        (with_lane_count, ("several layers",), {1}),
+        (with_batch_size, ("mlp", "layer"), {1}),
+        (with_batch_size, ("several layers",), {1}),
         (with_neighbour, ("mlp",), {1, 16}),
         (in_its_place, ("mlp",), {1, 16}),
         (without_numbers, ("mlp",), {1, 16}),
@@ -115,9 +115,9 @@ def peeping(kernels):
 )
 def test_planted_faults_are_seen(fault, forms, dropped):
     found = measured(MODEL, LENGTH, kernels=few(fault(CERTIFIED)), forms=forms)
-    failed = {(row.form, row.lanes) for row in found.measurements if not row.same_bits}
-    assert failed == {(form, lanes) for form in forms for lanes in dropped}
-    assert found.lanes == FIXED_LANES and not found.holds
+    failed = {(row.form, row.rows) for row in found.measurements if not row.same_bits}
+    assert failed == {(form, rows) for form in forms for rows in dropped}
+    assert found.buckets == FIXED_BUCKETS and not found.holds
 
 
 def test_stock_kernels_at_width_768_are_seen():
@@ -128,13 +128,13 @@ def test_stock_kernels_at_width_768_are_seen():
 
 @pytest.mark.slow
 @pytest.mark.parametrize("width", [16, 768, 2048, 4096])
-def test_every_form_at_every_lane_count_keeps_its_bits(width):
+def test_every_form_at_every_batch_size_keeps_its_bits(width):
     heads = max(2, width // 64)
     sizes = {"n_heads": heads, "n_kv_heads": max(1, heads // 4), "d_model": width, "d_ff": 4 * width}
     config = cs.ModelConfig(n_layers=2, vocab_size=1000, max_length=256, **sizes)
     found = measured(cs.random_model(config))
     assert found.holds, found.dropped
-    assert found.counts == CERTIFIED_LANES.counts
+    assert found.counts == CERTIFIED_BUCKETS.sizes
 
 
 @pytest.mark.usefixtures("unchecked")
@@ -148,17 +148,17 @@ def test_lengths_that_the_model_has_no_room_for_are_refused(length, cache):
 # -- what is chosen ----------------------------------------------------------------------------------
 
 
-def test_only_lane_counts_that_hold_for_every_form_are_chosen():
+def test_only_batch_sizes_that_hold_for_every_form_are_chosen():
     found = made(dropped=(8, 256))
-    assert (found.lanes.counts, found.dropped) == ((1, 16, 32, 64, 128), (8, 256))
-    assert found.lanes.costs == tuple(map(found.microseconds, found.lanes.counts))
+    assert (found.buckets.sizes, found.dropped) == ((1, 16, 32, 64, 128), (8, 256))
+    assert found.buckets.costs == tuple(map(found.microseconds, found.buckets.sizes))
     one = replace(found, measurements=(*made().measurements[:-1], Measurement("sample", 256, False, 1.0)))
     assert one.dropped == (256,)
 
 
-@pytest.mark.parametrize("dropped", [(16,), (1, 8, 32, 64, 128, 256), CERTIFIED_LANES.counts])
-def test_where_nothing_else_holds_lanes_are_fixed(dropped):
-    assert made(dropped=dropped).lanes == FIXED_LANES
+@pytest.mark.parametrize("dropped", [(16,), (1, 8, 32, 64, 128, 256), CERTIFIED_BUCKETS.sizes])
+def test_where_nothing_else_holds_rows_are_fixed(dropped):
+    assert made(dropped=dropped).rows == FIXED_BUCKETS
 
 
 def test_a_column_costs_every_layer_of_it():
@@ -172,7 +172,7 @@ def test_a_column_costs_every_layer_of_it():
 @settings(max_examples=15)
 @given(st.data())
 def test_no_choice_changes_a_bit(data):
-    """Any lane counts beside sixteen, at any cost: runs split otherwise, and give the same."""
+    """Any batch sizes beside sixteen, at any cost: runs split otherwise, and give the same."""
     dropped = data.draw(st.sets(st.sampled_from([1, 8, 16])))
     found = made(dropped={*dropped, 32, 64, 128, 256}, seed=data.draw(st.integers(0, 99)))
     tokens = ids(MODEL, 20)
@@ -187,23 +187,23 @@ class Seen(Exception):
     """What was asked for is known, and need not be done."""
 
 
-@pytest.mark.parametrize(("kernels", "lanes"), [(CERTIFIED, 64), (FIXED, 16), (STOCK, 64)])
-def test_many_orders_in_step_run_in_lanes_that_are_allowed(kernels, lanes, monkeypatch):
+@pytest.mark.parametrize(("kernels", "rows"), [(CERTIFIED, 64), (FIXED, 16), (STOCK, 64)])
+def test_many_orders_in_step_run_in_rows_that_are_allowed(kernels, rows, monkeypatch):
     asked = []
 
-    def plan(_graph, _orders, lanes):
-        asked.append(lanes)
+    def plan(_graph, _orders, rows):
+        asked.append(rows)
         raise Seen
 
     monkeypatch.setattr("causalsim.engine.many._plan", plan)
     orders = random_orders(cs.EventGraph(MODEL.config, 4), seed=0, count=2)
     with pytest.raises(Seen):
         run_orders(MODEL, ids(MODEL, 4), orders, kernels=kernels)
-    assert asked == [lanes]
+    assert asked == [rows]
 
 
 @pytest.mark.slow
-def test_many_orders_in_lanes_of_sixteen_give_the_same_bits():
+def test_many_orders_in_rows_of_sixteen_give_the_same_bits():
     tokens = ids(MODEL, 4)
     orders = random_orders(cs.EventGraph(MODEL.config, 4), seed=0, count=20)
     assert {*run_orders(MODEL, tokens, orders, kernels=FIXED).digests} == {cs.run(MODEL, tokens).digest}
@@ -220,17 +220,17 @@ def test_a_calibration_is_read_back_as_it_was():
 
 
 @pytest.mark.usefixtures("cache")
-def test_lanes_are_fixed_on_a_backend_where_nothing_was_measured(monkeypatch):
+def test_calibrate_are_fixed_on_a_backend_where_nothing_was_measured(monkeypatch):
     assert kernels_for(MODEL) is CERTIFIED
     monkeypatch.setattr("jax.default_backend", lambda: "gpu")
     assert kernels_for(MODEL) is FIXED
-    monkeypatch.setenv("CAUSALSIM_LANES", "certified")
+    monkeypatch.setenv("CAUSALSIM_BUCKETS", "certified")
     assert kernels_for(MODEL) is CERTIFIED
 
 
 @pytest.mark.usefixtures("cache")
 def test_runs_use_what_is_kept():
-    """A launch of 20 events is split as the kept costs ask for, and reports name the calibration."""
+    """A batch of 20 events is split as the kept costs ask for, and reports name the calibration."""
     tokens = ids(MODEL, 20)
     before = cs.run(MODEL, tokens)
     assert kernels_for(MODEL) == CERTIFIED and stored(MODEL) is None
@@ -243,7 +243,7 @@ def test_runs_use_what_is_kept():
     assert kernels_for(MODEL) == found.kernels == made(dropped=(32, 64, 128, 256)).kernels
     assert len(after.program) > len(before.program) and after.digest == before.digest
     facts = environment(kernels_for(MODEL))
-    assert facts["calibration"] == found.identity and facts["lanes"] == "1, 8, 16"
+    assert facts["calibration"] == found.identity and facts["rows"] == "1, 8, 16"
     assert kernels_for(tiny()) == CERTIFIED, "another model"
 
 
@@ -268,17 +268,17 @@ def test_calibrating_keeps_it_for_this_process_too(monkeypatch):
 def test_a_flag_overrides_what_is_kept(asked, kernels, monkeypatch):
     keep(made())
     forget()
-    monkeypatch.setenv("CAUSALSIM_LANES", asked)
+    monkeypatch.setenv("CAUSALSIM_BUCKETS", asked)
     assert kernels_for(MODEL) == kernels
     assert kernels_for(MODEL, STOCK) == STOCK
     tokens = ids(MODEL, 20)
-    launches = {len(launch) for launch in cs.run(MODEL, tokens).program.launches}
-    assert launches == ({16, 4} if asked == "fixed" else {20})
+    batches = {len(batch) for batch in cs.run(MODEL, tokens).program.batches}
+    assert batches == ({16, 4} if asked == "fixed" else {20})
 
 
 @pytest.mark.parametrize("asked", ["fast", "16", "Fixed"])
 def test_a_flag_that_says_something_else_is_refused(asked, monkeypatch):
-    monkeypatch.setenv("CAUSALSIM_LANES", asked)
+    monkeypatch.setenv("CAUSALSIM_BUCKETS", asked)
     for call in (lambda: cs.run(MODEL, [1, 2]), lambda: MODEL.warm(2), lambda: cs.verify(MODEL, [1, 2])):
         with pytest.raises(cs.InputError, match="'fixed' or 'certified'"):
             call()
@@ -319,8 +319,8 @@ DAMAGES = {
     "time in words": first_row(microseconds="9"),
     "another form": first_row(form="head"),
     "no form": first_row(form=[]),
-    "half a lane": first_row(lanes=1.0),
-    "other lanes": first_row(lanes=2),
+    "half a row": first_row(rows=1.0),
+    "other rows": first_row(rows=2),
     "maybe": first_row(same_bits=1),
 }
 
@@ -366,7 +366,7 @@ def test_whatever_a_file_says_it_is_read_or_refused(data):
         found = Calibration.from_json(spoilt)
     except ValueError:
         return
-    assert 16 in found.lanes.counts and found.identity
+    assert 16 in found.buckets.sizes and found.identity
 
 
 def test_a_cache_where_nothing_can_be_kept_is_refused_before_anything_is_measured(tmp_path, monkeypatch):
@@ -399,7 +399,7 @@ def test_whoever_looks_while_many_calibrate_sees_a_whole_file(monkeypatch):
 
 @pytest.mark.slow
 def test_two_processes_that_calibrate_at_once_give_the_same_bits(tmp_path):
-    flags = {"CAUSALSIM_CACHE": str(tmp_path), "CAUSALSIM_LANES": ""}
+    flags = {"CAUSALSIM_CACHE": str(tmp_path), "CAUSALSIM_BUCKETS": ""}
     found = [answer(process) for process in [start("calibration", **flags) for _ in range(2)]]
     assert all(each["holds"] for each in found)
     identities = {each["identity"] for each in found}

@@ -28,9 +28,9 @@ MODELS = {
 
 @pytest.fixture
 def _few(monkeypatch):
-    """Fewer orders in step and fewer lanes, so that launches are full and several calls are made."""
+    """Fewer orders in step and fewer rows, so that batches are full and several calls are made."""
     monkeypatch.setattr(many, "TOGETHER", 24)
-    monkeypatch.setattr(many, "LANES", 8)
+    monkeypatch.setattr(many, "ROWS", 8)
     many._executor.cache_clear()
     yield
     many._executor.cache_clear()

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import causalsim as cs
-from causalsim.kernels import CERTIFIED, FIXED_LANES, STOCK
+from causalsim.kernels import CERTIFIED, FIXED_BUCKETS, STOCK
 from tests.engine.support import ids
 from tests.models_for_tests import SENTENCE, glass, wide
 
@@ -92,18 +92,18 @@ def test_recording_changes_no_bits(name):
     assert cs.run(model, tokens, record=True).digest == cs.run(model, tokens).digest
 
 
-def test_launches_of_a_fixed_number_of_lanes_are_order_independent_too():
-    """The fallback where nothing faster certifies: pad every launch to sixteen lanes."""
+def test_batches_of_a_fixed_number_of_rows_are_order_independent_too():
+    """The fallback where nothing faster certifies: pad every batch to sixteen rows."""
     model, tokens = subjects()["wide"]
-    fixed = replace(CERTIFIED, name="fixed", lanes=FIXED_LANES)
+    fixed = replace(CERTIFIED, name="fixed", buckets=FIXED_BUCKETS)
     graph = cs.EventGraph(model.config, len(tokens))
     orders = [cs.layer_major(graph), cs.token_major(graph), cs.random_foliation(graph, 0)]
     assert len({cs.run(model, tokens, order, kernels=fixed).digest for order in orders}) == 1
 
 
 @pytest.mark.parametrize("kind", ["attn", "mlp"])
-def test_kernels_that_end_in_a_product_keep_their_bits_in_calls_of_several(kind):
-    """What is added to a product in the same call must not be rounded together with it."""
+def test_kernels_that_end_in_a_product_keep_their_bits_in_dispatches_of_several(kind):
+    """What is added to a product in the same call must not be downcast together with it."""
 
     def scaled(*arguments):
         return getattr(CERTIFIED, kind)(*arguments) * np.float32(1.1)
@@ -114,5 +114,5 @@ def test_kernels_that_end_in_a_product_keep_their_bits_in_calls_of_several(kind)
         cs.run(wide(), tokens, order, kernels=kernels, record=True)
         for order in (cs.token_major(graph), cs.random_linear_extension(graph, 0, method="kahn"))
     ]
-    assert [any(launch.joined for launch in run.program.launches) for run in runs] == [True, False]
+    assert [any(batch.joined for batch in run.program.batches) for run in runs] == [True, False]
     assert runs[0].values_digest == runs[1].values_digest

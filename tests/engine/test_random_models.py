@@ -86,7 +86,7 @@ def test_architectures_that_nobody_chose(data, config, seed):
     ],
 )
 def test_models_narrower_than_a_vector(sizes):
-    """Loops over what is left of a vector differ with the lanes; the smallest models are all left-over."""
+    """Loops over what is left of a vector differ with the rows; the smallest models are all left-over."""
     model = cs.random_model(cs.ModelConfig(n_layers=2, max_length=12, **sizes))
     tokens = ids(model, 9)
     reference = cs.run(model, tokens, record=True)

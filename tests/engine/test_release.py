@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 
 import causalsim as cs
 from causalsim.engine import Program, compile, execute
-from causalsim.engine.calls import Call, calls_of
-from causalsim.engine.slots import Slots, lifetimes
+from causalsim.engine.dispatches import Dispatch, dispatches_of
+from causalsim.engine.placement import Placement, lifetimes
 from causalsim.engine.state import Layout, State
-from causalsim.kernels import CERTIFIED_LANES, PAGE
+from causalsim.kernels import CERTIFIED_BUCKETS, PAGE
 from tests.engine.support import architectures, cells_of, fresh, graphs_of, ids, texts
 from tests.models_for_tests import tiny
 
@@ -71,28 +71,28 @@ def test_giving_up_changes_no_bits(data, model, seed):
 
 def test_what_is_given_up_is_poison_for_the_next():
     """All of the first layer, then one position of the second, in the memory of the first."""
-    launches = compile(cs.layer_major(GRAPH)).launches
-    second = next(n for n, launch in enumerate(launches) if launch.slot == ("kv", 1))
-    alone = [launch.restricted(slice(2, 3)) for launch in launches[second : second + 2]]
-    state, outputs = execute(Program(GRAPH, (*launches[:second], *alone)), _bare())
+    batches = compile(cs.layer_major(GRAPH)).batches
+    second = next(n for n, batch in enumerate(batches) if batch.site == ("kv", 1))
+    alone = [batch.restricted(slice(2, 3)) for batch in batches[second : second + 2]]
+    state, outputs = execute(Program(GRAPH, (*batches[:second], *alone)), _bare())
     assert state.banks == 1
     assert np.isnan(np.asarray(outputs[-1].value)).all()  # it sees positions that nobody wrote
 
 
 def test_a_program_that_reads_what_was_given_up_gets_poison():
-    launches = compile(cs.layer_major(GRAPH)).launches
-    late = next(n for n, launch in enumerate(launches) if launch.slot == ("attn", 0))
-    state, _ = execute(Program(GRAPH, launches[: late + 1]), _bare())
+    batches = compile(cs.layer_major(GRAPH)).batches
+    late = next(n for n, batch in enumerate(batches) if batch.site == ("attn", 0))
+    state, _ = execute(Program(GRAPH, batches[: late + 1]), _bare())
     assert state.is_bare
-    _, outputs = execute(Program(GRAPH, (launches[late],)), state)
-    assert np.isnan(np.asarray(outputs[0].value)[: len(launches[late])]).all()
+    _, outputs = execute(Program(GRAPH, (batches[late],)), state)
+    assert np.isnan(np.asarray(outputs[0].value)[: len(batches[late])]).all()
 
 
 # -- pages of long texts and of several ---------------------------------------------------------
 
 
-def _calls(program: Program) -> list[Call]:
-    return list(calls_of(program.launches, CERTIFIED_LANES, program.graph.wiring.n_layers))
+def _dispatches(program: Program) -> list[Dispatch]:
+    return list(dispatches_of(program.batches, CERTIFIED_BUCKETS, program.graph.wiring.n_layers))
 
 
 @st.composite
@@ -110,24 +110,24 @@ def _lifetimes_said_once_more(program: Program, layout: Layout) -> dict[tuple[in
     """Of every page of every layer, from what each event reads."""
     found: dict[tuple[int, int], tuple[int, int]] = {}
     first = layout.first_pages()
-    numbered = [(number, launch) for number, call in enumerate(_calls(program)) for launch in call]
-    for number, launch in numbered:
-        if launch.slot.kind not in ("kv", "attn"):
+    numbered = [(number, batch) for number, dispatch in enumerate(_dispatches(program)) for batch in dispatch]
+    for number, batch in numbered:
+        if batch.site.kind not in ("kv", "attn"):
             continue
-        reach = 1 if launch.slot.kind == "kv" else program.graph.wiring.reaches[launch.slot.layer]
-        for request, position in zip(launch.requests.tolist(), launch.positions.tolist(), strict=True):
+        reach = 1 if batch.site.kind == "kv" else program.graph.wiring.windows_by_layer[batch.site.layer]
+        for request, position in zip(batch.requests.tolist(), batch.positions.tolist(), strict=True):
             start = 0 if reach is None else max(position - reach + 1, 0)
             for page in {seen // PAGE for seen in range(start, position + 1)}:
-                here = launch.slot.layer, int(first[request]) + page
+                here = batch.site.layer, int(first[request]) + page
                 found[here] = found.get(here, (number, number))[0], number
     return found
 
 
 @settings(max_examples=10)
 @given(long_programs())
-def test_a_page_lives_from_the_first_call_that_touches_it_to_the_last(program):
+def test_a_page_lives_from_the_first_dispatch_that_touches_it_to_the_last(program):
     layout = Layout(program.graph.lengths)
-    birth, death = lifetimes(_calls(program), program.graph.wiring, layout)
+    birth, death = lifetimes(_dispatches(program), program.graph.wiring, layout)
     expected = _lifetimes_said_once_more(program, layout)
     used = {
         (int(layer), int(page)): (int(birth[layer, page]), int(death[layer, page]))
@@ -141,23 +141,23 @@ def test_a_page_lives_from_the_first_call_that_touches_it_to_the_last(program):
 def test_no_two_pages_have_one_place_at_the_same_time(program):
     layout = Layout(program.graph.lengths)
     wiring = program.graph.wiring
-    birth, death = lifetimes(_calls(program), wiring, layout)
-    slots = Slots.fitted(_calls(program), wiring, layout)
+    birth, death = lifetimes(_dispatches(program), wiring, layout)
+    placement = Placement.fitted(_dispatches(program), wiring, layout)
     tenants: dict[tuple[int, int], list[tuple[int, int]]] = {}
     for layer, page in zip(*np.nonzero(death >= 0), strict=True):
-        assert slots.place[layer, page] < layout.pages
-        here = int(slots.bank[layer]), int(slots.place[layer, page])
+        assert placement.place[layer, page] < layout.pages
+        here = int(placement.bank[layer]), int(placement.place[layer, page])
         tenants.setdefault(here, []).append((int(birth[layer, page]), int(death[layer, page])))
-    changes = {(launch, *here) for launch, places in slots.reused.items() for here in places}
+    changes = {(batch, *here) for batch, places in placement.reused.items() for here in places}
     for here, stays in tenants.items():
         stays.sort()
         assert all(earlier[1] < later[0] for earlier, later in pairwise(stays))
         assert {(start, *here) for start, _ in stays[1:]} == {c for c in changes if c[1:] == here}
-    assert slots.banks <= wiring.n_layers
+    assert placement.banks <= wiring.n_layers
     at_once = np.zeros(len(program) + 1, np.int64)
     np.add.at(at_once, birth[death >= 0], 1)
     np.add.at(at_once, death[death >= 0] + 1, -1)
-    assert slots.banks * layout.pages >= np.cumsum(at_once).max()
+    assert placement.banks * layout.pages >= np.cumsum(at_once).max()
 
 
 def _banks(model: cs.Model, graph: cs.EventGraph, order: cs.Foliation) -> int:
@@ -174,7 +174,7 @@ def _banks(model: cs.Model, graph: cs.EventGraph, order: cs.Foliation) -> int:
 def test_layers_with_short_windows_share_a_bank():
     """Four pages of text, of which an attention sees two: two layers fit into one bank.
 
-    Position by position one call could carry both, but not the same bank twice.
+    Position by position one dispatch could carry both, but not the same bank twice.
     """
     banks = {}
     for windows in ((100, 100, 100), None):

@@ -47,17 +47,17 @@ def test_a_request_has_one_digest_in_every_batch(waiting):
 
 
 def buckets_of(prompts: tuple[int, ...]) -> set[tuple[str, int]]:
-    """Every lane count that launches of prompts can have; those of attention are of one request."""
+    """Every batch size that batches of prompts can have; those of attention are of one request."""
     most = {kind: sum(prompts) for kind in ("embed", "kv", "mlp", "unembed")} | {"attn": max(prompts)}
-    return {(kind, count) for kind, lanes in most.items() for count in CERTIFIED.lanes.up_to(lanes)}
+    return {(kind, count) for kind, rows in most.items() for count in CERTIFIED.buckets.up_to(rows)}
 
 
 @pytest.mark.slow
-def test_batches_in_launches_of_every_lane_count_that_there_is():
+def test_batches_in_batches_of_every_batch_size_that_there_is():
     lengths = (300, 130, 9)
     found = campaign(tiny(), False, 24, lengths)
     assert found.buckets >= buckets_of(lengths)
-    assert {count for _, count in found.buckets} == {*CERTIFIED.lanes.counts}
+    assert {count for _, count in found.buckets} == {*CERTIFIED.buckets.sizes}
     assert len(found.mixes) > 4 and len(found.splits) > 8 and len(found.arrivals) > 2
 
 
@@ -74,18 +74,18 @@ def test_every_family_in_random_batches(name):
 # -- the counts count --------------------------------------------------------------------------
 
 
-def test_requests_in_turn_share_no_launch():
+def test_requests_in_turn_share_no_batch():
     graph = cs.EventGraph(tiny().config, (2, 3))
     in_turn = cs.Foliation(graph, np.arange(len(graph)))
     assert mixes(compile(in_turn)) == {frozenset([0]), frozenset([1])}
     assert mixes(compile(cs.layer_major(graph))) == {frozenset([0, 1])}
 
 
-def test_lane_counts_are_told_by_kind():
+def test_batch_sizes_are_told_by_kind():
     graph = cs.EventGraph(tiny().config, 11)
     alone = {(event.kind, 1) for event in graph}
-    assert buckets(compile(cs.token_major(graph)), CERTIFIED.lanes) == alone
-    assert buckets(compile(cs.layer_major(graph)), CERTIFIED.lanes) == {(kind, 16) for kind, _ in alone}
+    assert buckets(compile(cs.token_major(graph)), CERTIFIED.buckets) == alone
+    assert buckets(compile(cs.layer_major(graph)), CERTIFIED.buckets) == {(kind, 16) for kind, _ in alone}
     assert {count for kind, count in buckets_of((7, 3)) if kind == "attn"} == {1, 8}
     assert {count for kind, count in buckets_of((7, 3)) if kind == "mlp"} == {1, 8, 16}
 
@@ -115,8 +115,8 @@ def test_a_wrong_attention_is_caught(fault):
     assert _caught(tiny(), fault(), (9, 5, 14), 3)
 
 
-def test_the_sum_over_the_buffer_departs_by_the_buffer_alone():
-    """One order, one set of lanes, all masks in place: only how much room there is differs."""
+def test_the_sum_over_the_buffer_diverges_by_the_buffer_alone():
+    """One order, one set of rows, all masks in place: only how much room there is differs."""
     model, kernels = tiny(), summing_the_whole_buffer()
     mine = ids(model, 20)
     short = cs.run(model, mine, kernels=kernels)

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 
 import causalsim as cs
-from causalsim.engine import Launch
-from causalsim.events import Slot
+from causalsim.engine import Batch
+from causalsim.events import Site
 from causalsim.kernels.elementwise import rms_norm, rotate
+from causalsim.kernels.k_blocks import k_blocked, linear
 from causalsim.kernels.paged import Pages, attend
-from causalsim.kernels.panels import linear, panelled
 from tests.models_for_tests import tiny
 
 ROW = np.zeros(3, np.int32)
@@ -30,16 +30,16 @@ TABLE = np.zeros((2, 8, 2), np.float32)
 @pytest.mark.parametrize(
     "call",
     [
-        lambda: linear(_zeros(2, 3, 4), panelled(np.zeros((4, 2), np.float32)), 2),
-        lambda: linear(_zeros(2, 4, dtype=np.int32), panelled(np.zeros((4, 2), np.float32)), 2),
+        lambda: linear(_zeros(2, 3, 4), k_blocked(np.zeros((4, 2), np.float32)), 2),
+        lambda: linear(_zeros(2, 4, dtype=np.int32), k_blocked(np.zeros((4, 2), np.float32)), 2),
         lambda: linear(_zeros(2, 4), _zeros(4, 2), 2),
-        lambda: linear(_zeros(2, 4), panelled(np.zeros((4, 2), np.float32)), 17),
+        lambda: linear(_zeros(2, 4), k_blocked(np.zeros((4, 2), np.float32)), 17),
         lambda: rms_norm(_zeros(2, 4), _zeros(5), 1e-6),
         lambda: rotate(_zeros(2, 1, 4), _zeros(3, dtype=np.int32), _zeros(2, 8, 2)),
         lambda: attend(_zeros(2, 1, 1, 4), _zeros(3, dtype=np.int32), PAGES),
         lambda: attend(_zeros(2, 1, 4), _zeros(2, dtype=np.int32), PAGES),
-        lambda: Launch(Slot("kv", 0), ROW, ROW[:2]),
-        lambda: Launch(Slot("kv", 0), ROW.astype(float), ROW),
+        lambda: Batch(Site("kv", 0), ROW, ROW[:2]),
+        lambda: Batch(Site("kv", 0), ROW.astype(float), ROW),
         lambda: cs.Foliation(cs.EventGraph(cs.Wiring(1), 1), np.zeros((5, 1), np.int64)),
         lambda: cs.run(tiny(), np.zeros(3, np.float32)),
     ],
@@ -52,11 +52,11 @@ def test_wrongly_shaped_calls_are_refused(call):
 def test_fitting_calls_are_not():
     import jax.numpy as jnp
 
-    assert linear(_zeros(2, 4), panelled(np.zeros((4, 2), np.float32)), 2).shape == (2, 2)
+    assert linear(_zeros(2, 4), k_blocked(np.zeros((4, 2), np.float32)), 2).shape == (2, 2)
     assert rotate(_zeros(3, 1, 4), jnp.asarray(ROW), jnp.asarray(TABLE)).shape == (3, 1, 4)
-    assert len(Launch(Slot("kv", 0), ROW, ROW)) == 3
+    assert len(Batch(Site("kv", 0), ROW, ROW)) == 3
 
 
 @pytest.mark.usefixtures("unchecked")
 def test_the_fixture_switches_them_off():
-    assert len(Launch(Slot("kv", 0), ROW.astype(float), ROW)) == 3
+    assert len(Batch(Site("kv", 0), ROW.astype(float), ROW)) == 3

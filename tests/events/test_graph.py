@@ -1,4 +1,4 @@
-"""The event graph against the rules written out a second time, and against brute force."""
+"""The event graph against the families written out a second time, and against brute force."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from tests.graphs import events_with
 
 
 def written_out(graph: EventGraph) -> set[tuple[Event, Event, str]]:
-    """The edges of the design, in prose order, with no rule table."""
+    """The edges of the design, in prose order, with no family table."""
     wiring, edges = graph.wiring, set()
     n_layers, parallel = wiring.n_layers, wiring.parallel_residual
 
     def sees(layer, p, q):
-        reach = wiring.reaches[layer]
+        reach = wiring.windows_by_layer[layer]
         return p <= q and (reach is None or q - p < reach)
 
     for r, (length, prompt) in enumerate(zip(graph.lengths, graph.prompts, strict=True)):
@@ -76,9 +76,9 @@ def test_canonical_order_is_a_linear_extension_and_index_inverts_it(graph):
 @given(graphs())
 def test_codes_and_lines_agree_with_the_events(graph):
     rank, position, request = graph.codes()
-    slots = graph.slots
+    sites = graph.sites
     assert [
-        Event(*slots[k], int(p), int(r)) for k, p, r in zip(rank, position, request, strict=True)
+        Event(*sites[k], int(p), int(r)) for k, p, r in zip(rank, position, request, strict=True)
     ] == list(graph)
 
 
@@ -125,11 +125,11 @@ def test_levels_and_colevels_are_longest_chains(graph):
     for event in reversed(list(graph)):
         down[event] = max((down[target] + 1 for target in graph.successors(event)), default=0)
     for request, columns in enumerate(graph.requests):
-        for slot in graph.slots:
-            for p in columns.positions(slot):
-                event = Event(*slot, p, request)
-                assert levels(columns, graph.rules)[slot][p] == up[event]
-                assert colevels(columns, graph.rules)[slot][p] == down[event]
+        for site in graph.sites:
+            for p in columns.positions(site):
+                event = Event(*site, p, request)
+                assert levels(columns, graph.edge_families)[site][p] == up[event]
+                assert colevels(columns, graph.edge_families)[site][p] == down[event]
 
 
 @given(graphs(), st.data())
@@ -139,9 +139,9 @@ def test_first_violation_finds_one_exactly_when_an_edge_runs_backwards(graph, da
     broken = {(e.source, e.target) for e in graph.edges() if time[e.source] >= time[e.target]}
     found = {}
     for request, columns in enumerate(graph.requests):
-        if (violation := first_violation(columns, graph.rules, times)) is not None:
-            rule, p, q = violation
-            found[Event(*rule.source, p, request), Event(*rule.target, q, request)] = True
+        if (violation := first_violation(columns, graph.edge_families, times)) is not None:
+            family, p, q = violation
+            found[Event(*family.source, p, request), Event(*family.target, q, request)] = True
     assert bool(found) == bool(broken)
     assert set(found) <= broken
 

@@ -18,7 +18,7 @@ def written_out(wiring, start, goal, low, high):
     """The routes by the definition: every nondecreasing choice of positions, hop by hop."""
     for rises in combinations_with_replacement(range(start, goal + 1), high - low):
         hops = pairwise((start, *rises, goal))
-        reaches = wiring.reaches[low : high + 1]
+        reaches = wiring.windows_by_layer[low : high + 1]
         if all(reach is None or q - p < reach for reach, (p, q) in zip(reaches, hops, strict=True)):
             yield rises
 

@@ -13,11 +13,11 @@ from causalsim.foliations import (
     Foliation,
     Footprint,
     admissible,
+    batches,
     chunked,
     costs,
     flops,
     kv_bytes_read,
-    launches,
     layer_major,
     least_peak,
     peak_at_cuts,
@@ -46,7 +46,7 @@ def seen(graph: EventGraph, event: Event) -> int:
         return sum(source.kind == "kv" for source in graph.predecessors(event))
     if event.kind != "block":
         return 0
-    reach = graph.wiring.reaches[event.layer]
+    reach = graph.wiring.windows_by_layer[event.layer]
     return event.position + 1 if reach is None else min(event.position + 1, reach)
 
 
@@ -54,12 +54,12 @@ def seen(graph: EventGraph, event: Event) -> int:
 def test_costs_are_sums_over_the_events_of_each_slice(foliation):
     graph = foliation.graph
     for time, events in enumerate(foliation.slices()):
-        slots = {(event.kind, event.layer) for event in events}
+        sites = {(event.kind, event.layer) for event in events}
         rows = sum(PRICES.weights["embed"] for event in events if event.kind == "embed")
-        weights = rows + sum(PRICES.weights[kind] for kind, _ in slots if kind != "embed")
+        weights = rows + sum(PRICES.weights[kind] for kind, _ in sites if kind != "embed")
         reads = sum(seen(graph, event) for event in events)
         work = sum(PRICES.flops[event.kind] for event in events) + 7 * reads
-        assert launches(foliation)[time] == len(slots)
+        assert batches(foliation)[time] == len(sites)
         assert weight_bytes_read(foliation, PRICES)[time] == weights
         assert kv_bytes_read(foliation, PRICES)[time] == PRICES.values["kv"] * reads
         assert flops(foliation, PRICES)[time] == work
@@ -68,13 +68,13 @@ def test_costs_are_sums_over_the_events_of_each_slice(foliation):
 @given(graphs_with_foliation(max_length=4))
 def test_the_summary_adds_up(foliation):
     found = costs(foliation, PRICES)
-    per_launch = [
+    per_batch = [
         sum(e.kind == kind and e.layer == layer for e in events)
         for events in foliation.slices()
         for kind, layer in {(e.kind, e.layer) for e in events}
     ]
     assert (found.depth, found.width) == (foliation.depth, foliation.width)
-    assert (found.tokens, found.launches) == (max(per_launch), len(per_launch))
+    assert (found.tokens, found.batches) == (max(per_batch), len(per_batch))
     assert found.flops == flops(foliation, PRICES).sum()
     assert found.peak_during == peak_during(foliation, PRICES)
     assert found.peak_at_cuts == peak_at_cuts(foliation, PRICES)
@@ -82,11 +82,11 @@ def test_the_summary_adds_up(foliation):
 
 @given(graphs_with_foliation(max_length=4))
 def test_work_does_not_depend_on_the_order_and_traffic_does(foliation):
-    """FLOPs and K/V reads are of events; only what a launch shares depends on the slices."""
+    """FLOPs and K/V reads are of events; only what a batch shares depends on the slices."""
     graph = foliation.graph
     alone, fine = costs(foliation, PRICES), costs(foliation.refine(), PRICES)
     assert (alone.flops, alone.kv_bytes) == (fine.flops, fine.kv_bytes)
-    assert fine.launches == len(graph) >= alone.launches
+    assert fine.batches == len(graph) >= alone.batches
     assert fine.weight_bytes >= alone.weight_bytes
 
 

@@ -11,6 +11,7 @@ from causalsim.foliations import (
     Footprint,
     adjacent_swaps,
     admissible,
+    batches,
     chunked,
     chunks_of,
     costs,
@@ -23,7 +24,6 @@ from causalsim.foliations import (
     is_refinement,
     kv_bytes_read,
     latest,
-    launches,
     layer_major,
     least_peak,
     ordering_fraction,
@@ -60,7 +60,7 @@ OF_A_GRAPH = [
     lambda graph: Foliation.from_json(graph, ORDER.to_json()), lambda graph: Foliation(graph, [0]),
 ]  # fmt: skip
 OF_AN_ORDER = [
-    launches, shape, chunks_of, family_of, lambda order: ticks(order, 0),
+    batches, shape, chunks_of, family_of, lambda order: ticks(order, 0),
     lambda order: list(adjacent_swaps(order)), lambda order: distance(order, ORDER),
     lambda order: list(swap_path(order, ORDER)), lambda order: is_refinement(order, ORDER),
     lambda order: swapped(order, GRAPH[0], GRAPH[1]),

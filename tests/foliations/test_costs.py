@@ -36,7 +36,7 @@ def _readers_of_blocks(graph: EventGraph) -> dict[Value, list[Event]]:
     for request, length in enumerate(graph.lengths):
         for p in range(length):
             for layer in range(graph.wiring.n_layers):
-                reach = graph.wiring.reaches[layer]
+                reach = graph.wiring.windows_by_layer[layer]
                 readers["kv", layer, p, request] = [
                     Event("block", layer, q, request)
                     for q in range(p, length)

@@ -195,7 +195,7 @@ def test_blocks_are_two_dimensional_at_one_more_layer_than_positions():
     for deep in (EventGraph(Wiring(126), 131_072), EventGraph(Wiring(2000), 1)):
         with pytest.raises(LimitError) as caught:
             dimension(deep)
-        assert caught.value.reached == len(deep) * len(deep.slots) > caught.value.bound
+        assert caught.value.reached == len(deep) * len(deep.sites) > caught.value.bound
 
 
 def test_chunks_refine_prefill_only_if_they_are_one():

@@ -1,4 +1,4 @@
-"""Attention over pages: right, and blind to everything that a lane does not see."""
+"""Attention over pages: right, and blind to everything that a row does not see."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from causalsim.kernels import PAGE, Pages
 from causalsim.kernels.paged import attend
-from tests.kernels.lanes import GARBAGE, bits, certified, offenders
+from tests.kernels.batches import GARBAGE, bits, certified, offenders
 
 LONGEST = 300  # Positions: into the third page.
 EDGES = (0, 1, 7, 126, 127, 128, 129, 255, 256, 257, 299)
@@ -96,8 +96,8 @@ def test_it_is_softmax_attention(case, window):
     ],
     ids=["glass", "wide", "ungrouped", "four", "seven"],
 )
-def test_bits_do_not_depend_on_how_many_lanes_there_are(case, window):
-    """Several query heads on one K/V head make 2 to 7 rows of a single lane: counts of their own to XLA."""
+def test_bits_do_not_depend_on_how_many_rows_there_are(case, window):
+    """Several query heads on one K/V head make 2 to 7 rows of a single row: counts of their own to XLA."""
     case = replace(case, window=window)
     queries = case.text()[0]
     pages = case.pages()
@@ -122,7 +122,7 @@ def test_bits_do_not_depend_on_how_many_lanes_there_are(case, window):
     st.integers(0, 99),
     st.sampled_from(GARBAGE),
 )
-def test_bits_do_not_depend_on_what_a_lane_does_not_see(case, positions, window, seed, garbage):
+def test_bits_do_not_depend_on_what_a_row_does_not_see(case, positions, window, seed, garbage):
     """Neighbours, garbage in the pool, the place of pages, and what follows in the same page."""
     plain = replace(case, window=window)
     other = replace(plain, seed=seed, garbage=garbage)
@@ -140,7 +140,7 @@ def test_bits_do_not_depend_on_the_pool_or_the_table(pool, entries):
 
 @pytest.mark.parametrize("case", [GLASS, WIDE], ids=["glass", "wide"])
 @pytest.mark.parametrize("garbage", [np.nan, np.inf])
-def test_an_unwritten_cell_poisons_exactly_the_lanes_that_see_it(case, garbage):
+def test_an_unwritten_cell_poisons_exactly_the_rows_that_see_it(case, garbage):
     case = replace(case, garbage=garbage, window=130)
     positions = [126, 127, 128, 129, 130, 255, 10, 0]
     for written in (0, 1, 127, 128, 129, 256):

@@ -1,4 +1,4 @@
-"""The kernel of every kind of event, whole: the lane rule at a narrow and at a wide model."""
+"""The kernel of every kind of event, whole: batch invariance at a narrow and at a wide model."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 
 from causalsim.kernels import CERTIFIED, PAGE, STOCK, Pages
 from causalsim.models import ModelConfig, random_parameters
-from tests.kernels.lanes import bits, certified, logits_of, offenders
+from tests.kernels.batches import bits, certified, logits_of, offenders
 
 NARROW = ModelConfig(
     n_layers=1, n_heads=4, n_kv_heads=2, d_model=128, d_head=32, d_ff=341, vocab_size=64, max_length=64
@@ -33,7 +33,7 @@ NEOX = replace(GPT, positions="rotary", d_rotary=16, parallel_residual=True, max
 CONFIGS = {"narrow": NARROW, "wide": WIDE, "gemma": GEMMA, "gpt": GPT, "neox": NEOX}
 every_config = pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS)
 COUNTS = (1, 8, 16, 64)
-LANES = 64
+ROWS = 64
 
 
 @lru_cache
@@ -66,14 +66,14 @@ def _rows_of(kind, config, kernels):
 
 def _table(config):
     rng = np.random.default_rng(4)
-    x = rng.standard_normal((LANES, config.d_model + 1), dtype=np.float32)
-    x[:, 0] = rng.permutation(LANES)
+    x = rng.standard_normal((ROWS, config.d_model + 1), dtype=np.float32)
+    x[:, 0] = rng.permutation(ROWS)
     return x
 
 
 @every_config
 @pytest.mark.parametrize("kind", ["kv", "attn", "mlp", "unembed"])
-def test_kernels_keep_the_lane_rule(kind, config):
+def test_kernels_keep_the_batch_invariance(kind, config):
     assert offenders(_rows_of(kind, config, CERTIFIED), _table(config), COUNTS) == []
 
 
@@ -101,7 +101,7 @@ def test_embeddings_are_rows_and_ids_outside_the_table_are_poison():
 
 @pytest.mark.parametrize("kind", ["kv", "attn", "mlp", "unembed"])
 @pytest.mark.parametrize("poison", [np.nan, np.inf])
-def test_a_poisoned_residual_poisons_its_own_lane(kind, poison):
+def test_a_poisoned_residual_poisons_its_own_row(kind, poison):
     table = _table(NARROW)[:8]
     table[3, 1:] = poison
     found = np.asarray(_rows_of(kind, NARROW, CERTIFIED)(table)).reshape(8, -1)

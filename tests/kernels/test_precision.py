@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
 from causalsim.kernels import CERTIFIED, PAGE, Pages
-from causalsim.kernels.panels import WIDENED, block_width, linear, panelled
-from causalsim.kernels.precision import from_memory, rounded, to_memory, widened
+from causalsim.kernels.k_blocks import UPCAST, block_width, k_blocked, linear
+from causalsim.kernels.precision import downcast, from_storage, to_storage, upcast
 from causalsim.models import ModelConfig, check_parameters, random_parameters
-from tests.kernels.lanes import COUNTS, MOST, bits, certified, logits_of, offenders
+from tests.kernels.batches import COUNTS, MOST, bits, certified, logits_of, offenders
 
 BFLOAT16 = np.dtype(ml_dtypes.bfloat16)
 WIDE = ModelConfig(
@@ -27,10 +27,10 @@ BIASED = ModelConfig(
     n_layers=1, n_heads=4, d_model=64, d_ff=100, vocab_size=60, max_length=64, norm="layer", gated=False,
     positions="learned", embedding_scale=3.0, qkv_biases=True, out_biases=True, mlp_biases=True,
 )  # fmt: skip
-LANES = 64
+ROWS = 64
 
-widened_ = certified(widened)
-rounded_ = certified(lambda x: rounded(x, np.dtype(np.uint16)))
+upcast_ = certified(upcast)
+downcast_ = certified(lambda x: downcast(x, np.dtype(np.uint16)))
 linear_ = certified(linear, static_argnums=2)
 
 
@@ -40,15 +40,15 @@ def _normal(seed: int, *shape: int) -> np.ndarray:
 
 def _cells(numbers: np.ndarray) -> np.ndarray:
     with np.errstate(over="ignore"):
-        return to_memory(numbers.astype(BFLOAT16))
+        return to_storage(numbers.astype(BFLOAT16))
 
 
 # -- there and back --------------------------------------------------------------------------------
 
 
-def test_every_bfloat16_is_widened_exactly():
+def test_every_bfloat16_is_upcast_exactly():
     patterns = np.arange(2**16, dtype=np.uint16)
-    assert np.array_equal(bits(widened_(patterns)).view(np.uint32), patterns.astype(np.uint32) << 16)
+    assert np.array_equal(bits(upcast_(patterns)).view(np.uint32), patterns.astype(np.uint32) << 16)
 
 
 @settings(max_examples=60)
@@ -56,64 +56,64 @@ def test_every_bfloat16_is_widened_exactly():
 def test_rounding_is_to_the_nearest_and_ties_to_even(patterns):
     """Against ml_dtypes, over any bits: subnormal numbers, infinities and what overflows included."""
     numbers = patterns.view(np.float32)
-    found = from_memory(np.asarray(rounded_(numbers)))
+    found = from_storage(np.asarray(downcast_(numbers)))
     nan = np.isnan(numbers)
     assert np.isnan(found[nan]).all()
-    assert np.array_equal(to_memory(found[~nan]), _cells(numbers[~nan]))
+    assert np.array_equal(to_storage(found[~nan]), _cells(numbers[~nan]))
 
 
 def test_a_tie_goes_to_the_even_neighbour():
     numbers = np.array([0x3F808000, 0x3F818000, 0x3F808001, 0x3F807FFF], np.uint32).view(np.float32)
-    assert np.asarray(rounded_(numbers)).tolist() == [0x3F80, 0x3F82, 0x3F81, 0x3F80]
+    assert np.asarray(downcast_(numbers)).tolist() == [0x3F80, 0x3F82, 0x3F81, 0x3F80]
 
 
 # -- products --------------------------------------------------------------------------------------
 
 
 @given(st.integers(1, 6000), st.integers(1, 60_000))
-def test_blocks_of_what_is_widened_are_whole_vectors_and_fit_into_a_cache(length, columns):
+def test_blocks_of_what_is_upcast_are_whole_vectors_and_fit_into_a_cache(length, columns):
     width = block_width(length, columns, True)
     assert width % 16 == 0
-    assert width <= 16 or length * (width - 16) <= WIDENED
+    assert width <= 16 or length * (width - 16) <= UPCAST
     assert -(-columns // width) * width < columns + max(width, 16)
 
 
 @pytest.mark.parametrize(("width", "out"), [(64, 73), (768, 129), (768, 3072), (341, 96)])
 def test_a_product_has_the_bits_of_the_same_numbers_in_float32(width, out):
     x, w = _normal(0, MOST, width), _normal(1, width, out).astype(BFLOAT16)
-    panels, plain = panelled(w), panelled(w.astype(np.float32))
-    assert panels.dtype == np.uint16 and plain.dtype == np.float32
+    k_blocks, plain = k_blocked(w), k_blocked(w.astype(np.float32))
+    assert k_blocks.dtype == np.uint16 and plain.dtype == np.float32
     for count in (1, 8, 33, MOST):
-        assert np.array_equal(bits(linear_(x[:count], panels, out)), bits(linear_(x[:count], plain, out))), (
-            count
-        )
-    assert offenders(lambda rows: linear_(rows, panels, out), x, (1, 8, 64)) == []
+        assert np.array_equal(
+            bits(linear_(x[:count], k_blocks, out)), bits(linear_(x[:count], plain, out))
+        ), count
+    assert offenders(lambda rows: linear_(rows, k_blocks, out), x, (1, 8, 64)) == []
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("width", "out"), [(768, 3072), (2048, 2048), (768, 50_257), (2048, 11_264)])
-def test_products_keep_the_lane_rule_at_real_sizes(width, out):
+def test_products_keep_the_batch_invariance_at_real_sizes(width, out):
     x, w = _normal(0, MOST, width), (_normal(1, width, out) / np.float32(width)).astype(BFLOAT16)
-    panels = panelled(w)
+    k_blocks = k_blocked(w)
     counts = (*COUNTS, 24, 32, 48, 128, 192)
-    assert offenders(lambda rows: linear_(rows, panels, out), x, counts) == []
-    plain = bits(linear_(x, panelled(w.astype(np.float32)), out))
-    assert np.array_equal(bits(linear_(x, panels, out)), plain)
+    assert offenders(lambda rows: linear_(rows, k_blocks, out), x, counts) == []
+    plain = bits(linear_(x, k_blocked(w.astype(np.float32)), out))
+    assert np.array_equal(bits(linear_(x, k_blocks, out)), plain)
 
 
 def test_a_plain_product_with_bfloat16_is_caught():
     """The negative control: XLA's own mixed product, on its defaults, under the same check."""
     w = jnp.asarray(_normal(1, 768, 192).astype(BFLOAT16))
     found = offenders(jax.jit(lambda rows: rows @ w), _normal(0, MOST, 768))
-    assert any("lanes instead of" in line for line in found)
+    assert any("rows instead of" in line for line in found)
 
 
-@pytest.mark.parametrize("lanes", [1, 64])
-def test_no_matrix_lies_in_memory_in_float32(lanes):
+@pytest.mark.parametrize("rows", [1, 64])
+def test_no_matrix_lies_storage_in_float32(rows):
     """A program's scratch memory is far less than the matrix would take."""
-    w = panelled(_normal(0, 1024, 4096).astype(BFLOAT16))
-    needed = linear_.lower(_normal(1, lanes, 1024), w, 4096).compile().memory_analysis().temp_size_in_bytes
-    assert needed < 4 * WIDENED + 4 * lanes * 4096 * 8 < 4 * 1024 * 4096
+    w = k_blocked(_normal(0, 1024, 4096).astype(BFLOAT16))
+    needed = linear_.lower(_normal(1, rows, 1024), w, 4096).compile().memory_analysis().temp_size_in_bytes
+    assert needed < 4 * UPCAST + 4 * rows * 4096 * 8 < 4 * 1024 * 4096
 
 
 # -- kernels ---------------------------------------------------------------------------------------
@@ -127,7 +127,7 @@ def _rows_of(kind: str, config: ModelConfig, narrow: bool):
     weights = CERTIFIED.prepare(config, check_parameters(config, kept, dtype))
     keys = _normal(2, 1, config.n_kv_heads, config.d_head, PAGE).astype(BFLOAT16)
     values = _normal(3, 1, config.n_kv_heads, PAGE, config.d_head).astype(BFLOAT16)
-    cells = [jnp.asarray(to_memory(part.astype(dtype))) for part in (keys, values)]
+    cells = [jnp.asarray(to_storage(part.astype(dtype))) for part in (keys, values)]
     pages, layer = Pages(*cells, jnp.zeros(1, jnp.int32), jnp.int32(2**30)), weights["layers"][0]
     functions = {
         "embed": lambda x, p: CERTIFIED.embed(config, weights["embed"], p, p),
@@ -142,11 +142,11 @@ def _rows_of(kind: str, config: ModelConfig, narrow: bool):
 @pytest.mark.parametrize("config", [WIDE, BIASED], ids=["wide", "biased"])
 @pytest.mark.parametrize("kind", ["embed", "kv", "attn", "mlp", "unembed"])
 def test_kernels_have_the_bits_of_the_same_numbers_in_float32(kind, config):
-    """So their lanes depend on nothing that those of float32 do not depend on, before any rounding."""
-    x, positions = _normal(4, LANES, config.d_model), np.random.default_rng(5).permutation(LANES)
+    """So their rows depend on nothing that those of float32 do not depend on, before any rounding."""
+    x, positions = _normal(4, ROWS, config.d_model), np.random.default_rng(5).permutation(ROWS)
     expected = bits(_rows_of(kind, config, False)(x, positions))
     for count in (1, 8):
-        chosen = np.random.default_rng(count).permutation(LANES)[:count]
+        chosen = np.random.default_rng(count).permutation(ROWS)[:count]
         found = _rows_of(kind, config, True)(x[chosen], positions[chosen])
         assert found.dtype == np.float32
         assert np.array_equal(bits(found), expected[chosen]), count

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from causalsim.kernels import CERTIFIED
 from causalsim.models import ModelConfig
-from tests.kernels.lanes import certified
+from tests.kernels.batches import certified
 
 VOCABULARY = 16
 CONFIG = ModelConfig(n_layers=1, n_heads=1, d_model=8, d_ff=8, vocab_size=VOCABULARY, max_length=8)
@@ -20,15 +20,15 @@ sample_ = certified(lambda *args: CERTIFIED.sample(CONFIG, *args))
 
 def sampled(logits, positions=None, given_ids=None, temperature=0.0, seed=0):
     logits = np.asarray(logits, np.float32)
-    lanes = len(logits)
-    positions = np.arange(lanes) if positions is None else positions
-    given_ids = np.full(lanes, -1) if given_ids is None else given_ids
+    rows = len(logits)
+    positions = np.arange(rows) if positions is None else positions
+    given_ids = np.full(rows, -1) if given_ids is None else given_ids
     numbers = (np.asarray(part, np.int32) for part in (positions, given_ids))
     return np.asarray(sample_(logits, *numbers, np.float32(temperature), np.int32(seed)))
 
 
-def _logits(seed: int, lanes: int = 8) -> np.ndarray:
-    return np.random.default_rng(seed).standard_normal((lanes, VOCABULARY), dtype=np.float32)
+def _logits(seed: int, rows: int = 8) -> np.ndarray:
+    return np.random.default_rng(seed).standard_normal((rows, VOCABULARY), dtype=np.float32)
 
 
 @given(
@@ -76,15 +76,15 @@ def _by_definition(logits: np.ndarray, position: int, temperature: float, seed: 
     st.floats(0.125, 5, width=32),
     st.integers(0, 7),
 )
-def test_a_draw_depends_on_its_logits_its_position_and_the_seed(positions, seed, temperature, lane):
+def test_a_draw_depends_on_its_logits_its_position_and_the_seed(positions, seed, temperature, row):
     logits = _logits(seed)
     found = sampled(logits, positions, temperature=temperature, seed=seed)
-    assert found[lane] == _by_definition(logits[lane], positions[lane], temperature, seed)
-    alone = sampled(logits[lane : lane + 1], positions[lane : lane + 1], temperature=temperature, seed=seed)
+    assert found[row] == _by_definition(logits[row], positions[row], temperature, seed)
+    alone = sampled(logits[row : row + 1], positions[row : row + 1], temperature=temperature, seed=seed)
     crowd = np.full_like(logits, np.nan)
-    crowd[0] = logits[lane]
-    moved = sampled(crowd, [positions[lane], *range(7)], temperature=temperature, seed=seed)
-    assert found[lane] == alone[0] == moved[0]
+    crowd[0] = logits[row]
+    moved = sampled(crowd, [positions[row], *range(7)], temperature=temperature, seed=seed)
+    assert found[row] == alone[0] == moved[0]
 
 
 def test_positions_and_seeds_give_draws_of_their_own():
@@ -98,16 +98,16 @@ def test_positions_and_seeds_give_draws_of_their_own():
 
 @pytest.mark.parametrize("temperature", [0.5, 1.0, 2.0])
 def test_draws_follow_the_softmax_of_the_temperature(temperature):
-    lanes = 8192
+    rows = 8192
     row = _logits(3, 1)[0]
-    found = sampled(np.tile(row, (lanes, 1)), temperature=temperature)
+    found = sampled(np.tile(row, (rows, 1)), temperature=temperature)
     weights = np.exp(row.astype(np.float64) / temperature)
-    expected = lanes * weights / weights.sum()
+    expected = rows * weights / weights.sum()
     counts = np.bincount(found, minlength=VOCABULARY)
     statistic = ((counts - expected) ** 2 / expected).sum()
     assert statistic < 15 + 5 * np.sqrt(30)
     other = np.exp(row.astype(np.float64) / (temperature * 1.5))
-    wrong = lanes * other / other.sum()
+    wrong = rows * other / other.sum()
     assert ((counts - wrong) ** 2 / wrong).sum() > 2 * (15 + 5 * np.sqrt(30))
 
 

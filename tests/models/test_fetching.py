@@ -120,7 +120,7 @@ def test_progress_is_told(asked: list[list[str]]) -> None:
 def _fails(words: str, cache: Path, kept: list[str] | None = None) -> None:
     with pytest.raises(CheckpointError, match=words) as caught:
         fetch("smollm2")
-    assert caught.value.cure
+    assert caught.value.hint
     assert _left(cache) == (kept or [])
 
 
@@ -227,7 +227,7 @@ def test_an_unknown_name(name: str, asked: list[list[str]]) -> None:
 # -- finding ----------------------------------------------------------------------------------
 
 
-def test_nothing_there_names_the_cure() -> None:
+def test_nothing_there_names_the_hint() -> None:
     assert find("smollm2") is None
     with pytest.raises(CheckpointError, match=r"no SmolLM2.*cache.*causalsim models fetch smollm2"):
         read_checkpoint("smollm2")

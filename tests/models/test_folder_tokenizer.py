@@ -53,7 +53,7 @@ def test_a_damaged_tokenizer_is_named(folder: Path, text: str) -> None:
     refused(folder, f"{TOKENIZER}: the tokenizer is one that")
 
 
-def test_a_missing_tokenizer_library_names_the_cure(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_tokenizer_library_names_the_hint(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     _tokenizer(folder)
     monkeypatch.setitem(sys.modules, "tokenizers", None)
     refused(folder, r"tokenizers.*pip install 'causalsim\[models\]'")

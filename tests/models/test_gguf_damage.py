@@ -334,7 +334,7 @@ def test_a_file_that_is_shortened_while_it_is_read(path: Path, monkeypatch: pyte
         read_gguf(path)
 
 
-def test_without_gguf_the_cure_is_named(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_gguf_the_hint_is_named(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path.write_bytes(_content())
     monkeypatch.setitem(sys.modules, "gguf", None)
     _refused(path, r"package gguf.*pip install 'causalsim\[models\]'")
@@ -370,7 +370,7 @@ def test_a_damaged_tokenizer_is_named(change: Made, words: str, tmp_path: Path) 
         read_gguf(write(tmp_path / "a.gguf", said, made))
 
 
-def test_without_tokenizers_the_cure_is_named(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_tokenizers_the_hint_is_named(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path.write_bytes(_content())
     monkeypatch.setitem(sys.modules, "tokenizers", None)
     _refused(path, r"package tokenizers.*pip install 'causalsim\[models\]'")

@@ -172,13 +172,13 @@ def test_known_names() -> None:
     assert known_names() == ("glass", "smollm2")
 
 
-def test_a_missing_package_names_the_cure(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_package_names_the_hint(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "glassllm", None)
     with pytest.raises(CheckpointError, match=r"pip install 'causalsim\[demo\]'"):
         read_checkpoint("glass")
 
 
-def test_a_missing_tokenizer_library_names_the_cure(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_tokenizer_library_names_the_hint(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "tokenizers", None)
     with pytest.raises(CheckpointError, match=r"tokenizers.*pip install 'causalsim\[demo\]'"):
         read_checkpoint("glass")
@@ -209,7 +209,7 @@ def _refused(folder: Path, words: str, tensor: str | None = None) -> None:
     with pytest.raises(CheckpointError, match=words) as caught:
         read_glass(folder)
     assert caught.value.tensor == tensor
-    assert caught.value.cure
+    assert caught.value.hint
 
 
 def test_a_copy_reads_the_same(folder: Path) -> None:

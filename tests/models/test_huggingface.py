@@ -165,7 +165,7 @@ def test_other_formats_are_told(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("package", ["safetensors", "ml_dtypes"])
-def test_a_missing_package_names_the_cure(
+def test_a_missing_package_names_the_hint(
     folder: Path, monkeypatch: pytest.MonkeyPatch, package: str
 ) -> None:
     monkeypatch.setitem(sys.modules, package, None)

@@ -45,8 +45,8 @@ def test_bytes_of_kv_a_layer_and_position(name, kib):
 
 
 def test_what_the_graphs_of_known_configurations_depend_on():
-    assert known_config("mistral-7b").wiring.reaches == (4096,) * 32
-    assert known_config("gemma-2-9b").wiring.reaches == (4096, None) * 21
+    assert known_config("mistral-7b").wiring.windows_by_layer == (4096,) * 32
+    assert known_config("gemma-2-9b").wiring.windows_by_layer == (4096, None) * 21
     assert known_config("pythia-160m").wiring.parallel_residual
     assert known_config("gpt2").positions == "learned"
     assert known_config("llama-3.1-405b").wiring == type(known_config("gpt2").wiring)(126)

@@ -22,7 +22,7 @@ def forward(config: ModelConfig, params: Mapping[str, Array], ids: Array) -> dic
     seen = {}
     for layer in range(config.n_layers):
         weights = {name.split(".", 2)[2]: w for name, w in p.items() if name.startswith(f"layers.{layer}.")}
-        for name, value in _layer(config, weights, x, config.wiring.reaches[layer]).items():
+        for name, value in _layer(config, weights, x, config.wiring.windows_by_layer[layer]).items():
             seen[f"blocks.{layer}.{name}"] = value
         x = seen[f"blocks.{layer}.hook_resid_post"]
     table = p["embed"].T if config.tied_embeddings else p["unembed"]

@@ -220,7 +220,7 @@ def test_the_limit_comes_at_once_where_the_table_would_not_fit(function: object)
         function(blocks(12, 40), limit=1000)  # type: ignore[operator]
     assert time.perf_counter() - start < 2
     assert (caught.value.reached, caught.value.bound) == (1001, 1000)
-    assert caught.value.cure
+    assert caught.value.hint
 
 
 def test_parts_share_one_limit() -> None:

@@ -76,7 +76,7 @@ def test_a_numbering_against_the_order_is_refused_at_the_call(function: object, 
         function(bad)  # type: ignore[operator]
     assert "predecessor of" in str(caught.value.got)
     assert "range(" in str(caught.value.expected)
-    assert caught.value.cure
+    assert caught.value.hint
 
 
 def test_the_empty_poset_has_one_of_everything() -> None:

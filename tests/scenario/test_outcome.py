@@ -78,7 +78,7 @@ def test_verification_joins_the_checks(monkeypatch):
     from causalsim import verification
     from tests.cli.reports import report
 
-    monkeypatch.setattr(verification, "verify", lambda *_, **__: report(witness="mlp(0,1) departs"))
+    monkeypatch.setattr(verification, "verify", lambda *_, **__: report(witness="mlp(0,1) diverges"))
     text = SMALL + ORDERS + "[expect.verify]\norders = 2"
     assert failing(text) == ["order independence"]
 

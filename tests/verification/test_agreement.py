@@ -11,10 +11,10 @@ from causalsim.kernels import CERTIFIED
 from causalsim.verification.bench import first_fault, misses
 from causalsim.verification.certificate import certificate_of
 from causalsim.verification.mutation import KERNEL_FAULTS
-from causalsim.verification.subject import Subject
+from causalsim.verification.target import Target
 from causalsim.verification.walk import Walk, lattice_of, walk
 from tests.verification.test_mutation import FEW
-from tests.verification.test_walk import subject
+from tests.verification.test_walk import target
 
 WINDOWS = [windows for layers in (1, 2, 3) for windows in product((None, 1, 2), repeat=layers)]
 EVERY = [(windows, parallel) for parallel in (False, True) for windows in WINDOWS]
@@ -22,17 +22,17 @@ EVERY = [(windows, parallel) for parallel in (False, True) for windows in WINDOW
 MOST, MOST_SPOILT = 25_000, 300
 
 
-def _subject(wiring, length, kernels=CERTIFIED) -> Subject:
+def _target(wiring, length, kernels=CERTIFIED) -> Target:
     windows, parallel = wiring
     switches = {"n_layers": len(windows), "windows": windows, "parallel_residual": parallel}
-    return subject(length, kernels=kernels, **switches)
+    return target(length, kernels=kernels, **switches)
 
 
-def _walked(whole: Subject) -> Walk:
+def _walked(whole: Target) -> Walk:
     return walk(whole, lattice_of(whole.graph, MOST))
 
 
-def both_hold(whole: Subject) -> int:
+def both_hold(whole: Target) -> int:
     """That both arguments hold; how many event runs the walk took."""
     assert certificate_of(whole).holds
     found = _walked(whole)
@@ -41,7 +41,7 @@ def both_hold(whole: Subject) -> int:
     return found.event_runs
 
 
-def both_miss_every_edge(whole: Subject, most: int) -> int:
+def both_miss_every_edge(whole: Target, most: int) -> int:
     """That the certificate misses every edge, and the walk every cover; how many covers were walked."""
     assert all(misses(whole, edge) for edge in whole.graph.edges())
     walked = 0
@@ -55,7 +55,7 @@ def both_miss_every_edge(whole: Subject, most: int) -> int:
     return walked
 
 
-def rejected_by_both(whole: Subject) -> set[str]:
+def rejected_by_both(whole: Target) -> set[str]:
     """The kernel faults that the walk rejects; the certificate has to reject them all."""
     rejected = set()
     for fault in KERNEL_FAULTS:
@@ -69,7 +69,7 @@ def rejected_by_both(whole: Subject) -> set[str]:
 # What an order of two positions brings to light, whatever the wiring.
 SHOWN = {
     "reads what no edge leads to",
-    "depends on the lane count",
+    "depends on the batch size",
     "depends on the extent of K/V",
     "reads a neighbour",
     "writes another cell",
@@ -78,17 +78,17 @@ SHOWN = {
 
 
 def test_both_hold_of_a_wiring_with_windows():
-    assert all(both_hold(_subject(((2, 1), False), length, FEW)) for length in (1, 2, 3))
+    assert all(both_hold(_target(((2, 1), False), length, FEW)) for length in (1, 2, 3))
 
 
 @pytest.mark.parametrize("wiring", [((2, 1), False), ((None,), True)])
 def test_both_miss_edges_that_are_dropped_from_a_few_wirings(wiring):
-    whole = _subject(wiring, 2, FEW)
+    whole = _target(wiring, 2, FEW)
     assert both_miss_every_edge(whole, MOST) == len(list(whole.graph.covers()))
 
 
 def test_the_certificate_rejects_the_kernels_that_the_walk_rejects():
-    assert rejected_by_both(_subject(((None,), False), 2, FEW)) >= {*SHOWN, "reads the future"}
+    assert rejected_by_both(_target(((None,), False), 2, FEW)) >= {*SHOWN, "reads the future"}
 
 
 @pytest.mark.parametrize("parallel", [False, True])
@@ -123,14 +123,14 @@ def _runs(own: set, needs) -> int:
 @pytest.mark.parametrize("wiring", EVERY, ids=str)
 def test_both_hold_of_every_small_wiring(wiring):
     """Up to three layers over three positions, each walked whole: 482,319 event runs in all."""
-    assert all(both_hold(_subject(wiring, length)) for length in (1, 2, 3))
+    assert all(both_hold(_target(wiring, length)) for length in (1, 2, 3))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("wiring", EVERY, ids=str)
 def test_both_reject_the_same_mutations_of_every_small_wiring(wiring):
     """The certificate misses every edge; the walk every cover, where that takes few event runs."""
-    two, three = (_subject(wiring, length) for length in (2, 3))
+    two, three = (_target(wiring, length) for length in (2, 3))
     assert both_miss_every_edge(two, MOST) == len(list(two.graph.covers()))
     assert both_miss_every_edge(three, MOST_SPOILT)
     assert rejected_by_both(two) >= SHOWN

@@ -25,14 +25,14 @@ from causalsim.errors import CausalsimError
 from causalsim.kernels import FIXED
 from causalsim.verification import campaign as campaign_module
 from causalsim.verification import replay, run_campaign, workers
-from causalsim.verification.comparison import departure
+from causalsim.verification.comparison import divergence
 from causalsim.verification.faults import seeing_too_far
 from causalsim.verification.journal import Chunk, Spans, opened
 from causalsim.verification.orders import controls
 from causalsim.verification.provenance import Provenance
 from causalsim.verification.report import Control
-from causalsim.verification.subject import Subject
-from causalsim.verification.tried import random_order
+from causalsim.verification.suite import random_order
+from causalsim.verification.target import Target
 from causalsim.verification.workers import Job, Runner, in_processes
 from tests.models.folders import PLAIN
 
@@ -51,10 +51,10 @@ run_campaign(model, ids, sys.argv[2], orders=120, chunk=4, processes=2, progress
 
 @pytest.fixture(autouse=True, scope="module")
 def _quick():
-    """One lane count, in other processes too, and no kernels but those that are asked about."""
+    """One batch size, in other processes too, and no kernels but those that are asked about."""
     seen = [Control("a planted fault", True, "seen")]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("CAUSALSIM_LANES", "fixed")
+        patch.setenv("CAUSALSIM_BUCKETS", "fixed")
         patch.setattr(campaign_module, "controls", lambda *_: iter(seen))
         yield
 
@@ -252,24 +252,24 @@ def test_progress_begins_where_the_file_ends(whole):
 def test_orders_that_fail_are_listed_and_the_first_can_be_replayed(tmp_path):
     path, faulty = tmp_path / "campaign.jsonl", seeing_too_far(FIXED)
     found = run(path, kernels=faulty, seed=3)
-    subject = Subject(MODEL, GRAPH, (np.array(IDS, np.int32),), faulty)
-    runs = [subject.values(compile(random_order(GRAPH, number, 3)[1])) for number in range(ORDERS)]
-    departs = [departure(subject.reference, values) for values in runs]
-    assert found.failed == tuple(number for number, where in enumerate(departs) if where is not None)
+    target = Target(MODEL, GRAPH, (np.array(IDS, np.int32),), faulty)
+    runs = [target.values(compile(random_order(GRAPH, number, 3)[1])) for number in range(ORDERS)]
+    diverges = [divergence(target.reference, values) for values in runs]
+    assert found.failed == tuple(number for number, where in enumerate(diverges) if where is not None)
     assert found.digests == Counter(values.digest() for values in runs) and not found.holds
     first = found.failed[0]
-    assert found.verdict.witness.endswith(f"{first} departs at {departs[first]}")
+    assert found.verdict.witness.endswith(f"{first} diverges at {diverges[first]}")
     assert found.verdict.counterexample.is_swap
     tokens = [json.loads(line)["token"] for line in path.read_text().splitlines()[1:]]
     again = replay(next(filter(None, tokens)), kernels=faulty)
-    assert again.as_recorded and again.departure == departs[first]
+    assert again.as_recorded and again.divergence == diverges[first]
     assert totals(run(path, kernels=faulty, seed=3)) == totals(found)
 
 
 def test_an_engine_that_runs_another_order_fails(tmp_path, monkeypatch):
-    values = Subject.run
+    values = Target.run
     monkeypatch.setattr(
-        Subject, "run", lambda self, program: values(self, compile(cs.token_major(self.graph)))
+        Target, "run", lambda self, program: values(self, compile(cs.token_major(self.graph)))
     )
     found = run(tmp_path / "campaign.jsonl", orders=4)
     assert found.failed == (0, 1, 2, 3) and len(found.digests) == 1
@@ -315,8 +315,8 @@ def test_a_model_that_cannot_be_made_again_takes_one_process(tmp_path):
 
 
 def job() -> Job:
-    subject = Subject(MODEL, GRAPH, (np.array(IDS, np.int32),), FIXED)
-    return Job(Provenance.of(subject), 0, subject.reference.digest())
+    target = Target(MODEL, GRAPH, (np.array(IDS, np.int32),), FIXED)
+    return Job(Provenance.of(target), 0, target.reference.digest())
 
 
 def test_a_process_refuses_another_environment():

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 
 import causalsim as cs
 from causalsim.engine import compile
-from causalsim.engine.calls import calls_of, deepest
-from causalsim.engine.slots import Slots
-from causalsim.engine.slots import lifetimes as lifetimes_of
+from causalsim.engine.dispatches import deepest, dispatches_of
+from causalsim.engine.placement import Placement
+from causalsim.engine.placement import lifetimes as lifetimes_of
 from causalsim.engine.state import Layout
 from causalsim.errors import InputError
 from causalsim.kernels import CERTIFIED, FIXED
@@ -24,13 +24,13 @@ from causalsim.verification.bench import Bench, Tally, misses, run_trials
 from causalsim.verification.certificate import certificate_of, certify
 from causalsim.verification.lifetimes import misplaced_pages, overwritten_early
 from causalsim.verification.memory import FILLS
-from causalsim.verification.subject import Subject
+from causalsim.verification.target import Target
 from causalsim.verification.trials import Trial, every_place, executables, forms, in_rotation
 from causalsim.verification.walk import lattice_of, walk
 from tests.engine.faulty import unmasked
 from tests.foliations.orders import graphs_with_foliation
 from tests.models_for_tests import tiny, wide
-from tests.verification.test_walk import counting_what_is_written, subject
+from tests.verification.test_walk import counting_what_is_written, target
 
 TURNED = {"n_layers": 3, "windows": (2, None, 3), "n_heads": 2, "n_kv_heads": 2, "parallel_residual": True}
 CONDITIONS = ["reads", "fills", "frame", "lifetime", "program", "determinism"]
@@ -52,7 +52,7 @@ def failing(found) -> set[str]:
     ids=["feedback", "two texts, parallel, windows"],
 )
 def test_it_holds_for_every_wiring(length, prompt, switches):
-    found = certificate_of(subject(length, prompt, **switches))
+    found = certificate_of(target(length, prompt, **switches))
     assert found.holds and found.witness is None
     assert [condition.name for condition in found.conditions] == CONDITIONS
     assert len(found.controls) == 3 and all(control.caught for control in found.controls)
@@ -68,7 +68,7 @@ def test_it_holds_for_wide_models_in_rotation_and_says_so():
 
 
 def test_verify_takes_it_as_the_argument_for_all_orders():
-    plain = subject(3)
+    plain = target(3)
     report = cs.verify(plain.model, plain.ids, orders=1, events=1, certificate=True, exhaustive=0)
     verdict = report.order_independence
     assert verdict.holds and verdict.method == "certificate"
@@ -78,7 +78,7 @@ def test_verify_takes_it_as_the_argument_for_all_orders():
 
 
 def test_it_holds_for_a_text_of_one_position():
-    found = certificate_of(subject(1, n_layers=1))
+    found = certificate_of(target(1, n_layers=1))
     assert found.holds and all(control.caught for control in found.controls)
 
 
@@ -95,7 +95,7 @@ def test_it_holds_for_a_text_of_one_position():
     ids=["too far", "counting", "unmasked"],
 )
 def test_it_refuses_what_the_walk_refuses(faulty):
-    whole = subject(2, n_layers=1, kernels=faulty())
+    whole = target(2, n_layers=1, kernels=faulty())
     assert walk(whole, lattice_of(whole.graph, 1000)).clash is not None
     tally, _ = run_trials(whole, thorough=True)
     assert tally.wrong is not None
@@ -106,51 +106,51 @@ def test_it_refuses_what_the_walk_refuses(faulty):
     [faults.writing_elsewhere, faults.forgetting, faults.adding_up, faults.counting, faults.remembering],
 )
 def test_it_refuses_kernels_that_write_or_remember_what_they_should_not(spoil):
-    whole = subject(3, n_layers=1, kernels=spoil(CERTIFIED))
+    whole = target(3, n_layers=1, kernels=spoil(CERTIFIED))
     tally, _ = run_trials(whole, thorough=True)
     assert (tally.changed if spoil is faults.writing_elsewhere else tally.wrong) is not None
 
 
 def test_every_edge_is_needed():
-    whole = subject(3, 1, n_layers=1)
+    whole = target(3, 1, n_layers=1)
     assert all(misses(whole, edge) for edge in whole.graph.edges())
 
 
 def test_nothing_is_missed_that_nobody_reads():
     """The other side of the check above: an edge that is none changes nothing when it is dropped."""
-    whole = subject(3, n_layers=1)
+    whole = target(3, n_layers=1)
     edge = next(whole.graph.edges())._replace(source=cs.Event("mlp", 0, 0), target=cs.Event("attn", 0, 1))
     assert misses(whole, edge) is None
 
 
-def test_calls_that_go_wrong_now_and_then_are_seen():
-    """With a chance of q each, r calls all go well with (1 - q)^r: here less than one in a thousand."""
-    whole = subject(2, n_layers=1, kernels=faults.now_and_then(FIXED, 0.2))
+def test_dispatches_that_go_wrong_now_and_then_are_seen():
+    """With a chance of q each, r dispatches all go well with (1 - q)^r: here less than one in a thousand."""
+    whole = target(2, n_layers=1, kernels=faults.now_and_then(FIXED, 0.2))
     tally, _ = run_trials(whole, thorough=True)
     assert tally.trials > 30 and tally.wrong is not None
 
 
 def test_a_program_that_is_not_the_same_twice_is_refused(monkeypatch):
-    whole = subject(2, n_layers=1)
+    whole = target(2, n_layers=1)
     other = replace(whole, ids=(whole.ids[0] + 1,)).values(whole.program)
     assert certificate._unsteady(whole) is None
-    monkeypatch.setattr(Subject, "values", lambda *_: other)
-    assert "departs at embed(0)" in certificate._unsteady(whole)
+    monkeypatch.setattr(Target, "values", lambda *_: other)
+    assert "diverges at embed(0)" in certificate._unsteady(whole)
 
 
 def test_an_engine_that_ignores_the_order_is_refused(monkeypatch):
-    whole = subject(2, n_layers=1)
-    tried = frozenset(form.executable for form, _ in forms(whole.graph, whole.kernels.lanes))
+    whole = target(2, n_layers=1)
+    tried = frozenset(form.executable for form, _ in forms(whole.graph, whole.kernels.buckets))
     orders = dict(certificate._foliations(whole, True, 0))
     assert certificate._unfaithful(whole, orders, tried) is None
     assert "was not tried" in certificate._unfaithful(whole, orders, tried - {min(tried)})
-    run = Subject.run
-    monkeypatch.setattr(Subject, "run", lambda self, _: run(self, compile(cs.layer_major(self.graph))))
+    run = Target.run
+    monkeypatch.setattr(Target, "run", lambda self, _: run(self, compile(cs.layer_major(self.graph))))
     assert "in another order" in certificate._unfaithful(whole, orders, tried)
 
 
 def test_a_host_that_looks_at_memory_is_refused(monkeypatch):
-    whole = subject(2, n_layers=1)
+    whole = target(2, n_layers=1)
     programs = {"one": whole.program}
     assert certificate._steered(whole, programs) is None
     execute = certificate.execute
@@ -167,7 +167,7 @@ def test_a_kernel_that_branches_on_memory_is_refused():
     def mlp(_config, _weights, x):
         return x[x.argmax() % len(x)] + x
 
-    whole = subject(2, n_layers=1, kernels=replace(CERTIFIED, mlp=mlp))
+    whole = target(2, n_layers=1, kernels=replace(CERTIFIED, mlp=mlp))
     assert "takes an address from a cell" in certificate._steered(whole, {"one": whole.program})
 
 
@@ -176,7 +176,7 @@ def test_a_kernel_that_branches_on_memory_is_refused():
 
 def test_one_plane_for_a_parallel_residual_is_refused(monkeypatch):
     """In place, a layer's MLP would overwrite what its attention has still to read."""
-    whole = subject(3, n_layers=2, parallel_residual=True)
+    whole = target(3, n_layers=2, parallel_residual=True)
     assert not list(overwritten_early(whole.graph, whole.fresh()))
     written = lifetimes.cells_written
 
@@ -188,9 +188,9 @@ def test_one_plane_for_a_parallel_residual_is_refused(monkeypatch):
     assert "may overwrite residual of" in next(overwritten_early(whole.graph, whole.fresh()))
 
 
-def slots_of(program, state) -> Slots:
-    calls = list(calls_of(program.launches, CERTIFIED.lanes, program.graph.wiring.n_layers))
-    return Slots.fitted(calls, program.graph.wiring, state.layout)
+def placement_of(program, state) -> Placement:
+    dispatches = list(dispatches_of(program.batches, CERTIFIED.buckets, program.graph.wiring.n_layers))
+    return Placement.fitted(dispatches, program.graph.wiring, state.layout)
 
 
 @pytest.mark.parametrize(
@@ -201,12 +201,12 @@ def slots_of(program, state) -> Slots:
     ],
 )
 def test_pages_that_are_given_away_early_or_unpoisoned_are_refused(family, changes, words):
-    whole = subject(5, n_layers=3)
+    whole = target(5, n_layers=3)
     program, state = compile(family(whole.graph)), whole.fresh()
-    lanes, slots = CERTIFIED.lanes, slots_of(program, state)
-    assert not list(misplaced_pages(program, state, lanes))
-    assert not list(misplaced_pages(program, state, lanes, slots))
-    found = misplaced_pages(program, state, lanes, replace(slots, **changes))
+    rows, placement = CERTIFIED.buckets, placement_of(program, state)
+    assert not list(misplaced_pages(program, state, rows))
+    assert not list(misplaced_pages(program, state, rows, placement))
+    found = misplaced_pages(program, state, rows, replace(placement, **changes))
     assert any(words in each for each in found)
 
 
@@ -216,58 +216,60 @@ def test_a_page_may_be_poison_before_it_is_needed_and_after_but_not_meanwhile(fo
     if graph.granularity == "block":
         return
     program, layout = compile(foliation), Layout(graph.lengths)
-    calls = list(calls_of(program.launches, CERTIFIED.lanes, graph.wiring.n_layers))
-    birth, death = lifetimes_of(calls, graph.wiring, layout)
-    apart, place = Slots.apart(graph.wiring.n_layers, layout), tuple(np.argwhere(death >= 0)[0].tolist())
+    dispatches = list(dispatches_of(program.batches, CERTIFIED.buckets, graph.wiring.n_layers))
+    birth, death = lifetimes_of(dispatches, graph.wiring, layout)
+    apart, place = Placement.apart(graph.wiring.n_layers, layout), tuple(np.argwhere(death >= 0)[0].tolist())
     state = SimpleNamespace(layout=layout)
-    for call in range(len(calls) + 1):
-        found = misplaced_pages(program, state, CERTIFIED.lanes, replace(apart, reused={call: (place,)}))
-        assert bool(list(found)) == (birth[place] < call <= death[place])
+    for dispatch in range(len(dispatches) + 1):
+        found = misplaced_pages(
+            program, state, CERTIFIED.buckets, replace(apart, reused={dispatch: (place,)})
+        )
+        assert bool(list(found)) == (birth[place] < dispatch <= death[place])
 
 
 # -- what is tried -------------------------------------------------------------------------------------
 
 
-@given(graphs_with_foliation(), st.sampled_from([CERTIFIED.lanes, FIXED.lanes]))
-def test_whatever_a_program_calls_is_tried(foliation, lanes):
+@given(graphs_with_foliation(), st.sampled_from([CERTIFIED.buckets, FIXED.buckets]))
+def test_whatever_a_program_dispatches_is_tried(foliation, rows):
     graph = foliation.graph
     if graph.granularity == "block":
         return
-    tried = {form.executable for form, _ in forms(graph, lanes)}
-    assert set(executables(compile(foliation), lanes)) <= tried
+    tried = {form.executable for form, _ in forms(graph, rows)}
+    assert set(executables(compile(foliation), rows)) <= tried
 
 
 GRAPH = cs.EventGraph(cs.Wiring(2), (5, 4), prompt=(5, 2))
 
 
-@pytest.mark.parametrize("number", range(0, len(list(forms(GRAPH, CERTIFIED.lanes))), 3))
+@pytest.mark.parametrize("number", range(0, len(list(forms(GRAPH, CERTIFIED.buckets))), 3))
 def test_every_event_stands_first_and_last_with_every_fill(number):
-    form, group = list(forms(GRAPH, CERTIFIED.lanes))[number]
+    form, group = list(forms(GRAPH, CERTIFIED.buckets))[number]
     trials = list(every_place(form, group))
-    assert {len(trial.lanes) for trial in trials} == {1, min(form.lanes, len(group))}
-    for lane in group:
-        mine = [trial for trial in trials if trial.tested == (lane,)]
+    assert {len(trial.rows) for trial in trials} == {1, min(form.rows, len(group))}
+    for row in group:
+        mine = [trial for trial in trials if trial.tested == (row,)]
         for at in (0, -1):
-            assert {trial.fill for trial in mine if trial.lanes[at] == lane} == {*FILLS}
+            assert {trial.fill for trial in mine if trial.rows[at] == row} == {*FILLS}
 
 
 @settings(max_examples=20)
-@given(st.sampled_from(list(forms(GRAPH, CERTIFIED.lanes))), st.integers(0, 9))
+@given(st.sampled_from(list(forms(GRAPH, CERTIFIED.buckets))), st.integers(0, 9))
 def test_in_rotation_every_event_is_tried_in_every_form(form_and_group, turn):
     form, group = form_and_group
     trials = list(in_rotation(form, group, turn))
-    assert {lane for trial in trials for lane in trial.tested} == {*group}
-    assert all({*trial.tested} <= {*trial.lanes} and len(trial.lanes) <= form.lanes for trial in trials)
+    assert {row for trial in trials for row in trial.tested} == {*group}
+    assert all({*trial.tested} <= {*trial.rows} and len(trial.rows) <= form.rows for trial in trials)
     assert len({trial.fill for trial in trials}) == min(len(trials), len(FILLS))
-    size = min(len(group), form.lanes)
-    assert any(len(trial.lanes) < size for trial in trials) == (size > 1 and turn % 2 == 0)
+    size = min(len(group), form.rows)
+    assert any(len(trial.rows) < size for trial in trials) == (size > 1 and turn % 2 == 0)
 
 
 @pytest.mark.parametrize("fill", FILLS)
 def test_an_event_whose_predecessor_is_litter_is_seen(fill):
     """The check itself can fail: with one cell too few it does."""
-    whole = subject(3, n_layers=1)
-    form, group = next(each for each in forms(whole.graph, whole.kernels.lanes) if each[0].kind == "mlp")
+    whole = target(3, n_layers=1)
+    form, group = next(each for each in forms(whole.graph, whole.kernels.buckets) if each[0].kind == "mlp")
     tally, bench = Tally(), Bench(whole)
     bench.reads = lambda _: []
     # One cell of a mixture may be its own by chance: not in ten draws.
@@ -277,14 +279,14 @@ def test_an_event_whose_predecessor_is_litter_is_seen(fill):
 
 def test_what_cannot_be_certified_is_refused():
     graph = cs.EventGraph(tiny().config, 3, granularity="block")
-    blocks = Subject(tiny(), graph, (np.arange(3, dtype=np.int32),), CERTIFIED)
+    blocks = Target(tiny(), graph, (np.arange(3, dtype=np.int32),), CERTIFIED)
     with pytest.raises(InputError, match="sublayer"):
         certificate_of(blocks)
     with pytest.raises(InputError):
         certify(tiny(), [])
 
 
-def test_deep_calls_are_tried():
+def test_deep_dispatches_are_tried():
     graph = cs.EventGraph(cs.Wiring(7), 2)
-    layers = {form.layers for form, _ in forms(graph, CERTIFIED.lanes)}
+    layers = {form.layers for form, _ in forms(graph, CERTIFIED.buckets)}
     assert layers == {0, 1, deepest(7)}

@@ -74,7 +74,7 @@ def test_a_fault_is_found_where_it_was_planted(checkpoint: Path) -> None:
                 run.graph, spoilt.trace, values=spoilt.values, reference=run, tolerance=TOLERANCE
             )
             assert not check.faults and check.family == "chunked(4)"
-            assert check.departure is not None and check.departure.event == planted
+            assert check.divergence is not None and check.divergence.event == planted
             assert check.values is not None and check.values.inputs_agree
             # A difference within the tolerance may grow past it further on; none does so before.
             assert check.values.origins[0] == planted

@@ -15,7 +15,7 @@ from causalsim.errors import InputError
 from causalsim.verification import check_orders
 from causalsim.verification.orders_check import _countable
 from causalsim.verification.strategies import graphs
-from causalsim.verification.tried import named_foliations
+from causalsim.verification.suite import named_foliations
 
 SMALL = cs.EventGraph(cs.Wiring(2), 3, granularity="block")
 ORDERS = 57
@@ -81,12 +81,12 @@ def test_values_that_follow_the_order_of_arrival_are_found_one_swap_apart():
     wrong = cs.Event("attn", 0, 2)
     check = check_orders(graph, adder(graph, forgets=wrong), orders=60)
     assert not check.holds and check.extensions is None
-    one, other = check.departure.orders
+    one, other = check.divergence.orders
     assert np.abs(one.times - other.times).sum() == 2
     differing = {graph[int(n)] for n in np.flatnonzero(one.times != other.times)}
     assert differing <= {*graph.predecessors(wrong)}
-    # attn(0,2) is the causally first of those that depart; mlp and unembed after it depart, too.
-    assert check.departure.where.startswith("first at element [] of attn(0,2): ")
+    # attn(0,2) is the causally first of those that diverge; mlp and unembed after it diverge, too.
+    assert check.divergence.where.startswith("first at element [] of attn(0,2): ")
     assert "an adjacent swap away" in str(check) and f"cs.Foliation(graph, {one.times.tolist()})" in str(
         check
     )
@@ -96,22 +96,22 @@ def test_values_that_follow_the_order_of_arrival_are_found_one_swap_apart():
 
 def test_a_fault_of_wide_slices_alone_is_told_as_it_is():
     check = check_orders(SMALL, lambda foliation: foliation.width)
-    assert not check.holds and check.departure.expected_in == "layer_major"
-    assert check.departure.orders[0].width != check.departure.orders[1].width
+    assert not check.holds and check.divergence.expected_in == "layer_major"
+    assert check.divergence.orders[0].width != check.divergence.orders[1].width
 
 
 def test_an_engine_that_changes_from_run_to_run():
     calls = iter(range(99))
     check = check_orders(SMALL, lambda foliation: next(calls))
-    assert check.orders == 1 and check.departure.found_in == "layer_major, run again,"
+    assert check.orders == 1 and check.divergence.found_in == "layer_major, run again,"
     assert "of the result: 1 for 0" in str(check)
 
 
 def test_orders_far_apart_are_told_as_they_are(monkeypatch):
     monkeypatch.setattr("causalsim.verification.orders_check.MOST_SWAPS", 0)
     check = check_orders(SMALL, lambda foliation: foliation.times.tobytes(), exhaustive=0, orders=1)
-    assert check.departure.found_in in ("token_major", "chunked(4)", "wavefront", "latest")
-    assert check.departure.where.startswith("the result is b'")
+    assert check.divergence.found_in in ("token_major", "chunked(4)", "wavefront", "latest")
+    assert check.divergence.where.startswith("the result is b'")
 
 
 RESULTS = [

@@ -12,12 +12,12 @@ from hypothesis.extra import numpy as npst
 import causalsim as cs
 from causalsim.engine import compile_unchecked
 from causalsim.kernels import CERTIFIED
-from causalsim.verification import first_departure, relative_error, same_bits, ulps_apart
-from causalsim.verification.comparison import departure
+from causalsim.verification import first_divergence, relative_error, same_bits, ulps_apart
+from causalsim.verification.comparison import divergence
 from causalsim.verification.faults import covers_to_invert, one_edge_inverted
 from causalsim.verification.reads import Recorder, choose_events
 from causalsim.verification.strategies import graphs
-from causalsim.verification.subject import Subject
+from causalsim.verification.target import Target
 from tests.models_for_tests import tiny
 
 floats = npst.arrays(np.float32, st.integers(1, 5), elements=st.floats(-(2.0**100), 2.0**100, width=32))
@@ -71,16 +71,16 @@ def test_bits_are_told_apart():
     assert same_bits((zero, nan), (zero, nan)) and not same_bits((zero, nan), (nan, zero))
 
 
-def test_departure_is_the_causally_first():
+def test_divergence_is_the_causally_first():
     run = cs.run(tiny(), [1, 2, 3], record=True)
-    assert first_departure(run, run) is None
+    assert first_divergence(run, run) is None
     values = {event: run.values[event] for event in run.graph}
     values[cs.Event("attn", 1, 1)] = np.nextafter(values[cs.Event("attn", 1, 1)], np.float32(9))
     values[cs.Event("mlp", 1, 2)] = np.full_like(values[cs.Event("mlp", 1, 2)], np.nan)
-    found = departure({event: run.values[event] for event in run.graph}, values)
+    found = divergence({event: run.values[event] for event in run.graph}, values)
     assert (found.event, found.ulps, found.events) == (cs.Event("attn", 1, 1), 1, 2)
     with pytest.raises(cs.InputError):
-        first_departure(run, cs.run(tiny(), [1, 2], record=True))
+        first_divergence(run, cs.run(tiny(), [1, 2], record=True))
 
 
 @given(graphs(max_layers=2, max_length=4))
@@ -107,8 +107,8 @@ def test_recorded_reads_are_the_declared_edges_of_every_event(shape, length, pro
     windows, parallel = shape
     model = tiny(windows=windows, parallel_residual=parallel)
     graph = cs.EventGraph(model.config, length, prompt=min(prompt, length))
-    subject = Subject(model, graph, (np.arange(length),), CERTIFIED)
-    recorder = Recorder(subject, 0)
+    target = Target(model, graph, (np.arange(length),), CERTIFIED)
+    recorder = Recorder(target, 0)
     for event in graph:
         reads = recorder.reads(event)
         assert reads.events == frozenset(graph.predecessors(event))
@@ -118,20 +118,18 @@ def test_recorded_reads_are_the_declared_edges_of_every_event(shape, length, pro
 def test_every_inverted_cover_of_a_small_graph_changes_bits():
     model = tiny()
     graph = cs.EventGraph(model.config, 4, prompt=2)
-    subject = Subject(model, graph, (np.array([5, 6, 7, 8]),), CERTIFIED)
+    target = Target(model, graph, (np.array([5, 6, 7, 8]),), CERTIFIED)
     covers = list(graph.covers())
-    assert all(
-        departure(subject.reference, subject.values(one_edge_inverted(graph, edge))) for edge in covers
-    )
+    assert all(divergence(target.reference, target.values(one_edge_inverted(graph, edge))) for edge in covers)
     healthy = compile_unchecked(graph, np.arange(len(graph)))
-    assert departure(subject.reference, subject.values(healthy)) is None
+    assert divergence(target.reference, target.values(healthy)) is None
 
 
 @given(st.integers(1, 60))
-def test_sampled_events_cover_every_slot_first(sample):
+def test_sampled_events_cover_every_site_first(sample):
     graph = cs.EventGraph(tiny().config, 5)
-    chosen = choose_events(Subject(tiny(), graph, (np.arange(5),), CERTIFIED), sample, 3)
+    chosen = choose_events(Target(tiny(), graph, (np.arange(5),), CERTIFIED), sample, 3)
     assert len(chosen) == len(set(chosen)) == min(sample, len(graph))
-    if sample >= len(graph.slots):
-        slots = {tuple(slot) for slot in graph.slots if slot.kind != "sample"}
-        assert {(event.kind, event.layer) for event in chosen} >= slots
+    if sample >= len(graph.sites):
+        sites = {tuple(site) for site in graph.sites if site.kind != "sample"}
+        assert {(event.kind, event.layer) for event in chosen} >= sites

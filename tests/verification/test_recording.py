@@ -56,7 +56,7 @@ def test_it_is_so_for_every_wiring(number):
         assert found.holds and found.is_whole, str(found)
 
 
-def test_a_sample_goes_round_the_slots_and_says_so():
+def test_a_sample_goes_round_the_sites_and_says_so():
     found = recorded_graph(tiny(), ids(tiny(), 5), events=9)
     assert found.holds and not found.is_whole
     assert str(found).startswith("9 of 40 events")
@@ -97,8 +97,8 @@ def test_what_changes_is_what_is_changed(data):
     chosen = data.draw(st.sets(st.sampled_from(owned), max_size=5))
     assert {*cells_changed(state, poisoned(state, chosen))} == chosen
     layout = LONG.layout
-    behind = [Cell("tokens", (layout.rows,)), Cell("residual", (0, layout.rows))]
-    behind += [Cell("logits", (layout.rows,)), Cell("kv", (1, layout.pages, 7))]
+    behind = [Cell("tokens", (layout.tokens,)), Cell("residual", (0, layout.tokens))]
+    behind += [Cell("logits", (layout.tokens,)), Cell("kv", (1, layout.pages, 7))]
     assert not {*cells_changed(state, poisoned(state, behind))}
 
 

@@ -19,14 +19,14 @@ import causalsim as cs
 from causalsim.cli import BAD_INPUT, FAILS, HOLDS, main
 from causalsim.engine import compile
 from causalsim.foliations import distance, earliest, is_refinement
-from causalsim.kernels import CERTIFIED, FIXED, STOCK, Lanes
+from causalsim.kernels import CERTIFIED, FIXED, STOCK, Buckets
 from causalsim.verification import Reproducer, armour, replay, same_bits
-from causalsim.verification.comparison import departure
+from causalsim.verification.comparison import divergence
 from causalsim.verification.counterexample import counterexample
-from causalsim.verification.faults import seeing_too_far, with_lane_count
+from causalsim.verification.faults import seeing_too_far, with_batch_size
 from causalsim.verification.provenance import Provenance
 from causalsim.verification.reproducer import Replayed
-from causalsim.verification.subject import Subject
+from causalsim.verification.target import Target
 from tests.models.folders import PLAIN
 from tests.models_for_tests import tiny
 
@@ -34,12 +34,12 @@ IDS = (3, 1, 4, 1)
 GRAPH = cs.EventGraph(tiny().config, len(IDS))
 
 
-def subject(kernels=FIXED, model=None) -> Subject:
-    return Subject(model or tiny(), GRAPH, (np.array(IDS, np.int32),), kernels)
+def target(kernels=FIXED, model=None) -> Target:
+    return Target(model or tiny(), GRAPH, (np.array(IDS, np.int32),), kernels)
 
 
 HEALTHY, TOO_FAR, BY_LANES = (
-    subject(kernels) for kernels in (FIXED, seeing_too_far(FIXED), with_lane_count(CERTIFIED))
+    target(kernels) for kernels in (FIXED, seeing_too_far(FIXED), with_batch_size(CERTIFIED))
 )
 
 
@@ -50,26 +50,26 @@ def swap():
 
 @pytest.fixture(scope="module")
 def token() -> str:
-    """Of what is healthy, as if it had departed: no kernels are compiled for it."""
+    """Of what is healthy, as if it had diverged: no kernels are compiled for it."""
     order, against = cs.token_major(GRAPH), earliest(GRAPH)
-    found = departure(HEALTHY.reference, {**HEALTHY.reference, cs.Event("mlp", 1, 3): np.zeros(32)})
+    found = divergence(HEALTHY.reference, {**HEALTHY.reference, cs.Event("mlp", 1, 3): np.zeros(32)})
     return Reproducer(Provenance.of(HEALTHY), order, against, found).to_token()
 
 
-def check_narrow(faulty: Subject, failing: cs.Foliation) -> None:
+def check_narrow(faulty: Target, failing: cs.Foliation) -> None:
     """By brute force: one step apart, only one with the reference's bits, the first event named."""
     found = counterexample(faulty, failing)
-    agreeing, departing = (faulty.values(compile(order)) for order in (found.agreeing, found.departing))
-    assert departure(faulty.reference, agreeing) is None and found.repeated
-    other = {event for event in GRAPH if not same_bits(agreeing[event], departing[event])}
-    assert found.departure.event in other and not other & GRAPH.past(found.departure.event)
-    assert len(other) == found.departure.events
-    orders, (first, second) = (found.agreeing, found.departing), found.neighbours
+    agreeing, diverging = (faulty.values(compile(order)) for order in (found.agreeing, found.diverging))
+    assert divergence(faulty.reference, agreeing) is None and found.repeated
+    other = {event for event in GRAPH if not same_bits(agreeing[event], diverging[event])}
+    assert found.divergence.event in other and not other & GRAPH.past(found.divergence.event)
+    assert len(other) == found.divergence.events
+    orders, (first, second) = (found.agreeing, found.diverging), found.neighbours
     longer = max(orders, key=lambda order: order.depth).slices()
     assert (first, second) in set(pairwise(longer))
     if found.is_swap:
         assert distance(*orders) == 1 and len(first) == len(second) == 1
-        assert (second, first) in set(pairwise(found.departing.slices()))
+        assert (second, first) in set(pairwise(found.diverging.slices()))
     else:
         fine, coarse = sorted(orders, key=lambda order: -order.depth)
         assert is_refinement(fine, coarse) and fine.depth == coarse.depth + 1
@@ -83,7 +83,7 @@ def check_narrow(faulty: Subject, failing: cs.Foliation) -> None:
 def test_an_order_fault_comes_down_to_one_swap(foliation):
     found = counterexample(TOO_FAR, foliation)
     if found is None:
-        assert departure(TOO_FAR.reference, TOO_FAR.values(compile(foliation))) is None
+        assert divergence(TOO_FAR.reference, TOO_FAR.values(compile(foliation))) is None
         return
     check_narrow(TOO_FAR, foliation)
     # Only the K/V of the next position, which the mask lets through, may not come later.
@@ -94,17 +94,17 @@ def test_an_order_fault_comes_down_to_one_swap(foliation):
 
 @settings(max_examples=10)
 @given(cs.strategies.foliations(GRAPH))
-def test_a_lane_fault_comes_down_to_one_merge(foliation):
-    if departure(BY_LANES.reference, BY_LANES.values(compile(foliation))) is not None:
+def test_a_batch_fault_comes_down_to_one_merge(foliation):
+    if divergence(BY_LANES.reference, BY_LANES.values(compile(foliation))) is not None:
         check_narrow(BY_LANES, foliation)
         found = counterexample(BY_LANES, foliation)
-        assert not found.is_swap and found.departure.ulps > 0
+        assert not found.is_swap and found.divergence.ulps > 0
         assert {event.kind for part in found.neighbours for event in part} >= {"mlp"}
 
 
 def test_merges_are_found_behind_swaps(monkeypatch):
-    """A fault of wide launches alone: all orders event by event agree."""
-    values = Subject.values
+    """A fault of wide batches alone: all orders event by event agree."""
+    values = Target.values
 
     def spoilt(self, program):
         found = dict(values(self, program))
@@ -113,20 +113,20 @@ def test_merges_are_found_behind_swaps(monkeypatch):
                 found[cs.Event("mlp", 0, 2)] = found[cs.Event("mlp", 0, 2)] * np.float32(1.5)
         return found
 
-    monkeypatch.setattr(Subject, "values", spoilt)
+    monkeypatch.setattr(Target, "values", spoilt)
     order = cs.earliest(GRAPH).refine()
     times = 10 * order.times
     pair = [GRAPH.index(cs.Event("mlp", 0, p)) for p in (1, 2)]
     times[pair] = times[pair[0]]
     failing = cs.Foliation(GRAPH, times)
-    found = counterexample(subject(), failing)
-    assert (found.departing, found.agreeing) == (failing, order)
+    found = counterexample(target(), failing)
+    assert (found.diverging, found.agreeing) == (failing, order)
     assert found.neighbours == ((cs.Event("mlp", 0, 1),), (cs.Event("mlp", 0, 2),))
     assert str(found).startswith("mlp(0,1) and mlp(0,2) in one slice, no longer in two slices")
 
 
 def test_what_does_not_happen_again_is_said(monkeypatch):
-    values, calls = Subject.values, []
+    values, calls = Target.values, []
 
     def sometimes(self, program):
         found = dict(values(self, program))
@@ -135,9 +135,9 @@ def test_what_does_not_happen_again_is_said(monkeypatch):
             found[cs.Event("mlp", 1, 0)] = found[cs.Event("mlp", 1, 0)] + 1
         return found
 
-    faulty = subject()
+    faulty = target()
     assert faulty.reference
-    monkeypatch.setattr(Subject, "values", sometimes)
+    monkeypatch.setattr(Target, "values", sometimes)
     found = counterexample(faulty, cs.token_major(GRAPH))
     assert not found.repeated and "run again they gave other bits" in str(found)
     assert counterexample(faulty, cs.token_major(GRAPH)) is None
@@ -147,18 +147,20 @@ def test_it_is_told_in_words_and_in_json(swap):
     told = json.loads(json.dumps(swap.to_dict()))
     assert told["token"] == swap.token and told["event"] == "attn(0,0)" and told["swap"]
     assert told["example"].startswith("@example(") and told["neighbours"] == [["kv(0,1)"], ["attn(0,0)"]]
-    assert str(swap).startswith("attn(0,0) right before kv(0,1), no longer right after: departs at attn(0,0)")
+    assert str(swap).startswith(
+        "attn(0,0) right before kv(0,1), no longer right after: diverges at attn(0,0)"
+    )
 
 
 def test_its_picture_shows_the_past_of_the_first_event(swap):
     source = swap.picture().source
-    assert "Departs at attn(0,0)" in source and "past (2)" in source
+    assert "Diverges at attn(0,0)" in source and "past (2)" in source
 
 
 def test_its_token_gives_the_same_verdict(swap):
     again = replay(swap.token, kernels=TOO_FAR.kernels)
     assert again.as_recorded and not again.holds and not again.differences
-    assert again.departure == swap.departure
+    assert again.divergence == swap.divergence
     healthy = replay(swap.token)
     assert healthy.holds and not healthy.as_recorded
     assert [difference.name for difference in healthy.differences] == ["kernels"]
@@ -175,7 +177,7 @@ def test_an_example_is_pasted_as_it_is(swap):
         seen.append(foliation)
 
     a_test()
-    assert seen == [swap.departing]
+    assert seen == [swap.diverging]
     graph = cs.EventGraph(cs.Wiring(2, windows=(1, None), parallel_residual=True), [2, 3], prompt=[1, 3])
     order = cs.earliest(graph)
     line = replace(swap.reproducer, order=order).example
@@ -194,7 +196,7 @@ def test_a_token_is_one_line_of_ascii(token):
 def test_a_token_is_of_any_texts_and_wiring():
     model = tiny(windows=(3, None), parallel_residual=True)
     graph = cs.EventGraph(model.config, [3, 2], prompt=[1, 2])
-    ragged = Subject(model, graph, (np.array([5, 6, 7]), np.array([8, 9])), FIXED)
+    ragged = Target(model, graph, (np.array([5, 6, 7]), np.array([8, 9])), FIXED)
     found = Reproducer(Provenance.of(ragged), cs.token_major(graph), earliest(graph), None)
     assert Reproducer.from_token(found.to_token()) == found
 
@@ -257,16 +259,16 @@ FORGED = {
     "an order that is short": lambda data: data["order"].pop(),
     "an order that runs backwards": lambda data: data["order"].reverse(),
     "times": lambda data: data.update(against=[0.5] * len(GRAPH)),
-    "lanes": lambda data: data["lanes"].update(counts=[10**9]),
-    "costs": lambda data: data["lanes"].update(costs=[-1]),
+    "rows": lambda data: data["rows"].update(counts=[10**9]),
+    "costs": lambda data: data["rows"].update(costs=[-1]),
     "facts": lambda data: data["environment"].pop("dtype"),
     "a fact": lambda data: data["environment"].update(jaxlib=7),
     "a digest": lambda data: data["model"].update(digest=None),
     "a configuration": lambda data: data["model"].update(config=3),
-    "an event": lambda data: data["departure"].update(event="mlp(7,0)"),
-    "no event": lambda data: data["departure"].update(event=3),
-    "a distance": lambda data: data["departure"].update(ulps="far"),
-    "a count": lambda data: data["departure"].update(events=None),
+    "an event": lambda data: data["divergence"].update(event="mlp(7,0)"),
+    "no event": lambda data: data["divergence"].update(event=3),
+    "a distance": lambda data: data["divergence"].update(ulps="far"),
+    "a count": lambda data: data["divergence"].update(events=None),
 }
 
 
@@ -309,16 +311,16 @@ def test_other_weights_are_a_difference_and_another_wiring_is_refused(token):
 
 
 def test_a_model_is_made_again_as_it_was_made():
-    drawn = Provenance.of(subject()).subject().model
+    drawn = Provenance.of(target()).target().model
     assert drawn is not tiny() and drawn.digest == tiny().digest
     loaded = cs.load(PLAIN, dtype="bfloat16")
-    there = Provenance.of(subject(model=loaded))
-    assert there.origin == {"name": str(PLAIN)} and there.subject().model.digest == loaded.digest
+    there = Provenance.of(target(model=loaded))
+    assert there.origin == {"name": str(PLAIN)} and there.target().model.digest == loaded.digest
     built = cs.Model(tiny().config, tiny().params)
     assert built.origin == {} and built.digest == tiny().digest
     with pytest.raises(cs.InputError, match=r"built from parameters.*model="):
-        Provenance.of(subject(model=built)).subject()
-    assert Provenance.of(subject(model=built)).subject(model=built).model is built
+        Provenance.of(target(model=built)).target()
+    assert Provenance.of(target(model=built)).target(model=built).model is built
 
 
 def test_a_digest_is_of_configuration_parameters_and_type():
@@ -329,21 +331,21 @@ def test_a_digest_is_of_configuration_parameters_and_type():
     assert len({model.digest for model in models}) == len(models)
 
 
-CALIBRATED = replace(CERTIFIED, lanes=Lanes((1, 16), (3.0, 4.5)), calibration="abc")
+CALIBRATED = replace(CERTIFIED, buckets=Buckets((1, 16), (3.0, 4.5)), calibration="abc")
 
 
 @pytest.mark.parametrize("kernels", [FIXED, STOCK, CALIBRATED], ids=["fixed", "stock", "calibrated"])
-def test_the_lanes_of_launches_are_those_of_the_token(kernels):
-    there = Provenance.from_dict(json.loads(json.dumps(Provenance.of(subject(kernels)).to_dict())))
-    assert there.subject(tiny()).kernels == kernels
-    assert there.differences(there.subject(tiny())) == ()
+def test_the_rows_of_batches_are_those_of_the_token(kernels):
+    there = Provenance.from_dict(json.loads(json.dumps(Provenance.of(target(kernels)).to_dict())))
+    assert there.target(tiny()).kernels == kernels
+    assert there.differences(there.target(tiny())) == ()
 
 
 def test_an_engine_that_ran_another_order_is_told(token, monkeypatch):
     asked = Replayed(None, None, False, ())
     assert asked.as_recorded and not asked.holds and "another order ran" in str(asked)
-    run = Subject.run
-    monkeypatch.setattr(Subject, "run", lambda self, program: run(self, compile(cs.earliest(GRAPH))))
+    run = Target.run
+    monkeypatch.setattr(Target, "run", lambda self, program: run(self, compile(cs.earliest(GRAPH))))
     assert not replay(token, model=tiny()).ran_as_asked
 
 
@@ -360,8 +362,8 @@ def test_verify_replays_a_token(token, tmp_path, capsys):
     assert json.loads(told.read_text())["differences"][0]["name"] == "jaxlib"
 
 
-def test_verify_replays_what_departs(token, tmp_path, capsys, monkeypatch):
-    found = Reproducer.from_token(token).departure
+def test_verify_replays_what_diverges(token, tmp_path, capsys, monkeypatch):
+    found = Reproducer.from_token(token).divergence
     monkeypatch.setattr("causalsim.verification.replay", lambda *_, **__: Replayed(found, found, True, ()))
     monkeypatch.chdir(tmp_path)
     assert main(["verify", "--replay", token, "--picture", "cone.svg"]) == FAILS

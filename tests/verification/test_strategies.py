@@ -271,13 +271,13 @@ def in_order_of_arrival(order: cs.Foliation) -> dict[cs.Event, object]:
     return values
 
 
-def departs(order: cs.Foliation) -> bool:
+def diverges(order: cs.Foliation) -> bool:
     return in_order_of_arrival(order) != in_order_of_arrival(cs.earliest(order.graph))
 
 
 def test_a_sum_in_order_of_arrival_is_found_on_the_smallest_graph_that_shows_it():
     sublayers = strategies.graphs(granularity="sublayer")
-    found = minimal(sublayers.flatmap(strategies.linear_extensions), departs)
+    found = minimal(sublayers.flatmap(strategies.linear_extensions), diverges)
     # Two K/V of one layer, or the attention and the MLP beside it.
     beside = cs.EventGraph(cs.Wiring(1, parallel_residual=True), 1)
     assert found.graph in (SMALL, beside) and swaps(found) == 1
@@ -356,7 +356,7 @@ def test_without_hypothesis_all_else_works():
 import sys
 sys.modules["hypothesis"] = None
 import causalsim as cs
-cs.verify, cs.verification.first_departure
+cs.verify, cs.verification.first_divergence
 try:
     cs.strategies
 except ImportError as error:

@@ -45,8 +45,8 @@ def test_a_trace_of_a_foliation_is_that_foliation_with_its_costs(graph, data):
         assert check.holds and not check.faults and check.foliation == expected
     assert check.costs == costs(expected, FOOTPRINT)
     bare = check_trace(graph, trace).costs
-    slots = [{(event.kind, event.layer) for event in events} for events in expected.slices()]
-    assert (bare.depth, bare.width, bare.launches) == (len(slots), expected.width, sum(map(len, slots)))
+    sites = [{(event.kind, event.layer) for event in events} for events in expected.slices()]
+    assert (bare.depth, bare.width, bare.batches) == (len(sites), expected.width, sum(map(len, sites)))
     assert [sum(sizes) for sizes in check.chunks] == list(graph.lengths)
 
 
@@ -138,7 +138,7 @@ def test_steps_become_a_foliation_with_the_chunks_that_were_scheduled(graph, dat
     assert check.holds
     sizes = [tuple(step[r][1] for step in steps if r in step) for r in range(len(graph.lengths))]
     assert list(check.chunks) == sizes
-    assert check.costs.depth <= len(steps) * len(graph.slots)
+    assert check.costs.depth <= len(steps) * len(graph.sites)
 
 
 @given(graphs(max_requests=3), st.data())
@@ -246,8 +246,8 @@ def test_a_fault_at_any_event_is_located(graph, data, steps, spreads):
     values[event] = nudged(reference[event], data.draw(st.integers(0, 5)), steps)
     check = check_trace(graph, trace_of(graph), values=values, reference=reference)
     assert not check.holds and not check.faults
-    assert (check.departure.event, check.departure.ulps) == (event, steps)
-    assert check.departure.events == 1 + len(future)
+    assert (check.divergence.event, check.divergence.ulps) == (event, steps)
+    assert check.divergence.events == 1 + len(future)
     assert check.values.inputs_agree is True and check.values.origins == (event,)
     assert str(event) in str(check.values) and "All that it reads agreed." in str(check.values)
 
@@ -261,7 +261,7 @@ def test_what_was_not_recorded_may_be_at_fault(graph, data):
     values = {e: value for e, value in reference.items() if e not in hidden}
     values[event] = nudged(values[event], 0, 1)
     check = check_trace(graph, trace_of(graph), values=values, reference=reference).values
-    assert check.departure.event == event and set(check.unrecorded) == hidden
+    assert check.divergence.event == event and set(check.unrecorded) == hidden
     assert check.inputs_agree is (None if hidden else True)
     assert check.compared == len(graph) - len(hidden)
     assert not hidden or f"{check.unrecorded[0]}" in str(check)
@@ -287,12 +287,12 @@ def test_a_tolerance_is_for_other_implementations():
     assert check_trace(BLOCKS, trace_of(BLOCKS), values=close, reference=reference, tolerance=1e-5).holds
     close[cs.Event("block", 0, 1)] += 1e-3
     found = check_trace(BLOCKS, trace_of(BLOCKS), values=close, reference=reference, tolerance=1e-5)
-    assert found.departure.event == cs.Event("block", 0, 1) and found.departure.ulps is None
-    assert 2e-4 < found.departure.error < 2e-3 and "off by 0.00" in str(found.departure)
+    assert found.divergence.event == cs.Event("block", 0, 1) and found.divergence.ulps is None
+    assert 2e-4 < found.divergence.error < 2e-3 and "off by 0.00" in str(found.divergence)
     close[cs.Event("block", 0, 1)][0] = np.nan
     found = check_trace(BLOCKS, trace_of(BLOCKS), values=close, reference=reference, tolerance=1e-5)
-    assert "NaN on one side" in str(found.departure)
-    assert json.loads(found.to_json())["values"]["departure"]["error"] is None
+    assert "NaN on one side" in str(found.divergence)
+    assert json.loads(found.to_json())["values"]["divergence"]["error"] is None
 
 
 def test_a_tolerance_may_be_a_number_of_any_library():
@@ -307,7 +307,7 @@ def test_k_and_v_may_stand_in_one_array():
     sides = {"values": {kv: np.stack([keys, values])}, "reference": {kv: (keys, values)}}
     assert check_trace(GRAPH, trace_of(GRAPH), **sides).holds
     sides["values"] = {kv: {"k": keys, "v": values + 1}}
-    assert check_trace(GRAPH, trace_of(GRAPH), **sides).departure.event == kv
+    assert check_trace(GRAPH, trace_of(GRAPH), **sides).divergence.event == kv
 
 
 def test_a_token_is_another_token_however_near_its_number():
@@ -362,9 +362,9 @@ def test_runs_are_values_too():
     assert check.holds and check.values.compared == len(run.graph)
     wrong = cs.run(model, [1, 2, 3], record=True, kernels=overlooking(CERTIFIED))
     found = check_trace(run.graph, trace_of(run.graph), values=wrong, reference=run).values
-    # The fault is the kernel's: all attentions of the first layer depart, and all that they read agrees.
+    # The fault is the kernel's: all attentions of the first layer diverge, and all that they read agrees.
     assert found.origins == tuple(cs.Event("attn", 0, position) for position in range(3))
-    assert found.departure.event == found.origins[0] and "So it is with 2 more" in str(found)
+    assert found.divergence.event == found.origins[0] and "So it is with 2 more" in str(found)
     with pytest.raises(cs.InputError, match="recorded values are of the trace's graph"):
         check_trace(BLOCKS, trace_of(BLOCKS), values=run, reference=run)
     with pytest.raises(cs.InputError, match="values are kept by recorded runs"):
@@ -376,7 +376,7 @@ def test_runs_are_values_too():
 def test_the_check_is_told_whole(graph, data):
     trace, reference = data.draw(traces(graph)), made_up(graph, 1)
     told = json.loads(check_trace(graph, trace, values=reference, reference=reference).to_json())
-    assert told["holds"] is True and told["faults"] == [] and told["values"]["departure"] is None
+    assert told["holds"] is True and told["faults"] == [] and told["values"]["divergence"] is None
     assert cs.Foliation(graph, told["times"]) == cs.Foliation(graph, dict(trace))
     assert told["costs"]["depth"] == len({time for _, time in trace})
     assert told["graph"]["lengths"] == list(graph.lengths)
@@ -390,11 +390,11 @@ def test_the_check_is_shown():
     table = shown(check)
     assert "74 events in 26 slices; of no named family." in table
     assert "Positions that start together: 4, 1 (2 times); 3." in table
-    assert "26 launches; at most" in table and "74 of 74 events compared: all agree bit for bit." in table
+    assert "26 batches; at most" in table and "74 of 74 events compared: all agree bit for bit." in table
     assert table.count("holds") == 2 and "FAILS" not in table
     values = {**reference, cs.Event("attn", 1, 2): reference[cs.Event("attn", 1, 2)] + 1}
     table = shown(check_trace(GRAPH, [], values=values, reference=reference, tolerance=0.1))
     assert (
         table.count("FAILS") == 2 and "every event happens: got none of embed(0), kv(0,0), attn(0,0)" in table
     )
-    assert "and 71 more" in table and "departs first at attn(1,2), off by" in table
+    assert "and 71 more" in table and "diverges first at attn(1,2), off by" in table

@@ -15,20 +15,20 @@ from causalsim.engine import Program, compile, execute
 from causalsim.foliations import layer_major
 from causalsim.kernels import CERTIFIED, FIXED, STOCK
 from causalsim.progress import silent
+from causalsim.verification.batch_invariance import batch_invariance
 from causalsim.verification.faults import (
     forgetting,
     overlooking,
     sampling_for_neighbour,
     seeing_too_far,
-    with_lane_count,
+    with_batch_size,
     with_neighbour,
     writing_elsewhere,
 )
-from causalsim.verification.lanes import lane_rule
 from causalsim.verification.orders import _fault_of, order_independence
 from causalsim.verification.reads import causal_invariance
 from causalsim.verification.report import Control, Report, Verdict
-from causalsim.verification.subject import Subject
+from causalsim.verification.target import Target
 from tests.models_for_tests import glass, tiny, wide
 
 IDS = [3, 1, 4, 1, 5, 9, 2, 6]
@@ -72,35 +72,35 @@ def test_other_wirings_feedback_and_crowds_hold(model, tokens, options):
 
 def test_all_orders_of_a_small_graph_are_covered():
     graph = cs.EventGraph(tiny().config, 2)
-    subject = Subject(tiny(), graph, (np.array([3, 1]),), CERTIFIED)
-    verdict = order_independence(subject, 1, 0, silent, exhaustive=102)
+    target = Target(tiny(), graph, (np.array([3, 1]),), CERTIFIED)
+    verdict = order_independence(target, 1, 0, silent, exhaustive=102)
     assert verdict.holds and verdict.method == "exhaustive"
     assert verdict.coverage.startswith("all 7,236 orders by 102 event runs, and 6 orders")
-    assert order_independence(subject, 1, 0, silent, exhaustive=101).method == "sampled"
-    faulty = subject.with_kernels(seeing_too_far(CERTIFIED))
+    assert order_independence(target, 1, 0, silent, exhaustive=101).method == "sampled"
+    faulty = target.with_kernels(seeing_too_far(CERTIFIED))
     failed = order_independence(faulty, 1, 0, silent, exhaustive=102)
     assert "the same" in failed.witness and failed.counterexample.is_swap
     told = json.loads(Report(failed, verdict, verdict, {}).to_json())
     assert told["order_independence"]["counterexample"]["token"] == failed.counterexample.token
-    assert told["lane_rule"]["counterexample"] is None
+    assert told["batch_invariance"]["counterexample"] is None
 
 
 def test_all_events_of_a_small_graph_are_recorded(monkeypatch):
-    subject = Subject(tiny(), cs.EventGraph(tiny().config, 3), (np.array([3, 1, 4]),), CERTIFIED)
-    whole = causal_invariance(subject, None, 0, silent)
+    target = Target(tiny(), cs.EventGraph(tiny().config, 3), (np.array([3, 1, 4]),), CERTIFIED)
+    whole = causal_invariance(target, None, 0, silent)
     assert whole.holds and whole.coverage.startswith("all 24 events, each with all 12 cells")
     assert "not sampled" not in " ".join(whole.excludes) and len(whole.controls) == 3
     monkeypatch.setattr("causalsim.verification.reads.WHOLE", 23)
     monkeypatch.setattr("causalsim.verification.reads.SAMPLE", 2)
-    part = causal_invariance(subject, None, 0, silent)
+    part = causal_invariance(target, None, 0, silent)
     assert part.holds and part.coverage.startswith("2 of 24 events") and "events not sampled" in part.excludes
-    assert causal_invariance(subject, 24, 0, silent).coverage == whole.coverage
+    assert causal_invariance(target, 24, 0, silent).coverage == whole.coverage
 
 
 def test_report_is_json_and_a_table(healthy):
     found = json.loads(healthy.to_json())
     assert found["holds"] is True
-    for name in ("order_independence", "causal_invariance", "lane_rule"):
+    for name in ("order_independence", "causal_invariance", "batch_invariance"):
         assert found[name]["holds"] and found[name]["coverage"] and found[name]["excludes"]
         assert all(control["caught"] and control["witness"] for control in found[name]["controls"])
     assert found["environment"]["jaxlib"] and found["environment"]["calibration"] == "none"
@@ -119,20 +119,20 @@ def test_report_is_json_and_a_table(healthy):
 @pytest.mark.parametrize(
     ("fault", "verdict"),
     [
-        (sampling_for_neighbour, lambda subject: lane_rule(subject, 2, 0, silent)),
-        (with_lane_count, lambda subject: lane_rule(subject, 2, 0, silent)),
-        (with_neighbour, lambda subject: lane_rule(subject, 2, 0, silent)),
-        (with_lane_count, lambda subject: order_independence(subject, 2, 0, silent)),
-        (with_neighbour, lambda subject: order_independence(subject, 2, 0, silent)),
-        (seeing_too_far, lambda subject: causal_invariance(subject, 30, 0, silent)),
-        (overlooking, lambda subject: causal_invariance(subject, 30, 0, silent)),
-        (writing_elsewhere, lambda subject: causal_invariance(subject, 30, 0, silent)),
-        (forgetting, lambda subject: causal_invariance(subject, 30, 0, silent)),
+        (sampling_for_neighbour, lambda target: batch_invariance(target, 2, 0, silent)),
+        (with_batch_size, lambda target: batch_invariance(target, 2, 0, silent)),
+        (with_neighbour, lambda target: batch_invariance(target, 2, 0, silent)),
+        (with_batch_size, lambda target: order_independence(target, 2, 0, silent)),
+        (with_neighbour, lambda target: order_independence(target, 2, 0, silent)),
+        (seeing_too_far, lambda target: causal_invariance(target, 30, 0, silent)),
+        (overlooking, lambda target: causal_invariance(target, 30, 0, silent)),
+        (writing_elsewhere, lambda target: causal_invariance(target, 30, 0, silent)),
+        (forgetting, lambda target: causal_invariance(target, 30, 0, silent)),
     ],
 )
 def test_faulty_kernels_fail_the_verdict_that_they_break(fault, verdict):
     graph = cs.EventGraph(tiny().config, len(IDS))
-    found = verdict(Subject(tiny(), graph, (np.array(IDS),), fault(CERTIFIED)))
+    found = verdict(Target(tiny(), graph, (np.array(IDS),), fault(CERTIFIED)))
     assert found.witness, found
     assert not found.holds
 
@@ -140,7 +140,7 @@ def test_faulty_kernels_fail_the_verdict_that_they_break(fault, verdict):
 def test_stock_kernels_fail_at_a_width_that_real_models_have():
     ids = np.arange(20) * 7 % 512
     graph = cs.EventGraph(wide().config, len(ids))
-    verdict = order_independence(Subject(wide(), graph, (ids,), STOCK), 2, 0, silent)
+    verdict = order_independence(Target(wide(), graph, (ids,), STOCK), 2, 0, silent)
     assert verdict.witness and "ULP" in verdict.witness
 
 
@@ -148,21 +148,21 @@ def test_stock_kernels_fail_at_a_width_that_real_models_have():
     ("asked", "words"),
     [
         (lambda graph, program: compile(layer_major(graph)), "another order"),
-        (lambda graph, program: Program(graph, program.launches[:-1]), "another order"),
-        (lambda graph, program: Program(graph, (*program.launches, program.launches[0])), "another order"),
+        (lambda graph, program: Program(graph, program.batches[:-1]), "another order"),
+        (lambda graph, program: Program(graph, (*program.batches, program.batches[0])), "another order"),
     ],
-    ids=["a fixed order", "one launch left out", "one launch twice"],
+    ids=["a fixed order", "one batch left out", "one batch twice"],
 )
 def test_an_engine_that_does_as_it_likes_is_caught(monkeypatch, asked, words):
     graph = cs.EventGraph(tiny().config, len(IDS))
-    subject = Subject(tiny(), graph, (np.array(IDS),), CERTIFIED)
-    assert subject.reference
+    target = Target(tiny(), graph, (np.array(IDS),), CERTIFIED)
+    assert target.reference
 
     def disobedient(program, state, kernels=CERTIFIED, **options):
         return execute(asked(graph, program), state, kernels, **options)
 
-    monkeypatch.setattr("causalsim.verification.subject.execute", disobedient)
-    assert words in str(_fault_of(subject, "token_major", cs.token_major(graph)))
+    monkeypatch.setattr("causalsim.verification.target.execute", disobedient)
+    assert words in str(_fault_of(target, "token_major", cs.token_major(graph)))
 
 
 def test_a_run_tells_what_was_executed(monkeypatch):
@@ -176,15 +176,15 @@ def test_a_run_tells_what_was_executed(monkeypatch):
     assert not cs.run(tiny(), IDS, cs.token_major(graph)).program.refines(cs.token_major(graph))
 
 
-def test_fixed_lanes_hold_and_need_no_lane_count_control(healthy):
+def test_fixed_rows_hold_and_need_no_batch_size_control(healthy):
     graph = cs.EventGraph(tiny().config, len(IDS))
-    verdict = lane_rule(Subject(tiny(), graph, (np.array(IDS),), FIXED), 2, 0, silent)
+    verdict = batch_invariance(Target(tiny(), graph, (np.array(IDS),), FIXED), 2, 0, silent)
     assert verdict.holds, verdict
-    assert (len(verdict.controls), len(healthy.lane_rule.controls)) == (2, 3)
+    assert (len(verdict.controls), len(healthy.batch_invariance.controls)) == (2, 3)
 
 
 def test_a_failed_verdict_does_not_state_its_claim(healthy):
-    verdict = healthy.lane_rule
+    verdict = healthy.batch_invariance
     assert verdict.claim in verdict.summary
     failed = replace(verdict, witness="mlp(0,0) differs")
     assert verdict.claim not in failed.summary and "mlp(0,0) differs" in failed.summary
@@ -203,7 +203,7 @@ def test_a_verdict_needs_its_controls():
 def test_progress_is_told():
     calls = []
     small_verify(progress=lambda *call: calls.append(call))
-    assert {stage for stage, _, _ in calls} == {"orders", "reads", "lanes"}
+    assert {stage for stage, _, _ in calls} == {"orders", "reads", "rows"}
     assert all(0 < done <= total for _, done, total in calls)
 
 

@@ -13,18 +13,18 @@ import causalsim as cs
 from causalsim.engine import step
 from causalsim.errors import LimitError
 from causalsim.kernels import CERTIFIED, STOCK, Kernels
-from causalsim.verification.faults import seeing_too_far, with_lane_count
-from causalsim.verification.subject import Subject
+from causalsim.verification.faults import seeing_too_far, with_batch_size
+from causalsim.verification.target import Target
 from causalsim.verification.walk import lattice_of, walk
 from tests.engine.faulty import unmasked
 from tests.engine.support import cells_of
 from tests.models_for_tests import tiny, wide
 
 
-def subject(length, prompt=None, kernels=CERTIFIED, **switches) -> Subject:
+def target(length, prompt=None, kernels=CERTIFIED, **switches) -> Target:
     model = tiny(**switches)
     graph = cs.EventGraph(model.config, length, prompt=prompt)
-    return Subject(model, graph, tuple(np.arange(n, dtype=np.int32) for n in graph.lengths), kernels)
+    return Target(model, graph, tuple(np.arange(n, dtype=np.int32) for n in graph.lengths), kernels)
 
 
 @cache
@@ -43,7 +43,7 @@ def counting_what_is_written() -> Kernels:
     ("layers", "length", "runs", "orders"), [(1, 1, 5, 1), (1, 2, 48, 186), (2, 2, 102, 7_236)]
 )
 def test_all_orders_are_covered_by_few_runs(layers, length, runs, orders):
-    whole = subject(length, n_layers=layers)
+    whole = target(length, n_layers=layers)
     found = walk(whole, lattice_of(whole.graph, 1000))
     assert (found.clash, found.event_runs, found.orders) == (None, runs, orders)
     assert orders == whole.graph.count_linear_extensions()
@@ -60,7 +60,7 @@ def test_all_orders_are_covered_by_few_runs(layers, length, runs, orders):
     ids=["window", "parallel", "two texts", "feedback"],
 )
 def test_other_wirings_hold(length, prompt, switches):
-    whole = subject(length, prompt, **switches)
+    whole = target(length, prompt, **switches)
     assert walk(whole, lattice_of(whole.graph, 2000)).clash is None
 
 
@@ -70,7 +70,7 @@ def test_other_wirings_hold(length, prompt, switches):
     ids=["too far", "unmasked", "counting"],
 )
 def test_faults_of_order_clash_and_the_orders_given_show_it(faulty):
-    whole = subject(2, n_layers=1, kernels=faulty())
+    whole = target(2, n_layers=1, kernels=faulty())
     clash = walk(whole, lattice_of(whole.graph, 1000)).clash
     assert set(clash.one) == set(clash.other)
     assert len(clash.one) == len(set(clash.one))
@@ -84,18 +84,18 @@ def test_faults_of_order_clash_and_the_orders_given_show_it(faulty):
     assert states[0] != states[1] or "value" in clash.where
 
 
-def test_what_depends_on_the_launch_shows_in_the_value():
-    whole = subject(2, n_layers=1, kernels=with_lane_count(CERTIFIED))
+def test_what_depends_on_the_batch_shows_in_the_value():
+    whole = target(2, n_layers=1, kernels=with_batch_size(CERTIFIED))
     assert walk(whole, lattice_of(whole.graph, 1000)).clash.where == "its value"
 
 
 @pytest.mark.slow
 def test_a_width_of_768_holds_and_stock_kernels_clash_there():
-    """In stock kernels a launch of one lane has other bits than the reference order's, of two."""
-    whole = Subject.of(wide(), [3, 1])
+    """In stock kernels a batch of one row has other bits than the reference order's, of two."""
+    whole = Target.of(wide(), [3, 1])
     found = walk(whole, lattice_of(whole.graph, 300))
     assert (found.clash, found.event_runs, found.orders) == (None, 102, 7_236)
-    stock = Subject.of(wide(), [3, 1], kernels=STOCK)
+    stock = Target.of(wide(), [3, 1], kernels=STOCK)
     assert walk(stock, lattice_of(stock.graph, 300)).clash.where == "its value"
 
 

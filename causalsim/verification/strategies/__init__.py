@@ -15,7 +15,7 @@ except ImportError:
     raise MissingPackageError(
         "strategies are drawn by the package hypothesis",
         got="no such package",
-        cure="Install it: pip install 'causalsim[test]'. cs.verify works without it.",
+        hint="Install it: pip install 'causalsim[test]'. cs.verify works without it.",
     ) from None
 
 from causalsim.verification.strategies.graphs import Requests, graphs, requests, wirings

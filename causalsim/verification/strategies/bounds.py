@@ -45,5 +45,5 @@ def check_graph(graph: EventGraph) -> None:
             reached=len(graph),
             bound=MOST_EVENTS,
             got=f"{len(graph):,} events",
-            cure="Draw a seed for random_foliation(graph, seed): it takes any size, but does not shrink.",
+            hint="Draw a seed for random_foliation(graph, seed): it takes any size, but does not shrink.",
         )

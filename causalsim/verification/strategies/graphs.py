@@ -48,7 +48,7 @@ def requests(
 ) -> st.SearchStrategy[Requests]:
     """Texts of ragged lengths; with ``feedback`` some may have to wait for their own tokens.
 
-    ``max_positions`` bounds the positions of all texts together, hence the lanes of a launch.
+    ``max_positions`` bounds the positions of all texts together, hence the rows of a batch.
     Shrinks to one text of one position, all of it given.
     """
     most = max_requests * max_length if max_positions is None else max_positions

@@ -61,7 +61,7 @@ def _waits(draw: st.DrawFn, graph: EventGraph) -> list[int]:
 
     The events that read nothing, where columns start, may wait longer, and for each other.
     """
-    queued, apart = draw(st.booleans()), draw(st.integers(1, 2 * len(graph.slots)))
+    queued, apart = draw(st.booleans()), draw(st.integers(1, 2 * len(graph.sites)))
     longest = 2 ** draw(st.integers(0, len(graph).bit_length()))
     drawn = draw(st.lists(st.integers(0, longest), min_size=len(graph), max_size=len(graph)))
     waits = np.array(drawn)
@@ -128,7 +128,7 @@ def broken_times(graph: EventGraph) -> st.SearchStrategy[BrokenTimes]:
         raise InputError(
             "only a graph with edges has times that break one",
             got=repr(graph),
-            cure="Take two layers, or sublayer granularity.",
+            hint="Take two layers, or sublayer granularity.",
         )
     return _broken_times(graph)
 
@@ -162,7 +162,7 @@ def _sources(graph: EventGraph) -> list[tuple[int, ...]]:
 
 def _starts(graph: EventGraph) -> list[list[int]]:
     """The events that read nothing, request by request."""
-    first = graph.slots[0]
+    first = graph.sites[0]
     return [[columns.index(first, p) for p in range(columns.prompt)] for columns in graph.requests]
 
 

@@ -69,7 +69,7 @@ def _ready(graph: EventGraph, request: int, done: int) -> int:
 
 @st.composite
 def scheduled(draw: st.DrawFn, graph: EventGraph) -> Foliation:
-    """The slices of a serving engine: slot after slot of each step of ``batch_mixes``."""
+    """The slices of a serving engine: site after site of each step of ``batch_mixes``."""
     steps = draw(_batch_mixes(graph))
     note(f"In steps of {{request: (already computed, scheduled now)}}: {steps}.")
     return Foliation(graph, trace_of_steps(graph, steps))

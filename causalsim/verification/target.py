@@ -15,12 +15,12 @@ from causalsim.events import EventGraph
 from causalsim.foliations import earliest
 from causalsim.kernels import Kernels
 
-# Texts that stand together where a launch needs company; more than the smallest padded launch holds.
+# Texts that stand together where a batch needs company; more than the smallest padded batch holds.
 CROWD = 9
 
 
 @dataclass(frozen=True, eq=False)
-class Subject:
+class Target:
     """A model and kernels over texts whose ids are given (teacher-forced where the graph has feedback)."""
 
     model: Model
@@ -35,13 +35,13 @@ class Subject:
         tokens: Texts,
         prompt: int | Sequence[int] | None = None,
         kernels: Kernels | None = None,
-    ) -> Subject:
+    ) -> Target:
         """A model over texts as users give them; ``InputError`` for what does not fit the model."""
         ids = encode_texts(model, tokens)
         graph = EventGraph(model.config, [len(text) for text in ids], prompt=prompt)
         return cls(model, graph, ids, kernels_for(model, kernels))
 
-    def with_kernels(self, kernels: Kernels) -> Subject:
+    def with_kernels(self, kernels: Kernels) -> Target:
         return replace(self, kernels=kernels)
 
     def fresh(self) -> State:
@@ -66,21 +66,21 @@ class Subject:
     def reference(self) -> Values:
         return self.values(self.program)
 
-    def all_given(self) -> Subject:
+    def all_given(self) -> Target:
         """The same texts without feedback, joined by variations of the first where they are very short."""
         graph = EventGraph(self.graph.wiring, [len(text) for text in self.ids])
         plain = replace(self, graph=graph)
         return plain if sum(graph.lengths) >= CROWD else plain.in_company()
 
-    def beginning(self, length: int | None = None) -> Subject:
+    def beginning(self, length: int | None = None) -> Target:
         """The first text alone, or its beginning, all of it given."""
         ids = self.ids[0][:length]
         return replace(self, graph=EventGraph(self.graph.wiring, len(ids)), ids=(ids,))
 
-    def in_company(self, behind: int = 0) -> Subject:
+    def in_company(self, behind: int = 0) -> Target:
         """The same texts with variations of the first, so that a crowd of texts stands together.
 
-        A launch then has lanes of several texts, however short they are. ``behind`` positions
+        A batch then has rows of several texts, however short they are. ``behind`` positions
         of each text wait for tokens that are sampled.
         """
         more = [np.roll(self.ids[0] + turn, turn) for turn in range(1, 1 + CROWD - len(self.ids))]

@@ -1,4 +1,4 @@
-"""What was found about a function's rows: along which axis of a launch their bits fall into classes."""
+"""What was found about a function's rows: along which axis of a batch their bits fall into classes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SHOWN = 3
 
 @dataclass(frozen=True)
 class Series:
-    """One thing varied while the rest is held (``held``), and what that does to the bits of a lane."""
+    """One thing varied while the rest is held (``held``), and what that does to the bits of a row."""
 
     held: str
     classes: tuple[BitClass, ...]
@@ -30,7 +30,7 @@ class Series:
 
 @dataclass(frozen=True)
 class Axis:
-    """One way in which a launch can differ around a lane, tried in one series or in many."""
+    """One way in which a batch can differ around a row, tried in one series or in many."""
 
     name: str
     series: tuple[Series, ...]
@@ -38,40 +38,40 @@ class Axis:
     @property
     def holds(self) -> bool:
         """Whether it changes no bit."""
-        return not self.departing
+        return not self.diverging
 
     @property
-    def departing(self) -> tuple[Series, ...]:
+    def diverging(self) -> tuple[Series, ...]:
         """The series with more than one class."""
         return tuple(series for series in self.series if not series.holds)
 
     @property
     def classes(self) -> tuple[BitClass, ...]:
         """Those of the first series with more than one class, else of the last."""
-        return (*self.departing, self.series[-1])[0].classes
+        return (*self.diverging, self.series[-1])[0].classes
 
 
 @dataclass(frozen=True)
-class LaneClasses:
-    """The classes of equal bits of a function's rows along each axis of its launches.
+class InvarianceClasses:
+    """The classes of equal bits of a function's rows along each axis of its batches.
 
-    Axes are ``repetition`` (the same launch again; the only one if that changes bits), ``lane
-    count``, ``lane place``, ``neighbours`` and, with a buffer, ``buffer length`` and ``padding``.
+    Axes are ``repetition`` (the same batch again; the only one if that changes bits), ``row
+    count``, ``place in the batch``, ``neighbours`` and, with a buffer, ``buffer length`` and ``padding``.
     """
 
     function: str
     axes: tuple[Axis, ...]
-    launches: int
+    batches: int
     environment: dict[str, str]
 
     @property
     def holds(self) -> bool:
-        """Whether every axis has one class: the function keeps the lane rule where it was tried."""
+        """Whether every axis has one class: the function keeps batch invariance where it was tried."""
         return all(axis.holds for axis in self.axes)
 
     @property
     def deterministic(self) -> bool:
-        """Whether the same launch always gave the same bits; if not, nothing else is told."""
+        """Whether the same batch always gave the same bits; if not, nothing else is told."""
         return self["repetition"].holds
 
     def __getitem__(self, name: str) -> Axis:
@@ -82,7 +82,7 @@ class LaneClasses:
         """The whole report as a JSON object."""
         axes = {axis.name: {"holds": axis.holds, **_series(axis)} for axis in self.axes}
         head = {"holds": self.holds, "deterministic": self.deterministic, "function": self.function}
-        tail = {"launches": self.launches, "environment": self.environment}
+        tail = {"batches": self.batches, "environment": self.environment}
         return json.dumps({**head, "axes": axes, **tail}, indent=2)
 
     def __rich__(self) -> RenderableType:
@@ -90,7 +90,7 @@ class LaneClasses:
         from rich.text import Text
 
         table = Table(show_lines=True)
-        for heading in ("a lane's bits and", "classes of equal bits"):
+        for heading in ("a row's bits and", "classes of equal bits"):
             table.add_column(heading, vertical="top")
         for axis in self.axes:
             table.add_row(headline(axis.name, axis.holds), Text("\n".join(_lines(axis))))
@@ -105,13 +105,13 @@ def _lines(axis: Axis) -> list[str]:
     if axis.holds:
         tried = f"{len(axis.series):,} series, the last with " * (len(axis.series) > 1)
         return [f"one class: {tried}{axis.series[-1].held}: {_members(axis.series[-1])}"]
-    first = axis.departing[0]
+    first = axis.diverging[0]
     lines = [f"{first.held}: {_members(first)}"]
-    lines += [f"{name}: {each.departure}" for name, each in _departing(first)[:SHOWN]]
+    lines += [f"{name}: {each.divergence}" for name, each in _diverging(first)[:SHOWN]]
     if (more := len(first.classes) - 1 - SHOWN) > 0:
         lines.append(f"and {more:,} more {'class' if more == 1 else 'classes'}")
     if len(axis.series) > 1:
-        lines.append(f"Several classes in {len(axis.departing):,} of {len(axis.series):,} series.")
+        lines.append(f"Several classes in {len(axis.diverging):,} of {len(axis.series):,} series.")
     return lines
 
 
@@ -121,6 +121,6 @@ def _members(series: Series) -> str:
     return " | ".join(names[: 2 * SHOWN]) + more
 
 
-def _departing(series: Series) -> list[tuple[str, BitClass]]:
+def _diverging(series: Series) -> list[tuple[str, BitClass]]:
     named = zip(shown_members(series.classes), series.classes, strict=True)
-    return [(name, each) for name, each in named if each.departure is not None]
+    return [(name, each) for name, each in named if each.divergence is not None]

@@ -1,4 +1,4 @@
-"""``causalsim lanes``: calibration on the machine at hand, as a table."""
+"""``causalsim calibrate``: calibration on the machine at hand, as a table."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from causalsim.cli.tables import Indented, check_lines, plain_table
 from causalsim.cli.terminal import console, progress
 from causalsim.engine import Calibration
 from causalsim.engine.calibration import measured
-from causalsim.engine.kept import LANES, file_of
+from causalsim.engine.kept import BUCKETS, file_of
 from causalsim.engine.measuring import Measurement
 from causalsim.kernels import CERTIFIED
 from causalsim.scenario import Check
-from causalsim.verification.faults import with_lane_count
+from causalsim.verification.faults import with_batch_size
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -33,8 +33,8 @@ if TYPE_CHECKING:
 EXAMPLE = 20
 
 
-def lanes(name: str, path: Path | None) -> int:
-    """Measure, show, keep; fails if a lane count had to be dropped or a planted fault went unseen."""
+def rows(name: str, path: Path | None) -> int:
+    """Measure, show, keep; fails if a batch size had to be dropped or a planted fault went unseen."""
     check_file(path)
     model, out = engine.load(name), console()
     with progress(out) as watch:
@@ -54,16 +54,16 @@ def lanes(name: str, path: Path | None) -> int:
 
 def _bits(found: Calibration) -> Check:
     forms = len({each.form for each in found.measurements})
-    tried = f"{forms} forms at {_list(found.counts)} lanes"
-    dropped = f"not at {_list(found.dropped)} of {_list(found.counts)} lanes"
-    return Check("a lane has the same bits in every launch", found.holds, dropped if found.dropped else tried)
+    tried = f"{forms} forms at {_list(found.counts)} rows"
+    dropped = f"not at {_list(found.dropped)} of {_list(found.counts)} rows"
+    return Check("a row has the same bits in every batch", found.holds, dropped if found.dropped else tried)
 
 
 def _control(model: engine.Model, watch: Progress) -> Check:
     """What was planted on purpose must be found, or the measurement says nothing."""
-    faulty = with_lane_count(CERTIFIED)
+    faulty = with_batch_size(CERTIFIED)
     seen = measured(model, kernels=faulty, forms=("mlp",), progress=watch).dropped
-    where = f"seen at {_list(seen)} lanes" if seen else "not seen"
+    where = f"seen at {_list(seen)} rows" if seen else "not seen"
     return Check("a planted fault is seen", bool(seen), f"{faulty.name}, {where}")
 
 
@@ -71,33 +71,33 @@ def _shown(found: Calibration, checks: list[Check]) -> Iterator[RenderableType]:
     yield Indented(_table(found))
     yield Text()
     yield from check_lines(checks)
-    choice = f"Launches of {_list(found.lanes.counts)} lanes are chosen"
-    example = f"{EXAMPLE} events, for example, go as {_sum(found.lanes.split(EXAMPLE))}"
+    choice = f"Batches of {_list(found.buckets.sizes)} rows are chosen"
+    example = f"{EXAMPLE} events, for example, go as {_sum(found.buckets.split(EXAMPLE))}"
     yield Text(f"\n{choice}: {example}.")
-    if {*found.lanes.counts} <= {*found.dropped}:
+    if {*found.buckets.sizes} <= {*found.dropped}:
         yield Text("Not even these keep their bits here: nothing is promised on this machine.", style="red")
-    asked = os.environ.get(LANES)
-    use = f"do not use it while {LANES}={asked}" if asked else "use it from now on"
+    asked = os.environ.get(BUCKETS)
+    use = f"do not use it while {BUCKETS}={asked}" if asked else "use it from now on"
     yield Text(f"This is calibration {found.identity}; runs of this model {use}. It is kept in")
 
 
 def _table(found: Calibration) -> Table:
-    """A row a form, and one for all of them that a lane takes on its way up; a column a lane count."""
-    table = plain_table("microseconds a launch\nand a lane; lanes:")
+    """A row a form, and one for all of them that a row takes on its way up; a column a batch size."""
+    table = plain_table("microseconds a batch\nand a row; rows:")
     for count in found.counts:
         table.add_column(Text(f"\n{count}"), justify="right")
     rows: dict[str, list[Measurement]] = {}
     for each in found.measurements:
         rows.setdefault(each.form, []).append(each)
     for form, row in rows.items():
-        table.add_row(Text(form), *(_cell(each.microseconds, each.lanes, each.same_bits) for each in row))
+        table.add_row(Text(form), *(_cell(each.microseconds, each.rows, each.same_bits) for each in row))
     columns = [_cell(found.microseconds(count), count, count not in found.dropped) for count in found.counts]
     table.add_row(Text("a whole column", style="bold"), *columns)
     return table
 
 
-def _cell(microseconds: float, lanes: int, same_bits: bool) -> Text:
-    times = f"{microseconds:,.0f}", (f"\n{microseconds / lanes:,.1f}", "dim")
+def _cell(microseconds: float, rows: int, same_bits: bool) -> Text:
+    times = f"{microseconds:,.0f}", (f"\n{microseconds / rows:,.1f}", "dim")
     return Text.assemble(*times) if same_bits else Text.assemble(*times, ("\nother bits", "bold red"))
 
 
@@ -110,6 +110,6 @@ def _sum(counts: list[int]) -> str:
 
 
 def _to_json(found: Calibration, checks: list[Check], kept: Path) -> str:
-    chosen = {"counts": found.lanes.counts, "microseconds": found.lanes.costs, "kept": str(kept)}
+    chosen = {"counts": found.buckets.sizes, "microseconds": found.buckets.costs, "kept": str(kept)}
     head = {"holds": all(check.holds for check in checks), "identity": found.identity, "chosen": chosen}
     return json.dumps({**head, "checks": list(map(asdict, checks)), **asdict(found)}, indent=2) + "\n"

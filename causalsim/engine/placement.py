@@ -1,4 +1,4 @@
-"""Slots: where each page of K/V lies, and which places serve another page when its last reader has run.
+"""Placement: where each page of K/V lies, and which places serve another page when its last reader has run.
 
 K/V lies in banks of one size, as many pages as all texts have, so that no order needs
 executables of its own. Layers share a bank where the pages that they need at once fit into it,
@@ -15,8 +15,8 @@ from types import MappingProxyType
 import numpy as np
 from jaxtyping import Int
 
-from causalsim.engine.calls import Call
-from causalsim.engine.program import Launch
+from causalsim.engine.dispatches import Dispatch
+from causalsim.engine.program import Batch
 from causalsim.engine.state import Layout
 from causalsim.events import Wiring
 from causalsim.kernels import PAGE
@@ -28,10 +28,10 @@ Pages = Int[np.ndarray, "layers pages"]
 
 
 @dataclass(frozen=True, eq=False)
-class Slots:
+class Placement:
     """The bank of each layer, and the place in it of each page; pages that nobody needs lie in scratch.
 
-    ``reused`` tells, by the number of a call, which places of which banks serve another page
+    ``reused`` tells, by the number of a dispatch, which places of which banks serve another page
     from then on, and must be poison again.
     """
 
@@ -41,15 +41,15 @@ class Slots:
     reused: Mapping[int, tuple[tuple[int, int], ...]] = field(default_factory=lambda: MappingProxyType({}))
 
     @classmethod
-    def apart(cls, n_layers: int, layout: Layout) -> Slots:
+    def apart(cls, n_layers: int, layout: Layout) -> Placement:
         """Every layer in a bank of its own, where everything stays."""
         own = np.arange(layout.pages, dtype=np.int32)
         return cls(np.arange(n_layers), np.tile(own, (n_layers, 1)), n_layers)
 
     @classmethod
-    def fitted(cls, calls: Sequence[Call], wiring: Wiring, layout: Layout) -> Slots:
-        """As few banks as these calls need, by first fit; each page from its first touch to its last."""
-        birth, death = lifetimes(calls, wiring, layout)
+    def fitted(cls, dispatches: Sequence[Dispatch], wiring: Wiring, layout: Layout) -> Placement:
+        """As few banks as these dispatches need, by first fit; each page from its first touch to its last."""
+        birth, death = lifetimes(dispatches, wiring, layout)
         used = np.flatnonzero((death >= 0).any(axis=1))
         bank, place = np.zeros(len(birth), np.int64), np.full(birth.shape, layout.pages, np.int32)
         banks: list[_Bank] = []
@@ -62,7 +62,7 @@ class Slots:
 
 
 class _Bank:
-    """Until which call each place of a bank is held."""
+    """Until which dispatch each place of a bank is held."""
 
     def __init__(self, pages: int) -> None:
         self.until = np.full(pages, -1, np.int64)
@@ -74,7 +74,7 @@ class _Bank:
 def _taken(
     banks: list[_Bank], pages: int, count: int, stay: tuple[int, int]
 ) -> tuple[int, Int[np.ndarray, " places"]]:
-    """The first bank with so many places free between two calls, and which; a new one if none has."""
+    """The first bank with so many places free between two dispatches, and which; a new one if none has."""
     start, end = stay
     number = next((i for i, bank in enumerate(banks) if len(bank.free(start)) >= count), len(banks))
     if number == len(banks):
@@ -99,7 +99,7 @@ def _colors(birth: Int[np.ndarray, " pages"], death: Int[np.ndarray, " pages"]) 
 def _reused(
     bank: Int[np.ndarray, " layers"], place: Pages, birth: Pages, death: Pages
 ) -> Mapping[int, tuple[tuple[int, int], ...]]:
-    """For each call the places that pages take over from others."""
+    """For each dispatch the places that pages take over from others."""
     found: dict[int, list[tuple[int, int]]] = {}
     seen: set[tuple[int, int]] = set()
     for layer, page in sorted(zip(*np.nonzero(death >= 0), strict=True), key=lambda at: birth[at]):
@@ -107,47 +107,47 @@ def _reused(
         if here in seen:
             found.setdefault(int(birth[layer, page]), []).append(here)
         seen.add(here)
-    return MappingProxyType({call: tuple(places) for call, places in found.items()})
+    return MappingProxyType({dispatch: tuple(places) for dispatch, places in found.items()})
 
 
-def lifetimes(calls: Sequence[Call], wiring: Wiring, layout: Layout) -> tuple[Pages, Pages]:
-    """The first and the last call that touches each page of each layer; -1 as the last for none.
+def lifetimes(dispatches: Sequence[Dispatch], wiring: Wiring, layout: Layout) -> tuple[Pages, Pages]:
+    """The first and the last dispatch that touches each page of each layer; -1 as the last for none.
 
-    An attention touches the pages that its lanes see, all positions of them.
+    An attention touches the pages that its rows see, all positions of them.
     """
-    birth = np.full((wiring.n_layers, layout.pages), len(calls), np.int64)
+    birth = np.full((wiring.n_layers, layout.pages), len(dispatches), np.int64)
     death = np.full(birth.shape, -1, np.int64)
-    for number, layer, page in _touches(calls, wiring, layout):
+    for number, layer, page in _touches(dispatches, wiring, layout):
         np.minimum.at(birth, (layer, page), number)
         np.maximum.at(death, (layer, page), number)
     return birth, death
 
 
 def _touches(
-    calls: Sequence[Call], wiring: Wiring, layout: Layout
+    dispatches: Sequence[Dispatch], wiring: Wiring, layout: Layout
 ) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-    """Call, layer and page of every touch: the first page that each lane sees, its next, and so on."""
-    launches = [(number, launch) for number, call in enumerate(calls) for launch in call]
-    numbers = [number for number, launch in launches if launch.slot.kind in TOUCHING]
+    """Dispatch, layer and page of every touch: the first page that each row sees, its next, and so on."""
+    batches = [(number, batch) for number, dispatch in enumerate(dispatches) for batch in dispatch]
+    numbers = [number for number, batch in batches if batch.site.kind in TOUCHING]
     if not numbers:
         return
-    touching = [launch for _, launch in launches if launch.slot.kind in TOUCHING]
-    sizes = [len(launch) for launch in touching]
-    number, layer = np.repeat(numbers, sizes), np.repeat([launch.slot.layer for launch in touching], sizes)
-    requests = np.concatenate([launch.requests for launch in touching])
-    positions = np.concatenate([launch.positions for launch in touching]).astype(np.int64)
-    reach = np.repeat([_reach(launch, wiring) for launch in touching], sizes)
+    touching = [batch for _, batch in batches if batch.site.kind in TOUCHING]
+    sizes = [len(batch) for batch in touching]
+    number, layer = np.repeat(numbers, sizes), np.repeat([batch.site.layer for batch in touching], sizes)
+    requests = np.concatenate([batch.requests for batch in touching])
+    positions = np.concatenate([batch.positions for batch in touching]).astype(np.int64)
+    window = np.repeat([_window(batch, wiring) for batch in touching], sizes)
     start = layout.first_pages()[requests]
-    page, last = start + np.maximum(positions - reach + 1, 0) // PAGE, start + positions // PAGE
+    page, last = start + np.maximum(positions - window + 1, 0) // PAGE, start + positions // PAGE
     while len(page):
         yield number, layer, page
         more = page < last
         number, layer, page, last = number[more], layer[more], page[more] + 1, last[more]
 
 
-def _reach(launch: Launch, wiring: Wiring) -> int:
-    """How many positions a lane touches, its own counted."""
-    if launch.slot.kind == "kv":
+def _window(batch: Batch, wiring: Wiring) -> int:
+    """How many positions a row touches, its own counted."""
+    if batch.site.kind == "kv":
         return 1
-    reach = wiring.reaches[launch.slot.layer]
-    return int(launch.positions.max()) + 1 if reach is None else reach
+    window = wiring.windows_by_layer[batch.site.layer]
+    return int(batch.positions.max()) + 1 if window is None else window

@@ -1,4 +1,4 @@
-"""The lane rule as a check that any row-wise function can be put to, certified or not."""
+"""Batch invariance as a check that any row-wise function can be put to, certified or not."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from causalsim.kernels import Kernels
 from causalsim.kernels.bundle import LIBRARY_OFF
 from causalsim.models import ModelConfig
 
-# One lane, and counts on both sides of every boundary that XLA's products are known to have.
+# One row, and counts on both sides of every boundary that XLA's products are known to have.
 COUNTS = (1, 8, 9, 16, 33, 64, 256)
 MOST = max(COUNTS)
 # What a neighbour may hold: poison, or numbers that overflow in any sum.
@@ -28,7 +28,7 @@ def certified(function: Callable[..., Any], **options: Any) -> Callable[..., Any
 
 
 def logits_of(kernels: Kernels, config: ModelConfig, weights: Any, x: jax.Array) -> jax.Array:
-    """What unembed writes for each lane, in cells of its own."""
+    """What unembed writes for each row, in cells of its own."""
     cells = jnp.full((len(x), config.vocab_size), jnp.nan, jnp.float32)
     return kernels.unembed(config, weights, x, cells, jnp.arange(len(x), dtype=jnp.int32))
 
@@ -39,9 +39,9 @@ def bits(value: Any) -> np.ndarray:
 
 
 def offenders(rows: Rows, x: np.ndarray, counts: Sequence[int] = COUNTS, seed: int = 0) -> list[str]:
-    """How a row-wise function breaks the lane rule; empty where it keeps it.
+    """How a row-wise function breaks batch invariance; empty where it keeps it.
 
-    Every row among the most lanes is the reference for the same row among fewer, at other
+    Every row among the most rows is the reference for the same row among fewer, at other
     places, and beside neighbours that hold garbage.
     """
     rng = np.random.default_rng(seed)
@@ -50,7 +50,7 @@ def offenders(rows: Rows, x: np.ndarray, counts: Sequence[int] = COUNTS, seed: i
     for count in counts:
         places = rng.permutation(len(x))[:count]
         if not np.array_equal(bits(rows(x[places])), reference[places]):
-            found.append(f"{count} lanes instead of {len(x)}")
+            found.append(f"{count} rows instead of {len(x)}")
         if count > 1:
             found += _beside_garbage(rows, x[places], reference[places], rng)
     return found
@@ -63,7 +63,7 @@ def _beside_garbage(rows: Rows, x: np.ndarray, reference: np.ndarray, rng: np.ra
         crowd = np.full_like(x, kind)
         crowd[kept] = x[kept]
         if not np.array_equal(bits(rows(crowd))[kept], reference[kept]):
-            found.append(f"lane {kept} of {len(x)} beside {kind}")
+            found.append(f"row {kept} of {len(x)} beside {kind}")
     return found
 
 
