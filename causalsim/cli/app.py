@@ -9,7 +9,7 @@ from cyclopts import App, Parameter
 from cyclopts.validators import Number
 
 from causalsim import __version__
-from causalsim.cli.usage import byte_count, names_function, refuse_for_model, whole
+from causalsim.cli.usage import byte_count, whole
 
 Family = Annotated[
     str | None,
@@ -241,8 +241,22 @@ def plan(
 
 
 @app.command
-def rows(
-    model: str = "glass",
+def calibrate(model: str = "glass", /, *, json: Path | None = None) -> int:
+    """Measure which batch sizes keep a model's bits on this machine and which are fast; keep the choice.
+
+    Takes half a minute and more. Runs of the model use the choice from then on.
+
+    :param model: The name or place of a model.
+    :param json: A file for all that was measured.
+    """
+    from causalsim.cli.calibrate import calibrate as measure
+
+    return measure(model, json)
+
+
+@app.command
+def invariance(
+    function: str,
     /,
     *,
     shape: str | None = None,
@@ -256,14 +270,12 @@ def rows(
     seed: Seed | None = None,
     json: Path | None = None,
 ) -> int:
-    """Measure which batch sizes keep their bits here, of a model's batches or of a function of yours.
+    """Find the classes of equal bits of a row-wise function: over batch sizes, places and neighbours.
 
-    For a model (half a minute and more): which are fast, too; the choice is kept. For
-    MODULE:FUNCTION: its classes of equal bits over batch size, place in the batch and neighbours. It takes an
-    array of rows and gives a value for each; with --buffer it is called as function(rows, buffer,
-    filled), where only the first entries of the buffer are filled, and must not depend on the rest.
+    It takes an array of rows and gives a value for each; with --buffer it is called as function(rows,
+    buffer, filled), where only the first entries of the buffer are filled, and must not depend on the rest.
 
-    :param model: The name of a model, or MODULE:FUNCTION, imported from the current folder, too.
+    :param function: MODULE:FUNCTION, imported from the current folder, too.
     :param shape: Of a row: 768 or 12x64. Rows are drawn at random.
     :param dtype: Of rows and buffer. [default: float32]
     :param buffer: The shape of an entry of the buffer that all rows read.
@@ -275,17 +287,11 @@ def rows(
     :param seed: Draws the rows. [default: 0]
     :param json: A file for all that was measured.
     """
+    from causalsim.cli.invariance import invariance as measure
+
     options = {"shape": shape, "dtype": dtype, "buffer": buffer, "filled": filled, "inputs": inputs}
     options |= {"array": array, "batch_sizes": batch_sizes, "extents": extents, "seed": seed}
-    given = {name: value for name, value in options.items() if value is not None}
-    if names_function(model):
-        from causalsim.cli.foreign import foreign
-
-        return foreign(model, given, json)
-    refuse_for_model(given)
-    from causalsim.cli.calibrate import rows as calibrate
-
-    return calibrate(model, json)
+    return measure(function, {name: value for name, value in options.items() if value is not None}, json)
 
 
 models = App(name="models", help="The trained models that are known by name, and where they are.")

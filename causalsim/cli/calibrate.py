@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 EXAMPLE = 20
 
 
-def rows(name: str, path: Path | None) -> int:
+def calibrate(name: str, path: Path | None) -> int:
     """Measure, show, keep; fails if a batch size had to be dropped or a planted fault went unseen."""
     check_file(path)
     model, out = engine.load(name), console()

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any
 
 from cyclopts import CycloptsError, Token, UnusedCliTokensError
@@ -18,21 +17,6 @@ def whole(_type: Any, tokens: Sequence[Token]) -> int:
         return int(tokens[0].value)
     except ValueError:
         raise ValueError(f"{tokens[0].value!r} is no whole number") from None
-
-
-def names_function(name: str) -> bool:
-    """Whether a word is MODULE:FUNCTION rather than a model's name or path."""
-    return ":" in name and not Path(name).exists()
-
-
-def refuse_for_model(options: Iterable[str]) -> None:
-    """Refuse, beside a model, options that tell how to call a function."""
-    if names := ", ".join(f"--{name}" for name in options):
-        raise InputError(
-            "a model says by itself what its kernels read",
-            got=names,
-            hint="These options go with MODULE:FUNCTION.",
-        )
 
 
 def byte_count(_type: Any, tokens: Sequence[Token]) -> int:

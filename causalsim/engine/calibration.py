@@ -79,8 +79,8 @@ class Calibration:
 
     @cached_property
     def kernels(self) -> Kernels:
-        """The certified kernels with these rows, to be given as ``kernels=``."""
-        return replace(CERTIFIED, buckets=self.rows, calibration=self.identity)
+        """The certified kernels with these batch sizes, to be given as ``kernels=``."""
+        return replace(CERTIFIED, buckets=self.buckets, calibration=self.identity)
 
     def to_json(self) -> str:
         return json.dumps(asdict(self), indent=1)

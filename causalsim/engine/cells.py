@@ -19,7 +19,7 @@ from causalsim.kernels.precision import downcast, poison
 
 
 class Cell(NamedTuple):
-    """What is written as a whole: ``place`` is (token), (plane, token) or (layer, page, column) in an array."""
+    """Memory that is written as a whole, at (token), (plane, token) or (layer, page, column) of an array."""
 
     array: Literal["tokens", "residual", "kv", "logits"]
     place: tuple[int, ...]

@@ -87,7 +87,7 @@ class Machine:
             yield Output(part, value if self.keep else None)
 
     def _run_layers(self, dispatch: Dispatch, cells: Sequence[Cells]) -> Iterator[Output]:
-        """A dispatch of whole layers; a dispatch each where two of them share a bank, which is taken but once."""
+        """A dispatch of whole layers; one each where two of them share a bank, which is taken but once."""
         attending = dispatch[1 :: len(LAYER)]
         banks = {self.placement.bank[batch.site.layer] for batch in attending}
         if len(banks) < len(attending):

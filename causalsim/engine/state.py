@@ -107,14 +107,14 @@ class State:
         A ``bare`` one has no K/V: a program reserves it, and gives it up, page by page.
         """
         config, layout = model.config, Layout(graph.lengths)
-        tokens = layout.tokens + 1
-        residual, logits = _poison(config, tokens, model.dtype)
+        count = layout.tokens + 1
+        residual, logits = _poison(config, count, model.dtype)
         keys, values = fresh_kv(model, layout, 0 if bare else config.n_layers)
         return cls(
             model,
             graph,
             layout,
-            sampling or Sampling(np.full(tokens, -1, np.int32)),
+            sampling or Sampling(np.full(count, -1, np.int32)),
             jnp.asarray(_prompt_ids(config, graph, layout, tokens)),
             residual,
             keys,

@@ -110,7 +110,7 @@ class EventGraph:
     def edge_families(self) -> tuple[EdgeFamily, ...]:
         """Every family of edges, ordered by target site.
 
-        >>> [family.stream for family in EventGraph(Wiring(2), 2, granularity="block").families]
+        >>> [family.stream for family in EventGraph(Wiring(2), 2, granularity="block").edge_families]
         ['residual', 'kv']
         """
         return self.wiring.edge_families(self.granularity)
@@ -202,7 +202,8 @@ class EventGraph:
     def families_into(self) -> dict[Site, list[EdgeFamily]]:
         """The families of edges that end at each site.
 
-        >>> [len(families) for families in EventGraph(Wiring(2), 2, granularity="block").families_into.values()]
+        >>> graph = EventGraph(Wiring(2), 2, granularity="block")
+        >>> [len(families) for families in graph.families_into.values()]
         [0, 2]
         """
         return {
@@ -213,7 +214,8 @@ class EventGraph:
     def families_from(self) -> dict[Site, list[EdgeFamily]]:
         """The families of edges that start at each site.
 
-        >>> [len(families) for families in EventGraph(Wiring(2), 2, granularity="block").families_from.values()]
+        >>> graph = EventGraph(Wiring(2), 2, granularity="block")
+        >>> [len(families) for families in graph.families_from.values()]
         [2, 0]
         """
         return {

@@ -94,7 +94,8 @@ class Wiring:
     def edge_families(self, granularity: Granularity = "sublayer") -> tuple[EdgeFamily, ...]:
         """Every family of edges, ordered by target site.
 
-        >>> [(family.stream, family.first, family.last) for family in Wiring(2, windows=3).edge_families("block")]
+        >>> families = Wiring(2, windows=3).edge_families("block")
+        >>> [(family.stream, family.first, family.last) for family in families]
         [('residual', 0, 0), ('kv', 0, 2)]
         """
         return _families(self, checked_granularity(granularity))

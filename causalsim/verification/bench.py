@@ -266,7 +266,7 @@ def misses(target: Target, edge: Edge) -> str | None:
     reader, tally = edge.target, Tally()
     row = reader.position, reader.request
     rows = target.kernels.buckets.up_to(1)[0]
-    form = Form(Site(target.kind, target.layer), rows)
+    form = Form(Site(reader.kind, reader.layer), rows)
     trials = [Trial(form, (row,), (row,), fill) for fill in FILLS]
     return Bench(target, dropped=edge).run(trials, tally).wrong
 

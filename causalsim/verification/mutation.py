@@ -189,7 +189,7 @@ def _pages_freed(target: Target) -> Iterator[Planted]:
         return _diverges(target, Values.from_outputs(config, target.graph, list(outputs)))
 
     def refused() -> str | None:
-        return next(misplaced_pages(program, state, rows, placement), None)
+        return next(misplaced_pages(program, state, buckets, placement), None)
 
     name = "a page of K/V given away before its last reader"
     yield Planted("frees too early", name, {ORDERS: refused, "order": order})
@@ -199,7 +199,7 @@ def _pages_freed(target: Target) -> Iterator[Planted]:
 
 
 def _now_and_then(target: Target) -> Planted:
-    """A dispatch repeated r times is found with 1 - (1 - q)^r: over many tries, neither less nor more often."""
+    """A dispatch repeated r times is found with 1 - (1 - q)^r: over many tries, no less and no more."""
 
     def faulty() -> Target:
         return target.with_kernels(faults.now_and_then(target.kernels, CHANCE))

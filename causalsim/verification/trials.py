@@ -71,7 +71,7 @@ class Trial:
 
 
 def forms(graph: EventGraph, buckets: Buckets) -> Iterator[tuple[Form, tuple[Row, ...]]]:
-    """Every form that the planner can make of a graph's events, and the rows that dispatches of it may have."""
+    """Every form that the planner can make of a graph's events, and the rows that its dispatches may have."""
     for site in graph.sites:
         kinds = [(site, 0)]
         if site.kind == "kv":

@@ -1,4 +1,4 @@
-"""The command ``rows``: what it shows, keeps, writes, and when it fails."""
+"""The command ``calibrate``: what it shows, keeps, writes, and when it fails."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def _kept() -> Calibration:
 
 def test_it_shows_what_was_measured_and_keeps_the_choice(measuring, capsys, tmp_path):
     found = measuring()
-    assert main(["rows", "--json", "rows.json"]) == HOLDS
+    assert main(["calibrate", "--json", "calibrate.json"]) == HOLDS
     out, err = capsys.readouterr()
     assert err == ""
     for words in (
@@ -59,7 +59,7 @@ def test_it_shows_what_was_measured_and_keeps_the_choice(measuring, capsys, tmp_
     assert "other bits" not in out and "do not use it" not in out
     assert str(file_of(tiny())) in out.splitlines()
     assert _kept() == found
-    written = json.loads((tmp_path / "rows.json").read_text())
+    written = json.loads((tmp_path / "calibrate.json").read_text())
     assert written["holds"] is True and written["identity"] == found.identity
     assert written["chosen"]["counts"] == list(found.buckets.sizes)
     assert len(written["measurements"]) == 64
@@ -67,7 +67,7 @@ def test_it_shows_what_was_measured_and_keeps_the_choice(measuring, capsys, tmp_
 
 def test_a_batch_size_that_had_to_be_dropped_is_a_failure(measuring, capsys):
     found = measuring(dropped=(8, 64))
-    assert main(["rows"]) == FAILS
+    assert main(["calibrate"]) == FAILS
     out = " ".join(capsys.readouterr().out.split())
     assert f"FAILS a row has the same bits in every batch: not at 8, 64 of {COUNTS} rows" in out
     assert "other bits" in out and "Batches of 1, 16, 32, 128, 256 rows are chosen" in out
@@ -76,34 +76,34 @@ def test_a_batch_size_that_had_to_be_dropped_is_a_failure(measuring, capsys):
 
 def test_where_nothing_fast_holds_it_says_so(measuring, capsys):
     measuring(dropped=(1, 8, 16, 32, 64, 128, 256))
-    assert main(["rows"]) == FAILS
+    assert main(["calibrate"]) == FAILS
     out = " ".join(capsys.readouterr().out.split())
     assert "Batches of 16 rows are chosen: 20 events, for example, go as 16 + 16." in out
     assert "Not even these keep their bits" in out
     measuring(dropped=(1, 8, 32, 64, 128, 256))
-    assert main(["rows"]) == FAILS
+    assert main(["calibrate"]) == FAILS
     assert "Not even these" not in capsys.readouterr().out
 
 
 def test_a_planted_fault_that_goes_unseen_is_a_failure(measuring, capsys):
     measuring(seen=())
-    assert main(["rows"]) == FAILS
+    assert main(["calibrate"]) == FAILS
     assert "FAILS a planted fault is seen" in " ".join(capsys.readouterr().out.split())
 
 
 def test_a_flag_that_overrides_the_choice_is_named(measuring, monkeypatch, capsys):
     measuring()
     monkeypatch.setenv("CAUSALSIM_BUCKETS", "fixed")
-    assert main(["rows"]) == HOLDS
+    assert main(["calibrate"]) == HOLDS
     assert "do not use it while CAUSALSIM_BUCKETS=fixed" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["rows", "--json", "no/such.json"], "whose folder is missing"),
-        (["rows", "glass", "smollm2"], "takes no more words"),
-        (["rows", "--length", "3"], "causalsim calibrate --help"),
+        (["calibrate", "--json", "no/such.json"], "whose folder is missing"),
+        (["calibrate", "glass", "smollm2"], "takes no more words"),
+        (["calibrate", "--length", "3"], "causalsim calibrate --help"),
     ],
 )
 def test_bad_input(arguments, words, capsys, tmp_path):
@@ -115,12 +115,12 @@ def test_bad_input(arguments, words, capsys, tmp_path):
 
 def test_a_model_that_is_not_there(monkeypatch, capsys):
     monkeypatch.undo()
-    assert main(["rows", "glas"]) == BAD_INPUT
+    assert main(["calibrate", "glas"]) == BAD_INPUT
     assert "neither a known name" in capsys.readouterr().err
 
 
 @pytest.mark.slow
 def test_it_measures_here(capsys):
-    assert main(["rows"]) == HOLDS
+    assert main(["calibrate"]) == HOLDS
     assert "with a planted fault" not in capsys.readouterr().out
     assert _kept().holds

@@ -64,14 +64,14 @@ class Served:
     arrivals: set[tuple[int, ...]] = field(default_factory=set)
     buckets: set[tuple[str, int]] = field(default_factory=set)
 
-    def add(self, run: cs.Run, buckets: Buckets) -> None:
+    def add(self, run: cs.Run, sizes: Buckets) -> None:
         assert all(np.isfinite(logits).all() for logits in run.logits), "poison has bits that agree, too"
         for request, found in enumerate(self.digests):
             found.add(_digest(run, request))
         self.mixes |= mixes(run.program)
         self.splits.add(_splits(run.program))
         self.arrivals.add(_arrivals(run.program))
-        self.buckets |= buckets(run.program, rows)
+        self.buckets |= buckets(run.program, sizes)
 
     @property
     def met(self) -> set[frozenset[int]]:

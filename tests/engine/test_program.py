@@ -88,9 +88,9 @@ def test_whole_layers_are_found_where_batches_have_the_same_rows(foliation):
 @given(
     graphs_with_foliation(), st.sampled_from([CERTIFIED_BUCKETS, FIXED_BUCKETS, Buckets((1, 2)), Buckets()])
 )
-def test_dispatches_carry_the_batches_in_their_order_and_only_whole_layers_together(foliation, rows):
+def test_dispatches_carry_the_batches_in_their_order_and_only_whole_layers_together(foliation, buckets):
     batches, n_layers = compile(foliation).batches, foliation.graph.wiring.n_layers
-    dispatches = list(dispatches_of(batches, rows, n_layers))
+    dispatches = list(dispatches_of(batches, buckets, n_layers))
     assert [batch for dispatch in dispatches for batch in dispatch] == list(batches)
     for dispatch in dispatches:
         assert len(dispatch) == 1 or len(dispatch) == 3 * _layers_from(dispatch)

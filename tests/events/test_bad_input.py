@@ -101,7 +101,7 @@ def test_what_is_no_text(given):
 
 @pytest.mark.parametrize("given", [None, "head", 3, ["block"]], ids=repr)
 def test_what_is_no_granularity(given):
-    for ask in (Wiring(2).sites, Wiring(2).rules, lambda g: EventGraph(Wiring(2), 3, granularity=g)):
+    for ask in (Wiring(2).sites, Wiring(2).edge_families, lambda g: EventGraph(Wiring(2), 3, granularity=g)):
         with pytest.raises(InputError, match="one of the known granularities"):
             ask(given)
 

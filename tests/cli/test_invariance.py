@@ -1,4 +1,4 @@
-"""The command ``rows`` with a function of somebody else's: what it imports, shows, writes and refuses."""
+"""The command ``invariance``: the classes that it shows, what it fails at, and what it does not take."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def shown(capsys) -> str:
 
 
 def test_a_function_that_keeps_the_rule(module, capsys, tmp_path):
-    assert main(["rows", f"{module}:square", "--shape", "2x3", "--json", "found.json"]) == HOLDS
+    assert main(["invariance", f"{module}:square", "--shape", "2x3", "--json", "found.json"]) == HOLDS
     out = shown(capsys)
     assert f"{module}:square, rows 16x2x3 float32; 1,600 batches; arrays numpy" in out
     assert "batch size │ one class: rows: 1 .. 256" in out and "Everything holds." in out
@@ -79,7 +79,7 @@ def test_a_function_that_keeps_the_rule(module, capsys, tmp_path):
 
 def test_classes_are_shown_and_are_a_failure(module, capsys):
     chosen = ["--batch-sizes", "1,2,3,4,8", "--dtype", "float32", "--seed", "3"]
-    assert main(["rows", f"{module}:by_count", "--shape", "4", *chosen]) == FAILS
+    assert main(["invariance", f"{module}:by_count", "--shape", "4", *chosen]) == FAILS
     out = shown(capsys)
     assert "rows: 1 .. 3 | 4, 8" in out and "4, 8: first at element [0] of row 0:" in out
     assert "Something does not hold." in out
@@ -87,7 +87,7 @@ def test_classes_are_shown_and_are_a_failure(module, capsys):
 
 def test_a_buffer_is_an_argument_of_its_own(module, capsys):
     sizes = ["--shape", "2", "--buffer", "3x2", "--filled", "4", "--extents", "4,5,6"]
-    assert main(["rows", f"{module}:read", *sizes, "--batch-sizes", "1,2"]) == FAILS
+    assert main(["invariance", f"{module}:read", *sizes, "--batch-sizes", "1,2"]) == FAILS
     out = shown(capsys)
     assert "buffer 4x3x2 float32" in out and "1 row, a buffer of: 4, 6 | 5" in out
     assert "padding │ one class" in out
@@ -97,18 +97,18 @@ def test_a_buffer_is_an_argument_of_its_own(module, capsys):
     ("function", "inputs", "code"), [("Kernels.lookup", "ROWS", HOLDS), ("read", "examples", FAILS)]
 )
 def test_inputs_of_the_module(function, inputs, code, module, capsys):
-    assert main(["rows", f"{module}:{function}", "--inputs", inputs, "--batch-sizes", "1,2,3"]) == code
+    assert main(["invariance", f"{module}:{function}", "--inputs", inputs, "--batch-sizes", "1,2,3"]) == code
     assert ("rows 6 int32" if inputs == "ROWS" else "buffer 4x2x2 float64") in shown(capsys)
 
 
 def test_a_function_that_is_not_deterministic(module, capsys):
-    assert main(["rows", f"{module}:unsteady", "--shape", "2", "--batch-sizes", "1,2"]) == FAILS
+    assert main(["invariance", f"{module}:unsteady", "--shape", "2", "--batch-sizes", "1,2"]) == FAILS
     assert "The function is not deterministic: the same batch gave other bits." in shown(capsys)
 
 
 def test_whole_numbers_are_drawn_as_indices(module, capsys):
     assert (
-        main(["rows", f"{module}:square", "--shape", "2", "--dtype", "int32", "--batch-sizes", "1,2"])
+        main(["invariance", f"{module}:square", "--shape", "2", "--dtype", "int32", "--batch-sizes", "1,2"])
         == HOLDS
     )
     assert "rows 16x2 int32" in shown(capsys)
@@ -135,13 +135,13 @@ BAD = [
     (["{}:read", "--shape", "2"], "TypeError: read() missing 2 required positional arguments"),
     (["{}:whole", "--shape", "2"], "a row-wise function gives a value for each row"),
     (["{}:square", "--shape", "2", "--json", "no/such.json"], "whose folder is missing"),
-    (["glass", "--shape", "2", "--batch-sizes", "1"], "got: --shape, --batch-sizes"),
+    (["glass", "--shape", "2", "--batch-sizes", "1"], "causalsim calibrate MODEL tells"),
 ]
 
 
 @pytest.mark.parametrize(("arguments", "words"), BAD, ids=[" ".join(a)[:40] for a, _ in BAD])
 def test_bad_input(arguments, words, module, capsys, tmp_path):
-    assert main(["rows", *(each.format(module) for each in arguments)]) == BAD_INPUT
+    assert main(["invariance", *(each.format(module) for each in arguments)]) == BAD_INPUT
     out, err = capsys.readouterr()
     assert words in " ".join(err.split()) and out == "" and err.count("causalsim: ") == 1
     assert {path.name for path in tmp_path.iterdir()} <= {f"{module}.py", "__pycache__"}
@@ -150,14 +150,14 @@ def test_bad_input(arguments, words, module, capsys, tmp_path):
 @pytest.mark.parametrize("line", ["raise OSError('no weights')", "import sys; sys.exit(3)", "what?"])
 def test_a_module_that_fails_when_imported(line, module, capsys, tmp_path):
     (tmp_path / f"{module}_broken.py").write_text(line)
-    assert main(["rows", f"{module}_broken:f", "--shape", "2"]) == BAD_INPUT
+    assert main(["invariance", f"{module}_broken:f", "--shape", "2"]) == BAD_INPUT
     assert "can be imported" in capsys.readouterr().err
 
 
 def test_the_current_folder_is_looked_in_without_jax(module):
     code = (
         f"import sys; sys.path = [p for p in sys.path if p]; from causalsim.cli import main;"
-        f"code = main(['rows', '{module}:square', '--shape', '2', '--batch-sizes', '1,2']);"
+        f"code = main(['invariance', '{module}:square', '--shape', '2', '--batch-sizes', '1,2']);"
         "print(code, 'jax' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

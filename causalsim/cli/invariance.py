@@ -24,7 +24,7 @@ GREATEST_INDEX = 100
 ABOUT_INPUTS = ("shape", "dtype", "buffer", "filled", "seed")
 
 
-def foreign(name: str, options: Mapping[str, Any], path: Path | None) -> int:
+def invariance(name: str, options: Mapping[str, Any], path: Path | None) -> int:
     """Import a function, batch it in every way, show the classes; fails where there are several."""
     check_file(path)
     function = imported(name)
@@ -52,7 +52,10 @@ def imported(name: str) -> Any:
 
 
 def _named(name: str) -> Any:
-    module, _, path = name.partition(":")
+    module, colon, path = name.partition(":")
+    if not colon:
+        hint = "Of a model's batches, causalsim calibrate MODEL tells."
+        raise InputError("MODULE:FUNCTION names a function", got=name, expected="my_kernels:norm", hint=hint)
     if (here := str(Path.cwd())) not in sys.path:
         sys.path.insert(0, here)
     try:
