@@ -2,8 +2,9 @@
 
 from causalsim.events.chains import chain_cover, largest_antichain
 from causalsim.events.cones import diamond, growth
-from causalsim.events.event import KINDS, STREAMS, Edge, Event, parse_edge, parse_event
+from causalsim.events.event import Edge, Event, parse_edge, parse_event
 from causalsim.events.graph import EventGraph
+from causalsim.events.kinds import KINDS, STREAMS, Kind
 from causalsim.events.lattice import count_lattice_edges
 from causalsim.events.multiway import branchial_graph, maximal_antichains, state_graph
 from causalsim.events.paths import paths
@@ -17,6 +18,7 @@ __all__ = [
     "Event",
     "EventGraph",
     "Granularity",
+    "Kind",
     "Site",
     "Wiring",
     "branchial_graph",

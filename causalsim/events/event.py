@@ -8,13 +8,11 @@ from typing import NamedTuple
 
 from causalsim.arguments import as_int, check_type, check_whole
 from causalsim.errors import InputError
-
-KINDS = ("embed", "kv", "attn", "mlp", "unembed", "sample", "block")
-STREAMS = ("residual", "kv", "token")
+from causalsim.events.kinds import KINDS, STREAMS, kinds_at
 
 _TEXT = re.compile(r"(?P<kind>[a-z]+)\((?:(?P<layer>\d+) *, *)?(?P<position>\d+)\)(?:@(?P<request>\d+))?")
 _EDGE = re.compile(r"(?P<source>.+?)\s*->\s*(?P<target>[^\[]+?)\s*(?:\[(?P<stream>[a-z]+)\])?")
-_WITHOUT_LAYER = ("embed", "unembed", "sample")
+_WITHOUT_LAYER = kinds_at("below", "above", "feedback")
 
 
 @dataclass(frozen=True, slots=True, order=True)

@@ -8,7 +8,7 @@ a finite column and a finite list of families; all else asks these.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from typing import Literal, NamedTuple, cast
 
@@ -16,6 +16,7 @@ import numpy as np
 
 from causalsim.arguments import as_int
 from causalsim.errors import InputError
+from causalsim.events.kinds import KINDS, SUBLAYERS, kinds_at
 
 Granularity = Literal["block", "sublayer"]
 GRANULARITIES = ("block", "sublayer")
@@ -52,7 +53,8 @@ class Wiring:
 
     ``windows`` is the number of positions that an attention sees, its own counted: one
     number or one a layer, ``None`` for all. With ``parallel_residual`` the attention and
-    the MLP of a layer both read the layer's input.
+    the MLP of a layer both read the layer's input. ``sublayers`` are the kinds of a layer's events,
+    in the order of the column, as the table of kinds has them.
 
     >>> Wiring(2, windows=4).windows
     (4, 4)
@@ -61,6 +63,7 @@ class Wiring:
     n_layers: int
     windows: int | Sequence[int | None] | None = None
     parallel_residual: bool = False
+    sublayers: tuple[str, ...] = field(default=SUBLAYERS, repr=False)
 
     def __init__(
         self,
@@ -68,11 +71,13 @@ class Wiring:
         *,
         windows: int | Sequence[int | None] | None = None,
         parallel_residual: bool = False,
+        sublayers: Sequence[str] = SUBLAYERS,
     ) -> None:
         layers = _positive("n_layers", n_layers)
         object.__setattr__(self, "n_layers", layers)
         object.__setattr__(self, "windows", _per_layer(windows, layers))
         object.__setattr__(self, "parallel_residual", _switch("parallel_residual", parallel_residual))
+        object.__setattr__(self, "sublayers", _checked_sublayers(sublayers))
 
     @cached_property
     def windows_by_layer(self) -> tuple[int | None, ...]:
@@ -89,7 +94,7 @@ class Wiring:
         >>> [f"{kind}{layer}" for kind, layer in Wiring(1).sites()]
         ['embed-1', 'kv0', 'attn0', 'mlp0', 'unembed1', 'sample1']
         """
-        return _sites(self.n_layers, checked_granularity(granularity))
+        return _sites(self.n_layers, self.sublayers, checked_granularity(granularity))
 
     def edge_families(self, granularity: Granularity = "sublayer") -> tuple[EdgeFamily, ...]:
         """Every family of edges, ordered by target site.
@@ -116,16 +121,13 @@ def checked_granularity(granularity: object) -> Granularity:
     return cast("Granularity", granularity)
 
 
-def _sites_of_layer(layer: int) -> list[Site]:
-    return [Site(kind, layer) for kind in ("kv", "attn", "mlp")]
-
-
 @lru_cache(maxsize=256)
-def _sites(n_layers: int, granularity: Granularity) -> tuple[Site, ...]:
+def _sites(n_layers: int, sublayers: tuple[str, ...], granularity: Granularity) -> tuple[Site, ...]:
     if granularity == "block":
-        return tuple(Site("block", layer) for layer in range(n_layers))
-    inner = [site for layer in range(n_layers) for site in _sites_of_layer(layer)]
-    return (Site("embed", -1), *inner, Site("unembed", n_layers), Site("sample", n_layers))
+        return tuple(Site(kind, layer) for layer in range(n_layers) for kind in kinds_at("block"))
+    below = [Site(kind, -1) for kind in kinds_at("below")]
+    inner = [Site(kind, layer) for layer in range(n_layers) for kind in sublayers]
+    return (*below, *inner, *(Site(kind, n_layers) for kind in kinds_at("above", "feedback")))
 
 
 @lru_cache(maxsize=256)
@@ -144,24 +146,53 @@ def _block_families(wiring: Wiring) -> list[EdgeFamily]:
 
 
 def _sublayer_families(wiring: Wiring) -> list[EdgeFamily]:
-    feed = Site("embed", -1), Site("unembed", wiring.n_layers), Site("sample", wiring.n_layers)
-    embed, unembed, sample = feed
-    families = [EdgeFamily("token", sample, embed, 1, 1)]
-    stream_in = [embed]
-    for layer, window in enumerate(wiring.windows_by_layer):
-        kv, attn, mlp = _sites_of_layer(layer)
-        readers = (kv, attn, mlp) if wiring.parallel_residual else (kv, attn)
+    """Edges as the table of kinds implies them, site after site up the column.
+
+    ``sources`` holds who wrote each stream last; of a parallel residual all of a layer wrote it, and
+    what they wrote is read above.
+    """
+    sites = wiring.sites()
+    sources: dict[str, list[Site]] = {"token": [sites[-1]]}
+    layer, written, families = -1, list[Site](), list[EdgeFamily]()
+    for site in sites:
+        if site.layer != layer and written:
+            sources["residual"], written = written, []
+        layer, kind = site.layer, KINDS[site.kind]
         families += [
-            EdgeFamily("residual", source, reader, 0, 0) for reader in readers for source in stream_in
+            _family(wiring, stream, source, site) for stream in kind.reads for source in sources[stream]
         ]
-        families.append(EdgeFamily("kv", kv, attn, 0, _last(window)))
-        if not wiring.parallel_residual:
-            families.append(EdgeFamily("residual", attn, mlp, 0, 0))
-        stream_in = [attn, mlp] if wiring.parallel_residual else [mlp]
-    families += [EdgeFamily("residual", source, unembed, 0, 0) for source in stream_in]
-    families.append(EdgeFamily("token", unembed, sample, 0, 0))
-    order = {site: rank for rank, site in enumerate(wiring.sites())}
-    return sorted(families, key=lambda family: order[family.target])
+        if kind.writes == "residual" and wiring.parallel_residual:
+            written.append(site)
+        else:
+            sources[kind.writes] = [site]
+    return families
+
+
+def _family(wiring: Wiring, stream: str, source: Site, target: Site) -> EdgeFamily:
+    """Edges of one stream: a token goes to the next position, K/V as far as a window, all else up."""
+    if stream == "kv":
+        return EdgeFamily(stream, source, target, 0, _last(wiring.windows_by_layer[target.layer]))
+    fed_back = int(KINDS[source.kind].place == "feedback")
+    return EdgeFamily(stream, source, target, fed_back, fed_back)
+
+
+def _checked_sublayers(sublayers: object) -> tuple[str, ...]:
+    """Known kinds of a layer in the order of a column: K/V before what attends, and something that adds."""
+    names = tuple(sublayers) if isinstance(sublayers, list | tuple) else (sublayers,)
+    known = kinds_at("layer")
+    kinds = [KINDS[name] for name in names if name in known]
+    attends = [place for place, kind in enumerate(kinds) if kind.attends]
+    makes = [place for place, kind in enumerate(kinds) if kind.writes == "kv"]
+    sound = (
+        len(kinds) == len(names) == len({*names}) and len(makes) == 1 and attends and makes[0] < attends[0]
+    )
+    if not sound:
+        raise InputError(
+            "a layer has each kind of event once, K/V before attention",
+            got=repr(sublayers),
+            expected=f"some of {', '.join(known)}",
+        )
+    return names
 
 
 def _last(window: int | None) -> int | None:
