@@ -19,7 +19,7 @@ from causalsim.cli.tables import Indented, check_lines, plain_table
 from causalsim.cli.terminal import console, progress
 from causalsim.engine import Calibration
 from causalsim.engine.calibration import measured
-from causalsim.engine.kept import BUCKETS, file_of
+from causalsim.engine.kept import BUCKETS, file_of, is_damaged
 from causalsim.engine.measuring import Measurement
 from causalsim.kernels import CERTIFIED
 from causalsim.scenario import Check
@@ -31,12 +31,14 @@ if TYPE_CHECKING:
     from causalsim.progress import Progress
 
 EXAMPLE = 20
+DAMAGED = "What was kept there before was damaged, or of an older version: it counted as none."
 
 
 def calibrate(name: str, path: Path | None) -> int:
     """Measure, show, keep; fails if a batch size had to be dropped or a planted fault went unseen."""
     check_file(path)
     model, out = engine.load(name), console()
+    damaged = is_damaged(model)
     with progress(out) as watch:
         found = engine.calibrate(model, progress=watch)
         checks = [_bits(found), _control(model, watch)]
@@ -45,6 +47,8 @@ def calibrate(name: str, path: Path | None) -> int:
         out.print(part)
     # A path is one word, for whoever copies it.
     out.print(f"{kept}", markup=False, soft_wrap=True)
+    if damaged:
+        out.print(Text(DAMAGED, style="yellow"))
     holds = all(check.holds for check in checks)
     if path is not None:
         write_text(path, _to_json(found, checks, kept))

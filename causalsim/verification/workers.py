@@ -20,11 +20,12 @@ from queue import SimpleQueue
 from threading import Lock, Thread
 from typing import IO, Any
 
+from causalsim.arguments import shown
 from causalsim.engine import compile
 from causalsim.errors import CausalsimError
 from causalsim.foliations import Foliation, earliest
+from causalsim.verification.chunks import Chunk
 from causalsim.verification.comparison import divergence
-from causalsim.verification.journal import Chunk
 from causalsim.verification.provenance import Provenance
 from causalsim.verification.reproducer import Reproducer
 from causalsim.verification.suite import random_order
@@ -61,18 +62,18 @@ class Runner:
     target: Target
 
     def run(self, span: range) -> Chunk:
-        """Run the orders of these numbers and count what they gave."""
-        digests, failed, token = dict[str, int](), list[int](), None
+        """Run the orders of these numbers and record what each gave."""
+        digests, astray, token = list[str](), list[int](), None
         for number in span:
             _, order = random_order(self.target.graph, number, self.job.seed)
             values, ran = self.target.run(compile(order))
-            digest, as_asked = values.digest(), ran.refines(order)
-            digests[digest] = digests.get(digest, 0) + 1
-            if digest != self.job.reference or not as_asked:
-                failed.append(number)
-                found = divergence(self.target.reference, values) if as_asked else None
-                token = token or Reproducer(self.job.provenance, order, self._reference, found).to_token()
-        return Chunk(span.start, len(span), digests, tuple(failed), token)
+            digests.append(values.digest())
+            if not ran.refines(order):
+                astray.append(number)
+            if token is None and (astray or digests[-1] != self.job.reference):
+                found = None if astray else divergence(self.target.reference, values)
+                token = Reproducer(self.job.provenance, order, self._reference, found).to_token()
+        return Chunk.of(span.start, digests, astray, token)
 
     @cached_property
     def _reference(self) -> Foliation:
@@ -101,7 +102,7 @@ class Worker:
                 got=f"one that ended with status {self._process.wait()}",
                 hint="The finished orders are kept; fewer processes need less memory.",
             )
-        return Chunk.from_line(answer)
+        return _answered(answer, span)
 
     def end(self) -> None:
         self._process.kill()
@@ -116,6 +117,18 @@ class Worker:
 
     def _pipe(self, name: str) -> IO[str]:
         return getattr(self._process, name)
+
+
+def _answered(line: str, span: range) -> Chunk:
+    with suppress(ValueError):
+        found = Chunk.from_line(line.removesuffix("\n"))
+        if found.span == span:
+            return found
+    raise CausalsimError(
+        "a process of a campaign answers with the results of the orders it was given",
+        got=shown(line),
+        expected=f"those of orders {span.start} to {span.stop - 1}",
+    )
 
 
 def in_processes(job: Job, spans: Iterable[range], processes: int) -> Iterator[Chunk]:

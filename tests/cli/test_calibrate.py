@@ -40,7 +40,7 @@ def measuring(monkeypatch):
 
 
 def _kept() -> Calibration:
-    return Calibration.from_json(file_of(tiny()).read_text())
+    return Calibration.from_json(file_of(tiny()).read_text().removesuffix("\n"))
 
 
 def test_it_shows_what_was_measured_and_keeps_the_choice(measuring, capsys, tmp_path):
@@ -63,6 +63,18 @@ def test_it_shows_what_was_measured_and_keeps_the_choice(measuring, capsys, tmp_
     assert written["holds"] is True and written["identity"] == found.identity
     assert written["chosen"]["counts"] == list(found.buckets.sizes)
     assert len(written["measurements"]) == 64
+
+
+def test_a_file_that_was_altered_is_told_and_replaced(measuring, capsys):
+    found = measuring()
+    for kept in (found.to_json().replace('"rows":8,', '"rows":9,', 1), "{}"):
+        file_of(tiny()).parent.mkdir(parents=True, exist_ok=True)
+        file_of(tiny()).write_text(kept)
+        assert main(["rows"]) == HOLDS
+        assert "was damaged, or of an older version" in " ".join(capsys.readouterr().out.split())
+        assert _kept() == found
+    assert main(["rows"]) == HOLDS
+    assert "damaged" not in capsys.readouterr().out
 
 
 def test_a_batch_size_that_had_to_be_dropped_is_a_failure(measuring, capsys):

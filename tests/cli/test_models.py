@@ -17,6 +17,7 @@ def _empty_cache(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "100")
     monkeypatch.setenv("CAUSALSIM_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr("causalsim.models.fetching.find_spec", lambda name: None)
 
 
 def _file(tmp_path):

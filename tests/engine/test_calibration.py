@@ -18,10 +18,11 @@ import causalsim as cs
 from causalsim.engine import Calibration, calibrate, kernels_for, run_orders
 from causalsim.engine.calibration import measured, plain
 from causalsim.engine.environment import environment
-from causalsim.engine.kept import file_of, stored
+from causalsim.engine.kept import file_of, is_damaged, stored
 from causalsim.engine.measuring import FORMS, Measurement, trials
 from causalsim.foliations import random_orders
 from causalsim.kernels import CERTIFIED, CERTIFIED_BUCKETS, FIXED, FIXED_BUCKETS, STOCK, Buckets
+from causalsim.sealed import from_line, to_line
 from causalsim.verification.faults import sampling_for_neighbour, with_batch_size, with_neighbour
 from tests.engine.processes import answer, start
 from tests.engine.support import ids
@@ -260,7 +261,7 @@ def test_calibrating_keeps_it_for_this_process_too(monkeypatch):
     assert kernels_for(MODEL) == CERTIFIED
     found = MODEL.calibrate()
     assert kernels_for(MODEL) == found.kernels != CERTIFIED
-    assert Calibration.from_json(file_of(MODEL).read_text()) == found == stored(MODEL)
+    assert Calibration.from_json(file_of(MODEL).read_text().removesuffix("\n")) == found == stored(MODEL)
 
 
 @pytest.mark.parametrize(("asked", "kernels"), [("fixed", FIXED), ("certified", CERTIFIED)])
@@ -285,15 +286,15 @@ def test_a_flag_that_says_something_else_is_refused(asked, monkeypatch):
 
 
 def changed(**facts):
-    """Of another machine or model, under this one's name."""
-    return lambda text: json.dumps({**json.loads(text), **facts})
+    """Of another machine or model, under this one's name, with a checksum that is right."""
+    return lambda text: to_line({**from_line(text), **facts})
 
 
 def first_row(**values):
     def damage(text):
-        content = json.loads(text)
+        content = from_line(text)
         content["measurements"][0].update(values)
-        return json.dumps(content)
+        return to_line(content)
 
     return damage
 
@@ -304,6 +305,11 @@ DAMAGES = {
     "no object": lambda text: "[]",
     "a number": lambda text: "7",
     "deep": lambda text: "[" * 100_000,
+    "another digit": lambda text: text.replace('"rows":8,', '"rows":9,', 1),
+    "a faster batch": lambda text: re.sub(r'"microseconds":\d', '"microseconds":0', text, count=1),
+    "a bit that was another": lambda text: text.replace('"same_bits":false', '"same_bits":true', 1),
+    "an older version": lambda text: json.dumps(from_line(text), indent=1),
+    "other spelling": lambda text: text.replace(":", ": "),
     "no text": lambda text: b"\xff\xfe\x00",
     "surplus": changed(more=1),
     "no rows": changed(measurements=[]),
@@ -328,15 +334,32 @@ DAMAGES = {
 @pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
 @pytest.mark.usefixtures("cache")
 def test_a_file_that_is_damaged_or_foreign_is_as_good_as_none(damage, monkeypatch):
-    keep(made())
+    keep(made(dropped=(8,)))
     path = file_of(MODEL)
+    assert not is_damaged(MODEL)
     spoilt = damage(path.read_text())
+    assert spoilt != path.read_text()
     path.write_bytes(spoilt if isinstance(spoilt, bytes) else spoilt.encode())
     forget()
-    assert kernels_for(MODEL) == CERTIFIED
+    assert kernels_for(MODEL) == CERTIFIED and stored(MODEL) is None and is_damaged(MODEL)
+    assert environment(kernels_for(MODEL))["calibration"] == environment()["calibration"]
     monkeypatch.setattr("causalsim.engine.kept.measured", lambda model, length, progress: made(model))
     calibrate(MODEL)
-    assert kernels_for(MODEL) == made().kernels, "and replaced"
+    assert kernels_for(MODEL) == made().kernels and not is_damaged(MODEL), "and replaced"
+
+
+@settings(max_examples=50)
+@given(st.data())
+def test_any_flipped_byte_of_a_file_is_noticed(data):
+    content = bytearray(made().to_json().encode())
+    content[data.draw(st.integers(0, len(content) - 1))] ^= data.draw(st.integers(1, 255))
+    with pytest.raises(ValueError):  # noqa: PT011  whatever the decoder meets first
+        Calibration.from_json(bytes(content))
+
+
+@pytest.mark.usefixtures("cache")
+def test_no_file_is_no_damage():
+    assert not is_damaged(MODEL)
 
 
 @pytest.mark.usefixtures("cache")
@@ -348,22 +371,23 @@ def test_a_folder_in_its_place_is_as_good_as_none():
 
 @pytest.mark.parametrize("layers", ['"n_layerz": 2', '"n_layers": "2"', '"n_layers": null'])
 def test_a_file_without_the_depth_of_its_model_is_refused(layers):
-    text = made().to_json()
+    text = json.dumps(from_line(made().to_json()))
     spoilt = re.sub(r'"n_layers": \d+', layers, text)
     assert spoilt != text
     with pytest.raises(ValueError, match="no calibration"):
-        Calibration.from_json(spoilt)
+        Calibration.from_json(to_line(json.loads(spoilt)))
 
 
 @settings(max_examples=50)
 @given(st.data())
 def test_whatever_a_file_says_it_is_read_or_refused(data):
-    text = made().to_json()
+    """With a checksum that is right, as nothing but a program can have it."""
+    text = json.dumps(from_line(made().to_json()))
     start = data.draw(st.integers(0, len(text)))
     stop = data.draw(st.integers(start, min(start + 20, len(text))))
     spoilt = text[:start] + data.draw(st.text(max_size=8)) + text[stop:]
     try:
-        found = Calibration.from_json(spoilt)
+        found = Calibration.from_json(to_line(dict(json.loads(spoilt))))
     except ValueError:
         return
     assert 16 in found.buckets.sizes and found.identity
@@ -391,7 +415,7 @@ def test_whoever_looks_while_many_calibrate_sees_a_whole_file(monkeypatch):
     with ThreadPoolExecutor(4) as pool:
         writers = [pool.submit(calibrate, MODEL) for _ in range(39)]
         while not all(writer.done() for writer in writers):
-            Calibration.from_json(path.read_text())
+            Calibration.from_json(path.read_text().removesuffix("\n"))
     known = {writer.result().identity for writer in writers}
     assert stored(MODEL).identity in known
     assert [file.name for file in path.parent.iterdir()] == [path.name]
@@ -406,7 +430,7 @@ def test_two_processes_that_calibrate_at_once_give_the_same_bits(tmp_path):
     assert {each["used"] for each in found} <= identities
     assert {each["digest"] for each in found} == {cs.run(MODEL, list(range(20)), record=True).values_digest}
     (path,) = tmp_path.rglob("*.json")
-    assert Calibration.from_json(path.read_text()).identity in identities
+    assert Calibration.from_json(path.read_text().removesuffix("\n")).identity in identities
 
 
 @pytest.mark.usefixtures("cache")

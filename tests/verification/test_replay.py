@@ -20,6 +20,7 @@ from causalsim.cli import BAD_INPUT, FAILS, HOLDS, main
 from causalsim.engine import compile
 from causalsim.foliations import distance, earliest, is_refinement
 from causalsim.kernels import CERTIFIED, FIXED, STOCK, Buckets
+from causalsim.sealed import checksum
 from causalsim.verification import Reproducer, armour, replay, same_bits
 from causalsim.verification.comparison import divergence
 from causalsim.verification.counterexample import counterexample
@@ -222,7 +223,7 @@ def test_a_token_altered_anywhere_is_refused(token, data):
 
 def signed(body: bytes) -> str:
     line = f"{armour.VERSION}.{urlsafe_b64encode(body).decode().rstrip('=')}"
-    return f"{line}.{armour._checksum(line)}"
+    return f"{line}.{checksum(line)}"
 
 
 @pytest.mark.parametrize(
