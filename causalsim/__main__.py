@@ -1,8 +1,6 @@
 """``python -m causalsim`` is the command line."""
 
-import sys
-
-from causalsim.cli import main
+from causalsim.cli import command
 
 if __name__ == "__main__":
-    sys.exit(main())
+    command()

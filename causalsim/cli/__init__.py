@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, TextIO
+from contextlib import suppress
+from typing import TYPE_CHECKING, NoReturn, TextIO
 
 if TYPE_CHECKING:
     from causalsim.errors import CausalsimError
@@ -16,6 +17,24 @@ HOLDS, FAILS, BAD_INPUT, BUG, INTERRUPTED, UNREAD = 0, 1, 2, 70, 130, 141
 TRACEBACK = "CAUSALSIM_TRACEBACK"
 
 
+def command() -> NoReturn:
+    """Be a process that runs one command line: ``main``, but for interruptions at any moment.
+
+    The process is left at once, since XLA's threads may still use what Python would tear down.
+    """
+    from causalsim.cli.interrupts import heard
+
+    code = INTERRUPTED
+    try:
+        with heard():
+            code = main()
+    except KeyboardInterrupt:  # It fell beside the work: into the first lines of main, or the last.
+        code = INTERRUPTED
+        _tell_interruption()
+    finally:
+        _leave(code)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command line and return its exit code.
 
@@ -23,19 +42,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     bug of causalsim, 130 if interrupted, 141 if nobody reads on. ``arguments`` are those of the
     process by default.
     """
-    from causalsim.cli.interrupts import heard
+    from causalsim.cli.interrupts import undisguised
     from causalsim.errors import CausalsimError
 
     for stream in (sys.stdout, sys.stderr):
         _write_whatever(stream)
     try:
-        with heard():
-            return _run(arguments)
+        with undisguised():
+            code = _run(arguments)
+            print(end="", flush=True)
+        return code
     except CausalsimError as error:
         print(message(error), file=sys.stderr)
         return BAD_INPUT
     except KeyboardInterrupt:
-        print("causalsim: interrupted.", file=sys.stderr)
+        _tell_interruption()
         return INTERRUPTED
     except BrokenPipeError:
         # Whoever read the output has enough of it; the interpreter must not try to flush the rest.
@@ -64,6 +85,18 @@ def _run(arguments: Sequence[str] | None) -> int:
     except CycloptsError as error:
         raise as_input_error(error) from None
     return HOLDS if code is None else int(code)
+
+
+def _tell_interruption() -> None:
+    print("causalsim: interrupted.", file=sys.stderr)
+
+
+def _leave(code: int) -> NoReturn:
+    for stream in (sys.stdout, sys.stderr):
+        # There may be none, or nobody who reads it any more.
+        with suppress(AttributeError, OSError, ValueError):
+            stream.flush()
+    os._exit(code)
 
 
 def message(error: CausalsimError) -> str:

@@ -217,34 +217,6 @@ def test_a_folder_where_a_picture_is_to_be(tmp_path, capsys):
     assert left_in(tmp_path / "out") == ["graph.svg"]
 
 
-SWALLOWED = """
-import os, signal, sys, time
-from causalsim.cli import main
-from causalsim import scenario
-
-class Deaf:
-    def __del__(self):  # Python drops what is raised here, as in callbacks of its garbage collector.
-        os.kill(os.getpid(), signal.SIGINT)
-        time.sleep(0.1)
-
-def load(path):
-    del globals()["deaf"]
-    time.sleep(60)
-
-deaf = Deaf()
-scenario.load = load
-sys.unraisablehook = lambda _: print("dropped")
-sys.exit(main(["run", "any.toml"]))
-"""
-
-
-def test_an_interruption_that_python_drops_is_heard_all_the_same():
-    command = [sys.executable, "-c", SWALLOWED]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=50)
-    assert (done.returncode, done.stdout) == (INTERRUPTED, "dropped\n")
-    assert done.stderr == "causalsim: interrupted.\n"
-
-
 def test_an_interruption_is_one_line(monkeypatch, capsys):
     def stop(*_: object) -> None:
         raise KeyboardInterrupt
