@@ -62,7 +62,7 @@ def keep(found: Calibration, model=MODEL) -> None:
 
 
 def few(kernels):
-    return replace(kernels, rows=FEW)
+    return replace(kernels, buckets=FEW)
 
 
 def test_every_form_keeps_its_bits():
@@ -159,7 +159,7 @@ def test_only_batch_sizes_that_hold_for_every_form_are_chosen():
 
 @pytest.mark.parametrize("dropped", [(16,), (1, 8, 32, 64, 128, 256), CERTIFIED_BUCKETS.sizes])
 def test_where_nothing_else_holds_rows_are_fixed(dropped):
-    assert made(dropped=dropped).rows == FIXED_BUCKETS
+    assert made(dropped=dropped).buckets == FIXED_BUCKETS
 
 
 def test_a_column_costs_every_layer_of_it():

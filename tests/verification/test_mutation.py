@@ -168,7 +168,7 @@ def test_what_gives_no_page_away_too_early_passes(monkeypatch):
 @pytest.mark.parametrize(("length", "windows"), [(1, None), (3, 1)])
 def test_no_page_is_freed_early_where_nobody_reads_it_later(length, windows):
     graph = cs.EventGraph(cs.Wiring(1, windows=windows), length)
-    calls = list(dispatches_of(compile(cs.token_major(graph)).batches, FEW.rows, 1))
+    calls = list(dispatches_of(compile(cs.token_major(graph)).batches, FEW.buckets, 1))
     assert faults.freed_early(calls, graph, Layout(graph.lengths)) is None
 
 
