@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from typing import Any, Literal, NamedTuple
 
 import jax.numpy as jnp
@@ -13,7 +14,7 @@ import numpy as np
 from jaxtyping import Bool
 
 from causalsim.engine.state import State
-from causalsim.events import Event
+from causalsim.events import KINDS, Event
 from causalsim.kernels import PAGE
 from causalsim.kernels.precision import downcast, poison
 
@@ -29,59 +30,63 @@ class Cell(NamedTuple):
 
 
 def cells_written(state: State, event: Event) -> tuple[Cell, ...]:
-    """The cells that an event of a sublayer graph leaves its value in."""
-    token = int(state.layout.first_tokens()[event.request]) + event.position
-    if event.kind == "kv":
-        page = int(state.layout.first_pages()[event.request]) + event.position // PAGE
+    """List the cells that an event of a sublayer graph leaves its value in."""
+    kind, layout = KINDS[event.kind], state.layout
+    token = int(layout.first_tokens()[event.request]) + event.position
+    if kind.writes == "kv":
+        page = int(layout.first_pages()[event.request]) + event.position // PAGE
         return (Cell("kv", (event.layer, page, event.position % PAGE)),)
-    if event.kind == "unembed":
-        return (Cell("logits", (token,)),)
-    if event.kind == "sample":
-        return (Cell("tokens", (token + 1,)),)
+    if kind.writes == "token":
+        sampled = kind.place == "feedback"
+        return (Cell("tokens", (token + 1,)) if sampled else Cell("logits", (token,)),)
     return tuple(Cell("residual", (plane, token)) for plane in _planes(state, event))
 
 
 def _planes(state: State, event: Event) -> tuple[int, ...]:
-    if not state.model.config.parallel_residual:
+    wiring = state.graph.wiring
+    if not wiring.parallel_residual:
         return (0,)
-    parity = event.layer % 2
-    return {"embed": (parity, 2 + parity), "attn": (parity,), "mlp": (2 + parity,)}[event.kind]
+    writers = [kind for kind in wiring.sublayers if KINDS[kind].writes == "residual"]
+    # An embedding stands where all sublayers below the first layer would have left something.
+    own = [writers.index(event.kind)] if event.kind in writers else range(len(writers))
+    return tuple(event.layer % 2 + 2 * number for number in own)
 
 
 def cells_changed(before: State, after: State) -> Iterator[Cell]:
-    """The cells in which two states of one layout differ in a bit; scratch, where padding writes, is none."""
+    """Yield the cells, but scratch, in which two states of one layout differ in a bit."""
     layout = before.layout
     inside: dict[Any, tuple[int, ...]] = {"tokens": (), "residual": (2,), "logits": (1,)}
     for array, axes in inside.items():
         differs = _differ(getattr(before, array), getattr(after, array), axes)
         yield from (Cell(array, tuple(at)) for at in np.argwhere(differs).tolist() if at[-1] < layout.tokens)
-    for layer, banks in enumerate(zip(before.keys, after.keys, before.values, after.values, strict=True)):
-        differs = _differ(*banks[:2], (1, 2)) | _differ(*banks[2:], (1, 3))
+    for layer, pools in enumerate(zip(before.keys, after.keys, before.values, after.values, strict=True)):
+        differs = _differ(*pools[:2], (1, 2)) | _differ(*pools[2:], (1, 3))
         yield from (Cell("kv", (layer, *at)) for at in np.argwhere(differs[: layout.pages]).tolist())
 
 
 def _differ(a: Any, b: Any, inside: tuple[int, ...]) -> Bool[np.ndarray, "..."]:
-    """Whether cells differ in a bit; some axes run inside a cell."""
+    """True for cells that differ in a bit; some axes run inside a cell."""
     bits = np.dtype(f"u{a.dtype.itemsize}")
     return np.asarray((np.asarray(a).view(bits) != np.asarray(b).view(bits)).any(inside))
 
 
 def poisoned(state: State, cells: Iterable[Cell]) -> State:
-    """A copy of a state with some cells as if never written."""
-    copy, nan = state.copy(), poison(state.residual.dtype)
+    """Copy a state with some cells as if never written."""
+    copy = state.copy()
+    nan, held = poison(state.residual.dtype), copy.cells()
+    held |= {"keys": list(copy.keys), "values": list(copy.values)}
     for (array, layer), places in _by_array(cells).items():
         if array == "kv":
-            keys, values = copy.keys[layer], copy.values[layer]
-            marked = _marked((len(keys), PAGE), places)
-            copy.keys[layer] = jnp.where(marked[:, None, None, :], nan, keys)
-            copy.values[layer] = jnp.where(marked[:, None, :, None], nan, values)
+            marked = _marked((len(held["keys"][layer]), PAGE), places)
+            held["keys"][layer] = jnp.where(marked[:, None, None, :], nan, held["keys"][layer])
+            held["values"][layer] = jnp.where(marked[:, None, :, None], nan, held["values"][layer])
         elif array == "tokens":
-            unknown = state.model.config.vocab_size
-            copy.tokens = jnp.where(_marked(copy.tokens.shape, places), unknown, copy.tokens)
+            unknown = state.logits.shape[1]
+            held[array] = jnp.where(_marked(held[array].shape, places), unknown, held[array])
         else:
-            held = getattr(copy, array)
-            setattr(copy, array, jnp.where(_marked(held.shape[:-1], places)[..., None], nan, held))
-    return copy
+            marked = _marked(held[array].shape[:-1], places)
+            held[array] = jnp.where(marked[..., None], nan, held[array])
+    return replace(copy, **{**held, "keys": tuple(held["keys"]), "values": tuple(held["values"])})
 
 
 def _by_array(cells: Iterable[Cell]) -> dict[tuple[str, int], list[tuple[int, ...]]]:
@@ -94,29 +99,26 @@ def _by_array(cells: Iterable[Cell]) -> dict[tuple[str, int], list[tuple[int, ..
 
 
 def _marked(shape: tuple[int, ...], places: list[tuple[int, ...]]) -> Bool[np.ndarray, "..."]:
-    """Which cells of an array are meant: a mask, since lists of places compile anew for each length."""
+    """The cells of an array that are meant: a mask, since lists of places compile anew for each length."""
     marked = np.zeros(shape, bool)
     marked[tuple(np.array(places).T)] = True
     return marked
 
 
-def littered(state: State, rng: np.random.Generator) -> State:
-    """A copy of a fresh state with finite litter in place of poison, prompts kept.
+def with_garbage(state: State, rng: np.random.Generator) -> State:
+    """Copy a fresh state with finite garbage in place of poison, prompts kept.
 
     On it a read of what nobody wrote goes unnoticed, until that cell is poisoned.
     """
 
-    def litter(cells: Any) -> Any:
+    def garbage(cells: Any) -> Any:
         return downcast(jnp.asarray(rng.standard_normal(cells.shape, dtype=np.float32)), cells.dtype)
 
-    tokens, vocabulary = np.array(state.tokens), state.model.config.vocab_size
+    tokens, vocabulary = np.array(state.tokens), state.logits.shape[1]
     unknown = tokens == vocabulary
     tokens[unknown] = rng.integers(vocabulary, size=int(unknown.sum()))
-    copy = state.copy()
-    copy.tokens, copy.residual, copy.logits = (
-        jnp.asarray(tokens),
-        litter(state.residual),
-        litter(state.logits),
+    residual, logits = garbage(state.residual), garbage(state.logits)
+    keys, values = tuple(map(garbage, state.keys)), tuple(map(garbage, state.values))
+    return replace(
+        state, tokens=jnp.asarray(tokens), residual=residual, logits=logits, keys=keys, values=values
     )
-    copy.keys, copy.values = list(map(litter, state.keys)), list(map(litter, state.values))
-    return copy

@@ -1,4 +1,4 @@
-"""What bits are a property of, besides the model and the text."""
+"""All that bits are a property of, besides the model and the text."""
 
 from __future__ import annotations
 
@@ -7,23 +7,47 @@ import os
 import platform
 import sys
 from functools import cache
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from types import ModuleType
 
 import jax
 
-import causalsim
-from causalsim.kernels import CERTIFIED, Kernels
+from causalsim.engine import executables, executor, joining, planning
+from causalsim.kernels import (
+    CERTIFIED,
+    Kernels,
+    bundle,
+    certified,
+    elementwise,
+    k_blocks,
+    kinds,
+    paged,
+    precision,
+    stock,
+)
 
 # In the order of preference: the widest vectors that a processor may say it has.
 VECTORS = ("avx512f", "avx2", "asimd", "sse2")
-# What decides the numbers: the kernels, and the forms that read and write for them.
-SOURCES = ("kernels/*.py", "engine/forms.py", "engine/dispatches.py")
+# What decides the numbers: the kernels, and what reads and writes for them. Named by import, so that a file
+# that is renamed cannot leave in silence.
+SOURCES: tuple[ModuleType, ...] = (
+    *(bundle, certified, elementwise, k_blocks, kinds, paged, precision, stock),
+    *(executables, executor, joining, planning),
+)
 SHOWN = 12
 
 
 def environment(kernels: Kernels = CERTIFIED, dtype: str = "float32") -> dict[str, str]:
-    """Machine, versions, flags and forms; two results are compared in bits only where these agree."""
+    """Tell machine, versions, flags and sources; two results are compared in bits only where these agree.
+
+    Args:
+        kernels: The kernels that compute.
+        dtype: What values are kept in.
+
+    Returns:
+        Facts by name.
+    """
     options = ", ".join(f"{key}={value!r}" for key, value in kernels.compiler_options)
     return {
         **_machine(),
@@ -36,7 +60,7 @@ def environment(kernels: Kernels = CERTIFIED, dtype: str = "float32") -> dict[st
         "jax_default_matmul_precision": str(jax.config.values["jax_default_matmul_precision"]),
         "kernels": kernels.name,
         "compiler options": options or "defaults",
-        "rows": ", ".join(map(str, kernels.buckets.sizes)) or "any",
+        "batch sizes": ", ".join(map(str, kernels.buckets.sizes)) or "any",
         "calibration": kernels.calibration,
     }
 
@@ -47,7 +71,7 @@ def _machine() -> dict[str, str]:
     said = _said_by_processor()
     features = (said.get("flags") or said.get("Features") or "").split()
     return {
-        "causalsim": f"{causalsim.__version__}, forms {_digest(_sources())}",
+        "causalsim": f"{_version()}, sources {_digest(_sources())}",
         "jax": version("jax"),
         "jaxlib": version("jaxlib"),
         "backend": jax.default_backend(),
@@ -57,6 +81,13 @@ def _machine() -> dict[str, str]:
         "vector instructions": next((name for name in VECTORS if name in features), "unknown"),
         "processor features": _digest(" ".join(sorted(features)).encode()) if features else "unknown",
     }
+
+
+def _version() -> str:
+    try:
+        return version("causalsim")
+    except PackageNotFoundError:  # Run from a folder that nobody installed.
+        return "unknown"
 
 
 def _said_by_processor() -> dict[str, str]:
@@ -70,8 +101,7 @@ def _said_by_processor() -> dict[str, str]:
 
 
 def _sources() -> bytes:
-    package = Path(causalsim.__file__).parent
-    return b"".join(path.read_bytes() for pattern in SOURCES for path in sorted(package.glob(pattern)))
+    return b"".join(Path(str(module.__file__)).read_bytes() for module in SOURCES)
 
 
 def _digest(content: bytes) -> str:

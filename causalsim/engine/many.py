@@ -18,19 +18,19 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from causalsim.engine.digests import digest_of
-from causalsim.engine.forms import Forms, Where
-from causalsim.engine.kept import kernels_for
-from causalsim.engine.machine import UNBOUNDED
+from causalsim.engine.executables import Bodies, body_of
 from causalsim.engine.model import Model
+from causalsim.engine.planning import UNBOUNDED, IndexArrays
+from causalsim.engine.state import planes_of
 from causalsim.engine.tokens import Texts, encode_texts
 from causalsim.errors import CausalityError, InputError
-from causalsim.events import Edge, EventGraph
+from causalsim.events import Edge, EventGraph, Wiring
+from causalsim.events.kinds import kinds_at
 from causalsim.foliations import describe
 from causalsim.kernels import PAGE, Kernels
 from causalsim.kernels.precision import from_storage, poison, storage_dtype
 from causalsim.models import ModelConfig
 
-KINDS = ("embed", "kv", "attn", "mlp", "unembed")
 # Rows of a batch, where kernels may have so many, and orders that run in step; more are taken in turn.
 ROWS, TOGETHER = 64, 1024
 NARROWEST_PAGE = 32
@@ -62,7 +62,7 @@ def run_orders(model: Model, tokens: Texts, orders: Orders, *, kernels: Kernels 
     if len(ids) != 1 or len(ids[0]) > PAGE:
         raise InputError("many orders run over one short text", got=graph.lengths, expected=f"up to {PAGE}")
     checked = _checked(graph, np.asarray(orders))
-    chosen = kernels_for(model, kernels)
+    chosen = model.kernels_or(kernels)
     parts = [checked[start : start + TOGETHER] for start in range(0, len(checked), TOGETHER)]
     return ManyRuns(np.concatenate([_run(model, graph, ids[0], part, chosen) for part in parts]))
 
@@ -91,6 +91,11 @@ def _runs_backwards(edge: Edge, order: int) -> CausalityError:
         got=f"{edge} backwards in order {order}",
         hint=f"Let {edge.target} run after {edge.source}.",
     )
+
+
+def _kinds(wiring: Wiring) -> tuple[str, ...]:
+    """The kinds of events that a text which is given runs, in the order of the column."""
+    return (*kinds_at("below"), *wiring.sublayers, *kinds_at("above"))
 
 
 class _Plan(NamedTuple):
@@ -123,10 +128,11 @@ def _plan(graph: EventGraph, orders: Orders, rows: int) -> _Plan:
     inner = seats.layer.clip(0, graph.wiring.n_layers - 1)
     packed[seats.batch, 2, seats.row] = inner * len(orders) + seats.order
     layers[seats.batch] = inner
-    bounds = np.arange(len(graph) * len(KINDS) + 1)
+    kinds = len(_kinds(graph.wiring))
+    bounds = np.arange(len(graph) * kinds + 1)
     stops = np.append(seats.batch + 1, 0)[np.searchsorted(seats.turn, bounds, side="left") - 1]
     stops = np.maximum.accumulate(stops).astype(np.int32)
-    return _Plan(packed, layers, stops[:-1].reshape(-1, len(KINDS)), stops[1:].reshape(-1, len(KINDS)))
+    return _Plan(packed, layers, stops[:-1].reshape(-1, kinds), stops[1:].reshape(-1, kinds))
 
 
 class _Seats(NamedTuple):
@@ -141,12 +147,13 @@ class _Seats(NamedTuple):
 
 
 def _seated(graph: EventGraph, orders: Orders, rows: int) -> _Seats:
-    kinds = np.array([KINDS.index(site.kind) for site in graph.sites if site.kind in KINDS])
+    names = _kinds(graph.wiring)
+    kinds = np.array([names.index(site.kind) for site in graph.sites if site.kind in names])
     layers = np.array([site.layer for site in graph.sites])
     ranks, positions, _ = graph.codes()
     events = orders.T.ravel()
     step, order = np.divmod(np.arange(events.size), len(orders))
-    turn, layer = step * len(KINDS) + kinds[ranks[events]], layers[ranks[events]]
+    turn, layer = step * len(names) + kinds[ranks[events]], layers[ranks[events]]
     by_turn = np.lexsort((layer, turn))
     group = turn * (graph.wiring.n_layers + 2) + layer + 1
     _, first, sizes = np.unique(group[by_turn], return_index=True, return_counts=True)
@@ -174,7 +181,8 @@ def _stacked(model: Model, kernels: Kernels) -> Any:
 
 @lru_cache(maxsize=8)
 def _executor(config: ModelConfig, dtype: str, kernels: Kernels, length: int) -> Callable[..., Array]:
-    forms = {kind: Forms(config, getattr(kernels, kind)) for kind in KINDS}
+    names = _kinds(config.wiring)
+    bodies = {kind: Bodies(config, kind, {kind: kernels.of(kind)}) for kind in names}
     windows = [UNBOUNDED if window is None else window for window in config.wiring.windows_by_layer]
     # Half a page at most is filled: then sums over it have the bits of sums over a whole one.
     page = max(NARROWEST_PAGE, min(PAGE, 1 << (2 * length - 1).bit_length()))
@@ -187,11 +195,11 @@ def _executor(config: ModelConfig, dtype: str, kernels: Kernels, length: int) ->
             rows, layer = plan.packed[number], plan.layers[number]
             own = weights.get(kind) or jax.tree.map(lambda leaf: leaf[layer], weights["layers"][kind])
             # The only page of each row's text is the one that its K/V goes to.
-            where = Where(rows, layer, rows[2][:, None], jnp.asarray(windows)[layer])
-            return _batch(forms[kind], kind, own, cells, tokens, where)
+            at = IndexArrays(rows, layer, rows[2][:, None], jnp.asarray(windows)[layer])
+            return _batch(bodies[kind], own, cells, tokens, at)
 
         def step(number: Array, cells: dict[str, Array]) -> dict[str, Array]:
-            for place, kind in enumerate(KINDS):
+            for place, kind in enumerate(names):
                 span = plan.starts[number, place], plan.stops[number, place]
                 cells = jax.lax.fori_loop(*span, lambda n, c, kind=kind: batch(kind, n, c), cells)
             return cells
@@ -206,7 +214,7 @@ def _fresh(config: ModelConfig, dtype: str, length: int, page: int) -> dict[str,
     tokens, pages = TOGETHER * length + 1, TOGETHER * config.n_layers + 1
     heads, d_head = config.n_kv_heads, config.d_head
     shapes = {
-        "residual": (4 if config.parallel_residual else 1, tokens, config.d_model),
+        "residual": (planes_of(config), tokens, config.d_model),
         "keys": (pages, heads, d_head, page),
         "values": (pages, heads, page, d_head),
         "logits": (tokens, config.vocab_size),
@@ -216,18 +224,19 @@ def _fresh(config: ModelConfig, dtype: str, length: int, page: int) -> dict[str,
 
 
 def _batch(
-    form: Forms, kind: str, weights: Any, cells: dict[str, Array], tokens: Array, where: Where
+    bodies: Bodies, weights: Any, cells: dict[str, Array], tokens: Array, at: IndexArrays
 ) -> dict[str, Array]:
     residual, keys, values, logits = (cells[name] for name in ("residual", "keys", "values", "logits"))
-    if kind == "embed":
-        residual, _ = form.embed(weights, residual, tokens, where)
-    elif kind == "kv":
-        keys, values, _ = form.kv(weights, keys, values, residual, where)
-    elif kind == "attn":
-        residual, _ = form.attn(weights, residual, keys, values, where)
-    elif kind == "mlp":
-        residual, _ = form.mlp(weights, residual, where)
-    else:
-        above = where._replace(layer=form.config.n_layers)
-        logits = form.unembed(weights, logits, residual, above)
+    match body_of(bodies.kind):
+        case "embed":
+            residual, _ = bodies.embed(weights, residual, tokens, at)
+        case "kv":
+            keys, values, _ = bodies.kv(weights, keys, values, residual, at)
+        case "attend":
+            residual, _ = bodies.attend(weights, residual, keys, values, at)
+        case "add":
+            residual, _ = bodies.add(weights, residual, at)
+        case _:
+            above = at._replace(layer=bodies.config.n_layers)
+            logits = bodies.unembed(weights, logits, residual, above)
     return {"residual": residual, "keys": keys, "values": values, "logits": logits}

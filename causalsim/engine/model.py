@@ -8,13 +8,16 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import DTypeLike
 
 from causalsim.arguments import check_type
+from causalsim.engine.calibrations import default_kernels
 from causalsim.engine.digests import digest_of
+from causalsim.engine.executor import Computation
+from causalsim.engine.warming import warm
 from causalsim.errors import InputError
 from causalsim.kernels import CERTIFIED, Kernels
 from causalsim.models import (
@@ -25,9 +28,6 @@ from causalsim.models import (
     random_parameters,
     read_checkpoint,
 )
-
-if TYPE_CHECKING:
-    from causalsim.engine.calibration import Calibration
 
 
 class Model:
@@ -104,20 +104,19 @@ class Model:
     def warm(self, length: int | Sequence[int], kernels: Kernels | None = None) -> None:
         """Compile all that texts of these lengths can need: then no foliation compiles anything.
 
-        ``length`` is as for ``EventGraph``: one number, or one a request that runs together.
+        Args:
+            length: As for ``EventGraph``: one number, or one a request that runs together.
+            kernels: The kernels that will run, by default those that ``run`` takes.
         """
-        from causalsim.engine.execution import warm
+        warm(self.computation(self.kernels_or(kernels)), self.dtype, length)
 
-        warm(self, length, kernels)
+    def kernels_or(self, kernels: Kernels | None) -> Kernels:
+        """Choose the kernels given, or by default those of the model's calibration on this machine."""
+        return default_kernels(self.config, self.dtype, kernels)
 
-    def calibrate(self, length: int | None = None) -> Calibration:
-        """Measure on this machine which batch sizes keep their bits and which are fast; kept for later runs.
-
-        As ``causalsim.engine.calibrate``, which also tells how far it is.
-        """
-        from causalsim.engine.kept import calibrate
-
-        return calibrate(self, length)
+    def computation(self, kernels: Kernels = CERTIFIED) -> Computation:
+        """Make what the executor computes with."""
+        return Computation(self.config, kernels, self.weights(kernels))
 
     def encode(self, text: str) -> list[int]:
         """Token ids of a text; ``InputError`` if the model came without a tokenizer."""

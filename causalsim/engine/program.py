@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from jaxtyping import Bool, Int
 
-from causalsim.events import Event, EventGraph, Site
+from causalsim.events import KINDS, Event, EventGraph, Site
 from causalsim.foliations import Foliation
 
 # From so many rows of one request on, attention is cheaper for all of them together.
@@ -44,7 +44,7 @@ class Batch:
         return Batch(self.site, self.requests, self.positions, self.events, joined)
 
     def __str__(self) -> str:
-        layer = f" of layer {self.site.layer}" if self.site.kind in ("kv", "attn", "mlp", "block") else ""
+        layer = f" of layer {self.site.layer}" if KINDS[self.site.kind].place in ("layer", "block") else ""
         return f"{self.site.kind}{layer}: {len(self)} rows"
 
 
@@ -151,7 +151,7 @@ def _apart(
     """
     if graph.granularity == "block":
         return requests + 1
-    attends = np.array([site.kind == "attn" for site in graph.sites])[ranks]
+    attends = np.array([KINDS[site.kind].attends for site in graph.sites])[ranks]
     if len(graph.lengths) == 1:
         return np.zeros_like(requests)
     keys = (times.astype(np.int64) * len(graph.sites) + ranks) * len(graph.lengths) + requests

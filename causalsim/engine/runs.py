@@ -12,11 +12,12 @@ import numpy as np
 from jaxtyping import Float
 
 from causalsim.engine.digests import digest_of
-from causalsim.engine.execution import as_run, execute
-from causalsim.engine.kept import kernels_for
+from causalsim.engine.executor import as_run, execute
+from causalsim.engine.layout import Layout
 from causalsim.engine.model import Model
+from causalsim.engine.planning import plan
 from causalsim.engine.program import Program, compile
-from causalsim.engine.state import Layout, Sampling, State
+from causalsim.engine.state import Sampling, State
 from causalsim.engine.tokens import Ids, Texts, check_length, encode_texts, is_several
 from causalsim.engine.values import Values
 from causalsim.errors import InputError
@@ -157,12 +158,13 @@ def _run(
     record: bool,
     kernels: Kernels | None,
 ) -> Run:
-    graph, chosen = foliation.graph, kernels_for(model, kernels)
-    state = State.fresh(model, graph, ids, sampling, bare=not record)
-    state, outputs = execute(compile(foliation), state, chosen, keep=record)
+    graph, chosen = foliation.graph, model.kernels_or(kernels)
+    made = plan(compile(foliation), chosen.buckets)
+    state = State.fresh(model.config, model.dtype, graph, ids, sampling, pools=made.placement.pools)
+    size = state.nbytes
+    state, outputs = execute(made, state, model.computation(chosen), keep=record)
     values = Values.from_outputs(model.config, graph, outputs) if record else None
-    ran = as_run(graph, outputs)
-    return Run(model, foliation, ran, read_requests(state), several, state.peak_bytes, values)
+    return Run(model, foliation, as_run(graph, outputs), read_requests(state), several, size, values)
 
 
 def read_requests(state: State) -> tuple[tuple[Ids, Logits], ...]:

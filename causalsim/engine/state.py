@@ -1,147 +1,137 @@
-"""The memory that a program runs on: poisoned when fresh, one cell for each thing still to be read."""
+"""Memory that a plan runs on, as a pytree: poisoned when fresh, a cell for each thing still to be read."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Int, Num
+from jaxtyping import Array, Float, Int, Num
 
-from causalsim.events import EventGraph
+from causalsim.engine.layout import Layout
+from causalsim.events import KINDS, EventGraph
 from causalsim.kernels import PAGE
 from causalsim.kernels.precision import poison, storage_dtype
 from causalsim.models import ModelConfig
 
-if TYPE_CHECKING:
-    from causalsim.engine.model import Model
-
-LEAST_TOKENS = 64
 Numbers = Array | np.ndarray
+ARRAYS = ("tokens", "residual", "keys", "values", "logits")
 
 
-@dataclass(frozen=True)
-class Layout:
-    """Where the positions of every request lie: a token each, and whole pages of K/V.
+class Sampling(NamedTuple):
+    """The way in which ``sample`` events choose.
 
-    Capacities are powers of two, so that texts of similar length share executables. Behind
-    them lie one scratch token and one scratch page, where padding writes.
+    Attributes:
+        given: The id that each token gets, ``Int[tokens]``; -1 for one that is drawn.
+        temperature: 0 for the greatest logit, else that of the draw; ``Float[]``.
+        seed: Of the draws; ``Int[]``.
     """
 
-    lengths: tuple[int, ...]
-
-    @property
-    def tokens(self) -> int:
-        """Tokens for positions, without the scratch token, whose index this is."""
-        return _power_of_two(max(sum(self.lengths), LEAST_TOKENS))
-
-    @property
-    def pages(self) -> int:
-        """Pages for K/V, without the scratch page, whose index this is."""
-        return _power_of_two(sum(map(_pages, self.lengths)))
-
-    def first_tokens(self) -> Int[np.ndarray, " requests"]:
-        return np.concatenate([[0], np.cumsum(self.lengths)[:-1]]).astype(np.int32)
-
-    def first_pages(self) -> Int[np.ndarray, " requests"]:
-        return np.concatenate([[0], np.cumsum([_pages(length) for length in self.lengths])[:-1]]).astype(
-            np.int32
-        )
-
-    def tables(self) -> Int[np.ndarray, "requests entries"]:
-        """The pages of every request, in rising order of position; scratch behind them."""
-        tables = np.full((len(self.lengths), self.pages), self.pages, np.int32)
-        for request, (first, length) in enumerate(zip(self.first_pages(), self.lengths, strict=True)):
-            tables[request, : _pages(length)] = np.arange(first, first + _pages(length))
-        return tables
+    given: Int[Numbers, " tokens"]
+    temperature: Float[Numbers, ""] | float = 0.0
+    seed: Int[Numbers, ""] | int = 0
 
 
-@dataclass(frozen=True)
-class Sampling:
-    """How ``sample`` events choose: the ids given (-1 for none), the temperature and the seed."""
-
-    given: Int[np.ndarray, " tokens"]
-    temperature: float = 0.0
-    seed: int = 0
-
-
-@dataclass
+@partial(
+    jax.tree_util.register_dataclass,
+    data_fields=[*ARRAYS, "sampling"],
+    meta_fields=["graph", "layout"],
+)
+@dataclass(frozen=True, eq=False)
 class State:
-    """All mutable cells of a run of one model over one graph, with the layout that places them.
+    """All cells of a run of one model over one graph; a pytree of arrays.
 
-    Running on a state consumes its arrays: copy it first to keep it. ``keys`` and ``values``
-    have an array a bank, a bank a layer; they are empty in a bare state, for which a program
-    reserves as many ``banks`` as it needs while it runs. ``residual`` has one plane, or, for a
-    parallel residual, two each for what attention and MLP leave behind, by the parity of the
-    layer: the planes of a layer are read until the next but one is written. A bfloat16 model's
-    cells hold bits, as ``kernels.precision`` says.
+    Running on a state consumes its arrays: copy it first to keep it. ``tokens`` counts positions of all
+    requests, with one of scratch at the end, ``pages`` those of a pool, with one of scratch. A bfloat16
+    model's cells hold bits, as ``kernels.precision`` says.
+
+    Attributes:
+        tokens: Token ids, ``Int[tokens]``; the size of the vocabulary where none is known yet.
+        residual: ``Num[planes, tokens, d_model]``. One plane, or, for a parallel residual, two for each
+            kind of sublayer that writes it, by the parity of the layer: the planes of a layer are read
+            until the next but one is written.
+        keys: A pool each, ``Num[pages, kv_heads, d_head, page]``.
+        values: A pool each, ``Num[pages, kv_heads, page, d_head]``.
+        logits: ``Num[tokens, vocabulary]``.
+        sampling: How ``sample`` events choose; never written.
+        graph: The graph whose events run on it; no array.
+        layout: Where the positions of the graph lie; no array.
     """
 
-    model: Model
-    graph: EventGraph
-    layout: Layout
-    sampling: Sampling
     tokens: Int[Array, " tokens"]
     residual: Num[Array, "planes tokens d_model"]
-    keys: list[Num[Array, "pages kv_heads d_head page"]]
-    values: list[Num[Array, "pages kv_heads page d_head"]]
+    keys: tuple[Num[Array, "pages kv_heads d_head page"], ...]
+    values: tuple[Num[Array, "pages kv_heads page d_head"], ...]
     logits: Num[Array, "tokens vocabulary"]
-    banks: int
+    sampling: Sampling
+    graph: EventGraph = field(repr=False)
+    layout: Layout
 
     @classmethod
     def fresh(
         cls,
-        model: Model,
+        config: ModelConfig,
+        dtype: str,
         graph: EventGraph,
         tokens: Iterable[np.ndarray],
         sampling: Sampling | None = None,
         *,
-        bare: bool = False,
+        pools: int | None = None,
+        layout: Layout | None = None,
     ) -> State:
-        """Poisoned memory: NaN everywhere, and ids beyond the vocabulary, but for the prompts' ids.
+        """Make poisoned memory: NaN everywhere, and ids beyond the vocabulary, but for the prompts' ids.
 
-        A ``bare`` one has no K/V: a program reserves it, and gives it up, page by page.
+        Args:
+            config: The model's configuration.
+            dtype: What values are kept in.
+            graph: The graph whose events will run.
+            tokens: The ids of each request, of which the prompt's are written.
+            sampling: How samples choose, by default freely and greedily.
+            pools: How many pools of K/V, by default one a layer.
+            layout: Where positions lie, by default as short as the graph allows.
+
+        Returns:
+            A state of its own arrays.
         """
-        config, layout = model.config, Layout(graph.lengths)
-        count = layout.tokens + 1
-        residual, logits = _poison(config, count, model.dtype)
-        keys, values = fresh_kv(model, layout, 0 if bare else config.n_layers)
+        chosen = Layout(graph.lengths) if layout is None else layout
+        count = chosen.tokens + 1
+        residual, logits = _poisoned(planes_of(config), count, config.d_model, config.vocab_size, dtype)
+        shape = chosen.pages + 1, config.n_kv_heads, config.d_head
+        each = [_poisoned_kv(*shape, dtype) for _ in range(config.n_layers if pools is None else pools)]
         return cls(
-            model,
-            graph,
-            layout,
-            sampling or Sampling(np.full(count, -1, np.int32)),
-            jnp.asarray(_prompt_ids(config, graph, layout, tokens)),
+            jnp.asarray(_prompt_ids(config, graph, chosen, tokens)),
             residual,
-            keys,
-            values,
+            tuple(keys for keys, _ in each),
+            tuple(values for _, values in each),
             logits,
-            len(keys),
+            sampling or Sampling(np.full(count, -1, np.int32)),
+            graph,
+            chosen,
         )
 
     @property
-    def is_bare(self) -> bool:
-        """Whether there is no K/V until a program runs."""
-        return not self.keys
-
-    @property
-    def peak_bytes(self) -> int:
-        """Bytes of all cells, with as many banks of K/V as there were at most."""
-        config, pages = self.model.config, self.layout.pages + 1
-        kv = 2 * pages * config.n_kv_heads * config.d_head * PAGE * self.residual.dtype.itemsize
-        return self.tokens.nbytes + self.residual.nbytes + self.logits.nbytes + self.banks * kv
+    def nbytes(self) -> int:
+        """Bytes of all cells."""
+        return sum(leaf.nbytes for leaf in jax.tree.leaves(self.cells()))
 
     def copy(self) -> State:
-        """A state of its own arrays."""
+        """Make a state of its own arrays."""
         return replace(self, **_copied(self.cells()))
 
     def cells(self) -> dict[str, Any]:
-        """The mutable arrays by name, for whoever compares or poisons them."""
-        return {name: getattr(self, name) for name in ("tokens", "residual", "keys", "values", "logits")}
+        """List the arrays that are written by name, for whoever compares or poisons them."""
+        return {name: getattr(self, name) for name in ARRAYS}
+
+
+def planes_of(config: ModelConfig) -> int:
+    """Count the planes of the residual: two for each sublayer that writes a parallel one."""
+    if not config.parallel_residual:
+        return 1
+    return 2 * sum(KINDS[kind].writes == "residual" for kind in config.wiring.sublayers)
 
 
 @jax.jit
@@ -158,24 +148,15 @@ def _prompt_ids(
     return ids
 
 
-@partial(jax.jit, static_argnums=(0, 1, 2))
-def _poison(config: ModelConfig, tokens: int, dtype: str) -> tuple[Array, Array]:
+@partial(jax.jit, static_argnums=(0, 1, 2, 3, 4))
+def _poisoned(planes: int, tokens: int, d_model: int, vocabulary: int, dtype: str) -> tuple[Array, Array]:
     """Residual and logits of which nothing is written yet."""
-    planes = 4 if config.parallel_residual else 1
-    shapes = (planes, tokens, config.d_model), (tokens, config.vocab_size)
-    return _nan(shapes[0], dtype), _nan(shapes[1], dtype)
-
-
-def fresh_kv(model: Model, layout: Layout, banks: int) -> tuple[list[Array], list[Array]]:
-    """Banks of keys and of values of which nothing is written yet."""
-    config = model.config
-    shape = layout.pages + 1, config.n_kv_heads, config.d_head
-    made = [_poison_kv(*shape, model.dtype) for _ in range(banks)]
-    return [keys for keys, _ in made], [values for _, values in made]
+    return _nan((planes, tokens, d_model), dtype), _nan((tokens, vocabulary), dtype)
 
 
 @partial(jax.jit, static_argnums=(0, 1, 2, 3))
-def _poison_kv(pages: int, heads: int, d_head: int, dtype: str) -> tuple[Array, Array]:
+def _poisoned_kv(pages: int, heads: int, d_head: int, dtype: str) -> tuple[Array, Array]:
+    """A pool of keys and one of values of which nothing is written yet."""
     return _nan((pages, heads, d_head, PAGE), dtype), _nan((pages, heads, PAGE, d_head), dtype)
 
 
@@ -188,22 +169,14 @@ def _nan(shape: tuple[int, ...], dtype: str) -> Array:
 def poisoned_again(
     keys: Array, values: Array, places: Int[Numbers, " places"], count: Int[Numbers, ""]
 ) -> tuple[Array, Array]:
-    """The same bank, with the first ``count`` of some pages as if never written."""
+    """Poison the first ``count`` of some pages of a pool, which it consumes, as if never written."""
 
     def again(number: Array, cells: Array) -> Array:
         page = jnp.full((1, *cells.shape[1:]), poison(cells.dtype), cells.dtype)
         return jax.lax.dynamic_update_slice_in_dim(cells, page, places[number], axis=0)
 
-    def both(number: Array, bank: tuple[Array, Array]) -> tuple[Array, Array]:
-        return again(number, bank[0]), again(number, bank[1])
+    def both(number: Array, pool: tuple[Array, Array]) -> tuple[Array, Array]:
+        return again(number, pool[0]), again(number, pool[1])
 
     # One page after another: a scatter of all takes as long as the batch that is to come.
     return jax.lax.fori_loop(0, count, both, (keys, values))
-
-
-def _pages(length: int) -> int:
-    return -(-length // PAGE)
-
-
-def _power_of_two(count: int) -> int:
-    return 1 << (count - 1).bit_length()

@@ -10,8 +10,8 @@ from jaxtyping import Int, Integer
 
 from causalsim.arguments import check_type
 from causalsim.engine.model import Model
+from causalsim.engine.warming import check_room
 from causalsim.errors import InputError
-from causalsim.kernels import longest_text
 
 # The underscore: requests that stand together have lengths of their own.
 Ids = Int[np.ndarray, " _position"]
@@ -68,11 +68,4 @@ def _array(ids: Any) -> np.ndarray:
 
 def check_length(model: Model, number: int, length: int) -> None:
     """Refuse what is longer than the context that the model was made for."""
-    most = longest_text(model.config)
-    if length > most:
-        raise InputError(
-            "a text fits into the model's context",
-            got=f"{length} tokens (request {number})",
-            expected=f"at most {most:,}",
-            hint="Shorten the text, or ask for fewer tokens.",
-        )
+    check_room(model.config, number, length)

@@ -9,8 +9,7 @@ from typing import Any
 import numpy as np
 
 from causalsim.engine.digests import digest_of
-from causalsim.engine.execution import event_values
-from causalsim.engine.machine import Output
+from causalsim.engine.executor import Output, event_values
 from causalsim.errors import InputError
 from causalsim.events import Event, EventGraph, Site
 from causalsim.kernels.elementwise import rotary_table

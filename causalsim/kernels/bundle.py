@@ -111,8 +111,14 @@ class Kernels:
     sample: Callable[..., Any]
     buckets: Buckets
     compiler_options: tuple[tuple[str, str], ...]
-    # Which calibration chose the rows.
+    # Which calibration chose the batch sizes.
     calibration: str = "none"
+    # Of kinds that no standard model has.
+    more: tuple[tuple[str, Callable[..., Any]], ...] = ()
+
+    def of(self, kind: str) -> Callable[..., Any]:
+        """The kernel of a kind of event."""
+        return dict(self.more).get(kind) or getattr(self, kind)
 
 
 def kernels_of(
