@@ -12,15 +12,14 @@ from typing import TYPE_CHECKING
 from rich.table import Table
 from rich.text import Text
 
-from causalsim import engine
+from causalsim.calibration import calibrate as measure
+from causalsim.calibration import measured
 from causalsim.cli import FAILS, HOLDS
 from causalsim.cli.files import check_file, write_text
 from causalsim.cli.tables import Indented, check_lines, plain_table
 from causalsim.cli.terminal import console, progress
-from causalsim.engine import Calibration
-from causalsim.engine.calibration import measured
-from causalsim.engine.kept import BUCKETS, file_of, is_damaged
-from causalsim.engine.measuring import Measurement
+from causalsim.engine import Calibration, Model, load
+from causalsim.engine.calibrations import BUCKETS, Measurement, file_of, is_damaged
 from causalsim.kernels import CERTIFIED
 from causalsim.scenario import Check
 from causalsim.verification.faults import with_batch_size
@@ -37,12 +36,12 @@ DAMAGED = "What was kept there before was damaged, or of an older version: it co
 def calibrate(name: str, path: Path | None) -> int:
     """Measure, show, keep; fails if a batch size had to be dropped or a planted fault went unseen."""
     check_file(path)
-    model, out = engine.load(name), console()
-    damaged = is_damaged(model)
+    model, out = load(name), console()
+    damaged = is_damaged(model.config, model.dtype)
     with progress(out) as watch:
-        found = engine.calibrate(model, progress=watch)
+        found = measure(model, progress=watch)
         checks = [_bits(found), _control(model, watch)]
-    kept = file_of(model)
+    kept = file_of(model.config, model.dtype)
     for part in _shown(found, checks):
         out.print(part)
     # A path is one word, for whoever copies it.
@@ -57,16 +56,16 @@ def calibrate(name: str, path: Path | None) -> int:
 
 
 def _bits(found: Calibration) -> Check:
-    forms = len({each.form for each in found.measurements})
-    tried = f"{forms} forms at {_list(found.counts)} rows"
-    dropped = f"not at {_list(found.dropped)} of {_list(found.counts)} rows"
+    kinds = len({each.dispatch for each in found.measurements})
+    tried = f"{kinds} kinds of dispatch at {_list(found.sizes)} rows"
+    dropped = f"not at {_list(found.dropped)} of {_list(found.sizes)} rows"
     return Check("a row has the same bits in every batch", found.holds, dropped if found.dropped else tried)
 
 
-def _control(model: engine.Model, watch: Progress) -> Check:
+def _control(model: Model, watch: Progress) -> Check:
     """What was planted on purpose must be found, or the measurement says nothing."""
     faulty = with_batch_size(CERTIFIED)
-    seen = measured(model, kernels=faulty, forms=("mlp",), progress=watch).dropped
+    seen = measured(model, kernels=faulty, dispatches=("mlp",), progress=watch).dropped
     where = f"seen at {_list(seen)} rows" if seen else "not seen"
     return Check("a planted fault is seen", bool(seen), f"{faulty.name}, {where}")
 
@@ -86,16 +85,16 @@ def _shown(found: Calibration, checks: list[Check]) -> Iterator[RenderableType]:
 
 
 def _table(found: Calibration) -> Table:
-    """A row a form, and one for all of them that a row takes on its way up; a column a batch size."""
+    """A row a kind of dispatch, and one for all that an event takes on its way up; a column a batch size."""
     table = plain_table("microseconds a batch\nand a row; rows:")
-    for count in found.counts:
+    for count in found.sizes:
         table.add_column(Text(f"\n{count}"), justify="right")
     rows: dict[str, list[Measurement]] = {}
     for each in found.measurements:
-        rows.setdefault(each.form, []).append(each)
+        rows.setdefault(each.dispatch, []).append(each)
     for form, row in rows.items():
-        table.add_row(Text(form), *(_cell(each.microseconds, each.rows, each.same_bits) for each in row))
-    columns = [_cell(found.microseconds(count), count, count not in found.dropped) for count in found.counts]
+        table.add_row(Text(form), *(_cell(each.microseconds, each.size, each.same_bits) for each in row))
+    columns = [_cell(found.microseconds(count), count, count not in found.dropped) for count in found.sizes]
     table.add_row(Text("a whole column", style="bold"), *columns)
     return table
 

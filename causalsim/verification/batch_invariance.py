@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from causalsim.engine import Batch, Output, Program, Sampling, State, compile, event_values, execute
+from causalsim.engine import Batch, Output, Program, Sampling, State, compile, event_values
 from causalsim.engine.cells import Cell, cells_written, poisoned
 from causalsim.events import Event, EventGraph, Site
 from causalsim.foliations import earliest, layer_major
@@ -39,7 +39,7 @@ class Bench:
     def run(self, batch: Batch, poison: Iterable[Cell] = ()) -> dict[Event, Any]:
         """The values of a batch's events, made on a copy of the state with some cells poisoned."""
         graph, state = self.before.graph, poisoned(self.before, poison)
-        return values_of(graph, execute(Program(graph, (batch,)), state, self.target.kernels)[1])
+        return values_of(graph, self.target.execute(Program(graph, (batch,)), state)[1])
 
 
 @dataclass
@@ -110,7 +110,7 @@ def bench_of(target: Target, site: Site) -> Bench:
     """A bench for a site of texts that are all given, as far as these run layer by layer."""
     batches = compile(layer_major(target.graph)).batches
     place = next(number for number, batch in enumerate(batches) if batch.site == site)
-    state, _ = execute(Program(target.graph, batches[:place]), target.fresh(), target.kernels)
+    state, _ = target.execute(Program(target.graph, batches[:place]), target.fresh())
     return Bench(target, state, max((batch for batch in batches if batch.site == site), key=len))
 
 
@@ -121,7 +121,7 @@ def _sampling_bench(target: Target) -> Bench:
     place = next(number for number, batch in enumerate(batches) if batch.site.kind == "sample")
     fresh = crowd.fresh()
     free = replace(fresh, sampling=Sampling(np.full_like(fresh.sampling.given, -1), temperature=1.0, seed=0))
-    state, _ = execute(Program(crowd.graph, batches[:place]), free, crowd.kernels)
+    state, _ = crowd.execute(Program(crowd.graph, batches[:place]), free)
     return Bench(crowd, state, batches[place])
 
 
@@ -166,7 +166,7 @@ def _fault_in_buffer(alone: Target) -> str | None:
     crowd = EventGraph(alone.graph.wiring, (length, length + PAGE + 1))
     company = replace(alone, graph=crowd, ids=(alone.ids[0], np.zeros(crowd.lengths[1], np.int32)))
     own = compile(layer_major(crowd)).restricted(np.arange(len(alone.graph)))
-    _, outputs = execute(own, company.fresh(), alone.kernels)
+    _, outputs = company.execute(own, company.fresh())
     for event, value in values_of(crowd, outputs).items():
         if not same_bits(value, alone.reference[event]):
             return f"{event} has other bits in the buffer of a longer text"

@@ -13,10 +13,9 @@ from typing import Any
 import jax
 import numpy as np
 
-from causalsim.engine import Program, State, Values, compile, execute
+from causalsim.engine import Output, Planner, Program, State, Values, compile, run_dispatch
 from causalsim.engine.cells import Cell, cells_written
-from causalsim.engine.dispatches import Dispatch, deepest
-from causalsim.engine.machine import Machine, Output
+from causalsim.engine.joining import Group, deepest
 from causalsim.engine.placement import Placement
 from causalsim.engine.program import Batch
 from causalsim.events import Edge, Event, EventGraph, Site
@@ -81,7 +80,7 @@ class Tally:
 
 
 class Bench:
-    """Memory as a run leaves it before and after each site, and machines to run dispatches on.
+    """Memory as a run leaves it before and after each site, and planners of the dispatches to run on it.
 
     An edge that is ``dropped`` is one that nobody declared: its cell then holds litter, too.
     """
@@ -95,8 +94,8 @@ class Bench:
         self.plan = Plan.of(self.state, self.depth)
         # A bank serves every so manieth layer: only those of one dispatch are ever in use.
         apart = Placement.apart(n_layers, self.state.layout)
-        self.placement = replace(apart, bank=np.arange(n_layers) % self.depth, banks=self.depth)
-        self.machine, self.contents = cache(self._machine), cache(self._contents)
+        self.placement = replace(apart, pool=np.arange(n_layers) % self.depth, pools=self.depth)
+        self.planner, self.contents = cache(self._planner), cache(self._contents)
         self.cells, self.reads, self.column = cache(self._cells), cache(self._reads), cache(self._column)
         self.roles = np.full(self.plan.starts["all"], KEPT, np.int8)
         self.roles[self.plan.scratch] = FREE
@@ -110,7 +109,7 @@ class Bench:
         before: dict[Site, Any] = {}
         for batch in compile(layer_major(plain.graph)).batches:
             before.setdefault(batch.site, state.residual.copy())
-            state, made = execute(Program(plain.graph, (batch,)), state, self.target.kernels)
+            state, made = plain.execute(Program(plain.graph, (batch,)), state)
             outputs += made
         values = Values.from_outputs(self.target.model.config, plain.graph, outputs)
         found = divergence({event: self.target.reference[event] for event in plain.graph}, values)
@@ -144,14 +143,12 @@ class Bench:
         marks = [self._marks(trial) for trial in trials]
         marks += marks[-1:] * (BATCH - len(marks))
         fills, roles = (self.plan.spread(np.stack(each), before) for each in zip(*marks, strict=True))
-        memories, machine = filled(self.vocabulary, before, fills), self.machine(form.rows)
+        memories = filled(self.vocabulary, before, fills)
+        dispatches = self.planner(form.rows).dispatches([*map(self._group, trials)])
         after = []
-        for memory, (dispatch, cells) in zip(
-            memories, machine.placed([*map(self._dispatch, trials)]), strict=False
-        ):
-            machine.state = self._state(memory)
-            deque(machine.run(dispatch, cells), maxlen=0)
-            after.append(self._arrays(machine.state, form))
+        for memory, dispatch in zip(memories, dispatches, strict=False):
+            state, _ = run_dispatch(dispatch, self._state(memory), self.target.computation, keep=False)
+            after.append(self._arrays(state, form))
         after += after[-1:] * (BATCH - len(after))
         return divergences(self.vocabulary, before, expected, fills, roles, after)
 
@@ -176,7 +173,7 @@ class Bench:
         layer, *place = cell.place
         return Cell("kv", (layer % self.depth, *place))
 
-    def _dispatch(self, trial: Trial) -> Dispatch:
+    def _group(self, trial: Trial) -> Group:
         positions, requests = np.array(trial.rows, np.int32).T
         # Which events they are plays no part in how a dispatch runs.
         return tuple(Batch(site, requests, positions) for site in trial.form.sites)
@@ -214,9 +211,8 @@ class Bench:
         indices = map(self.graph.index, sources)
         return [(source, self.cells(source)) for source in indices]
 
-    def _machine(self, rows: int) -> Machine:
-        kernels = replace(self.target.kernels, buckets=Buckets((rows,)))
-        return Machine(self.state, self.placement, kernels, keep=False)
+    def _planner(self, rows: int) -> Planner:
+        return Planner(self.graph.wiring, self.state.layout, self.placement, Buckets((rows,)))
 
     # -- what lies in memory -----------------------------------------------------------------------
 
@@ -234,26 +230,26 @@ class Bench:
         )
 
     def _arrays(self, state: State, form: Form, first: int | None = None) -> Contents:
-        """The arrays of a state that a form gets, K/V by bank; of a whole state, those of its layers."""
+        """The arrays of a state that a form gets, K/V by pool; of a whole state, those of its layers."""
         touched = _TOUCHED[form.kind]
         found: Contents = {name: getattr(state, name) for name in touched if name != "kv"}
         for more in range(max(form.layers, 1)) if "kv" in touched else ():
             layer = form.site.layer + more
-            bank = layer % self.depth
-            place = bank if first is None else layer
-            found |= {f"keys {bank}": state.keys[place], f"values {bank}": state.values[place]}
+            pool = layer % self.depth
+            place = pool if first is None else layer
+            found |= {f"keys {pool}": state.keys[place], f"values {pool}": state.values[place]}
         return found
 
     def _state(self, contents: Contents) -> State:
         """A state with these arrays; of the rest a dispatch sees nothing."""
-        state = replace(self.state, keys=list(self.state.keys), values=list(self.state.values))
+        held: dict[str, Any] = {"keys": list(self.state.keys), "values": list(self.state.values)}
         for name, part in contents.items():
-            array, _, bank = name.partition(" ")
-            if bank:
-                getattr(state, array)[int(bank)] = part
+            array, _, pool = name.partition(" ")
+            if pool:
+                held[array][int(pool)] = part
             else:
-                setattr(state, array, part)
-        return state
+                held[array] = part
+        return replace(self.state, **{**held, "keys": tuple(held["keys"]), "values": tuple(held["values"])})
 
 
 def _told(trials: Sequence[Trial], diverged: Any) -> Iterator[tuple[Trial, int]]:

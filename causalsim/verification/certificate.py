@@ -40,7 +40,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from causalsim.engine import Model, compile, execute
+from causalsim.engine import Model, compile, plan
 from causalsim.engine.program import Program
 from causalsim.engine.tokens import Texts
 from causalsim.errors import InputError
@@ -56,7 +56,7 @@ from causalsim.verification.lifetimes import misplaced_pages, overwritten_early
 from causalsim.verification.report import Control
 from causalsim.verification.suite import named_foliations, random_orders
 from causalsim.verification.target import Target
-from causalsim.verification.trials import Executable, executables
+from causalsim.verification.trials import Executable
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -198,12 +198,12 @@ def _foliations(target: Target, thorough: bool, seed: int) -> Iterator[tuple[str
 
 def _steered(target: Target, programs: dict[str, Program]) -> str | None:
     """Whether a value in memory decides what a program does; options of a compiler play no part in it."""
-    kernels = replace(target.kernels, compiler_options=())
+    plain = target.with_kernels(replace(target.kernels, compiler_options=()))
     state = target.fresh()
     for name, program in programs.items():
 
         def run(cells: dict[str, Any], program: Program = program) -> Any:
-            return execute(program, replace(state, **cells), kernels, keep=False)[0].cells()
+            return plain.execute(program, replace(state, **cells), keep=False)[0].cells()
 
         if fault := next(steering(run, state.cells()), None):
             return f"{name}: {fault}"
@@ -216,7 +216,7 @@ def _shared(target: Target, programs: dict[str, Program]) -> str | None:
     pages = (
         f"{name}: {fault}"
         for name, program in programs.items()
-        for fault in misplaced_pages(program, state, target.kernels.buckets)
+        for fault in misplaced_pages(plan(program, target.kernels.buckets))
     )
     return next(found, None) or next(pages, None)
 
@@ -226,7 +226,7 @@ def _unfaithful(target: Target, orders: dict[str, Foliation], forms: frozenset[E
         values, executed = target.run(compile(foliation))
         if not executed.refines(foliation):
             return f"{name} ran in another order than asked for"
-        if new := set(executables(compile(foliation), target.kernels.buckets)) - forms:
+        if new := plan(compile(foliation), target.kernels.buckets, recycle=False).executables - forms:
             return f"{name} takes a dispatch that was not tried: {min(new)}"
         if found := divergence(target.reference, values):
             return f"{name} diverges at {found}"

@@ -5,7 +5,7 @@ Kernels that draw nothing are made once, so that their executables are compiled 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import cache
 from typing import Any
@@ -14,10 +14,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from causalsim.engine import Program, compile_unchecked
-from causalsim.engine.dispatches import Dispatch
-from causalsim.engine.placement import Placement, lifetimes
-from causalsim.engine.state import Layout
+from causalsim.engine import Plan, Program, compile_unchecked
+from causalsim.engine.placement import live_ranges
 from causalsim.events import Edge, EventGraph
 from causalsim.kernels import Kernels
 from causalsim.kernels.precision import upcast
@@ -173,19 +171,24 @@ def _shifted(kernels: Kernels, by: int) -> Callable[..., Any]:
     return attn
 
 
-def freed_early(dispatches: Sequence[Dispatch], graph: EventGraph, layout: Layout) -> Placement | None:
-    """Places of K/V of which one is poison again when its last reader comes.
+def freed_early(plan: Plan) -> Plan | None:
+    """A plan in which one page of K/V is poison again when its last reader comes.
 
     ``None`` if no position reads another's K/V in a later dispatch.
     """
-    birth, death = lifetimes(dispatches, graph.wiring, layout)
-    reads_others = np.array([window != 1 for window in graph.wiring.windows_by_layer])
-    outliving = np.argwhere((death > birth) & reads_others[:, None]).tolist()
+    wiring = plan.graph.wiring
+    first, last = live_ranges([each.batches for each in plan.dispatches], wiring, plan.layout)
+    reads_others = np.array([window != 1 for window in wiring.windows_by_layer])
+    outliving = np.argwhere((last > first) & reads_others[:, None]).tolist()
     if not outliving:
         return None
     layer, page = outliving[0]
-    early = {int(death[layer, page]): ((layer, page),)}
-    return replace(Placement.apart(graph.wiring.n_layers, layout), reused=early)
+    early, place = (
+        int(last[layer, page]),
+        (int(plan.placement.pool[layer]), int(plan.placement.place[layer, page])),
+    )
+    spoilt = replace(plan.dispatches[early], recycled=(place,))
+    return replace(plan, dispatches=(*plan.dispatches[:early], spoilt, *plan.dispatches[early + 1 :]))
 
 
 def one_edge_inverted(graph: EventGraph, edge: Edge) -> Program:

@@ -9,13 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
 
-from causalsim.engine import Program
+from causalsim.engine import Plan
 from causalsim.engine.cells import Cell, cells_written
-from causalsim.engine.dispatches import Dispatch, dispatches_of
-from causalsim.engine.placement import Placement
 from causalsim.engine.state import State
-from causalsim.events import Event, EventGraph
-from causalsim.kernels import PAGE, Buckets
+from causalsim.events import KINDS, Event, EventGraph
+from causalsim.kernels import PAGE
 
 # Layer and page of a text; bank and place in memory.
 Page = tuple[int, int]
@@ -43,23 +41,18 @@ def _is_done(graph: EventGraph, reader: Event, writer: Event) -> bool:
     return reader == writer or writer in graph.successors(reader) or graph.precedes(reader, writer)
 
 
-def misplaced_pages(
-    program: Program, state: State, buckets: Buckets, placement: Placement | None = None
-) -> Iterator[str]:
+def misplaced_pages(plan: Plan) -> Iterator[str]:
     """Every page of K/V whose place is given away while it is needed, or taken over unpoisoned, in words.
 
-    Says once more, event by event, what ``Placement.fitted`` works out for all of a program at once; or
-    whether other ``placement`` would do.
+    Says once more, event by event, what ``Placement.recycling`` works out for all of a program at once.
     """
-    graph = program.graph
-    dispatches = list(dispatches_of(program.batches, buckets, graph.wiring.n_layers))
-    placement = placement or Placement.fitted(dispatches, graph.wiring, state.layout)
+    placement = plan.placement
     stays: dict[Place, list[Stay]] = {}
-    for (layer, page), (first, last) in _needed(graph, state, dispatches).items():
-        here = int(placement.bank[layer]), int(placement.place[layer, page])
+    for (layer, page), (first, last) in _needed(plan).items():
+        here = int(placement.pool[layer]), int(placement.place[layer, page])
         stays.setdefault(here, []).append((first, last, (layer, page)))
     for here, tenants in stays.items():
-        poisoned = [dispatch for dispatch, places in placement.reused.items() if here in places]
+        poisoned = [number for number, each in enumerate(plan.dispatches) if here in each.recycled]
         yield from _spoilt(tenants, poisoned)
         yield from _taken_over(tenants, poisoned)
 
@@ -82,12 +75,12 @@ def _name(page: Page) -> str:
     return f"page {page[1]} of layer {page[0]}"
 
 
-def _needed(graph: EventGraph, state: State, dispatches: Sequence[Dispatch]) -> dict[Page, tuple[int, int]]:
+def _needed(plan: Plan) -> dict[Page, tuple[int, int]]:
     """The first and the last dispatch in which an event writes or reads each page of each layer."""
     found: dict[Page, tuple[int, int]] = {}
-    pages = state.layout.first_pages().tolist()
-    for number, dispatch in enumerate(dispatches):
-        for event in (graph[int(index)] for batch in dispatch for index in batch.events):
+    graph, pages = plan.graph, plan.layout.first_pages().tolist()
+    for number, dispatch in enumerate(plan.dispatches):
+        for event in (graph[int(index)] for batch in dispatch.batches for index in batch.events):
             for touched in _touched(graph, event):
                 page = touched.layer, pages[touched.request] + touched.position // PAGE
                 found[page] = found.get(page, (number, number))[0], number
@@ -96,6 +89,6 @@ def _needed(graph: EventGraph, state: State, dispatches: Sequence[Dispatch]) -> 
 
 def _touched(graph: EventGraph, event: Event) -> Iterable[Event]:
     """The K/V that an event writes or reads, by the events that make it."""
-    if event.kind == "kv":
+    if KINDS[event.kind].writes == "kv":
         return (event,)
-    return (source for source in graph.predecessors(event) if source.kind == "kv")
+    return (source for source in graph.predecessors(event) if KINDS[source.kind].writes == "kv")

@@ -13,9 +13,7 @@ from functools import cache, partial
 from math import sqrt
 from typing import NamedTuple
 
-from causalsim.engine import Model, Values, compile
-from causalsim.engine.dispatches import dispatches_of
-from causalsim.engine.machine import Machine
+from causalsim.engine import Model, Values, compile, execute, plan
 from causalsim.engine.tokens import Texts
 from causalsim.errors import InputError, LimitError
 from causalsim.events import Edge, Site
@@ -177,19 +175,17 @@ def _kernels_spoilt(target: Target) -> Iterator[Planted]:
 
 def _pages_freed(target: Target) -> Iterator[Planted]:
     """A page that is poison again before its last reader: refused by the plan, and seen in the values."""
-    program, state = compile(token_major(target.graph)), target.fresh()
-    buckets, config = target.kernels.buckets, target.model.config
-    dispatches = list(dispatches_of(program.batches, buckets, config.n_layers))
-    placement = faults.freed_early(dispatches, target.graph, state.layout)
-    if placement is None:
+    made = plan(compile(token_major(target.graph)), target.kernels.buckets, recycle=False)
+    spoilt = faults.freed_early(made)
+    if spoilt is None:
         return
 
     def order() -> str | None:
-        outputs = Machine(state, placement, target.kernels, keep=True).run_all(dispatches)
-        return _diverges(target, Values.from_outputs(config, target.graph, list(outputs)))
+        _, outputs = execute(spoilt, target.fresh(), target.computation)
+        return _diverges(target, Values.from_outputs(target.model.config, target.graph, outputs))
 
     def refused() -> str | None:
-        return next(misplaced_pages(program, state, buckets, placement), None)
+        return next(misplaced_pages(spoilt), None)
 
     name = "a page of K/V given away before its last reader"
     yield Planted("frees too early", name, {ORDERS: refused, "order": order})

@@ -15,8 +15,8 @@ from functools import cached_property
 
 import numpy as np
 
-from causalsim.engine import State, event_values, execute, step
-from causalsim.engine.cells import Cell, cells_changed, cells_written, littered, poisoned
+from causalsim.engine import State, event_values
+from causalsim.engine.cells import Cell, cells_changed, cells_written, poisoned, with_garbage
 from causalsim.events import Event
 from causalsim.kernels import Kernels
 from causalsim.progress import Progress, silent
@@ -93,8 +93,8 @@ class Recorder:
         graph = self.target.graph
         past = sorted(graph.index(other) for other in graph.past(event))
         program = self.target.program.restricted(np.array(past, np.int64))
-        state = littered(self._blank, np.random.default_rng(self.seed))
-        after, _ = execute(program, state, self.target.kernels)
+        state = with_garbage(self._blank, np.random.default_rng(self.seed))
+        after, _ = self.target.execute(program, state)
         return after, {cell: graph[index] for index in past for cell in cells_written(after, graph[index])}
 
     def _run(self, state: State, event: Event) -> tuple[object, set[Cell]]:
@@ -104,7 +104,7 @@ class Recorder:
 
     def _value(self, state: State, event: Event) -> tuple[object, State]:
         """An event's value on a state, which is consumed, and the state after it."""
-        after, outputs = step(state, [event], self.kernels)
+        after, outputs = self.target.with_kernels(self.kernels).step(state, [event])
         (_, _, rows), = event_values(outputs)  # fmt: skip
         return tuple(part[0] for part in rows) if isinstance(rows, tuple) else rows[0], after
 

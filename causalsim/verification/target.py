@@ -2,16 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
 
-from causalsim.engine import Model, Program, State, Values, as_run, compile, execute, teacher_forced
-from causalsim.engine.kept import kernels_for
+from causalsim.engine import (
+    Computation,
+    Model,
+    Output,
+    Program,
+    State,
+    Values,
+    as_run,
+    compile,
+    compile_together,
+    execute,
+    plan,
+    teacher_forced,
+)
 from causalsim.engine.tokens import Texts, encode_texts
-from causalsim.events import EventGraph
+from causalsim.events import Event, EventGraph
 from causalsim.foliations import earliest
 from causalsim.kernels import Kernels
 
@@ -39,18 +51,33 @@ class Target:
         """A model over texts as users give them; ``InputError`` for what does not fit the model."""
         ids = encode_texts(model, tokens)
         graph = EventGraph(model.config, [len(text) for text in ids], prompt=prompt)
-        return cls(model, graph, ids, kernels_for(model, kernels))
+        return cls(model, graph, ids, model.kernels_or(kernels))
 
     def with_kernels(self, kernels: Kernels) -> Target:
         return replace(self, kernels=kernels)
 
     def fresh(self) -> State:
         """Poisoned memory with the prompts in it."""
-        return State.fresh(self.model, self.graph, self.ids, teacher_forced(self.graph, self.ids))
+        forced = teacher_forced(self.graph, self.ids)
+        return State.fresh(self.model.config, self.model.dtype, self.graph, self.ids, forced)
+
+    @cached_property
+    def computation(self) -> Computation:
+        """The model's computation by these kernels."""
+        return self.model.computation(self.kernels)
+
+    def execute(self, program: Program, state: State, *, keep: bool = True) -> tuple[State, list[Output]]:
+        """Run a program on a state with a pool a layer, which it consumes."""
+        made = plan(program, self.kernels.buckets, recycle=False, layout=state.layout)
+        return execute(made, state, self.computation, keep=keep)
+
+    def step(self, state: State, events: Iterable[Event]) -> tuple[State, list[Output]]:
+        """Run chosen events on a state, which it consumes: those of one site together, in canonical order."""
+        return self.execute(compile_together(state.graph, events), state)
 
     def run(self, program: Program) -> tuple[Values, Program]:
         """Every event's value as a program makes it, and the program as it was executed."""
-        _, outputs = execute(program, self.fresh(), self.kernels)
+        _, outputs = self.execute(program, self.fresh())
         return Values.from_outputs(self.model.config, self.graph, outputs), as_run(self.graph, outputs)
 
     def values(self, program: Program) -> Values:

@@ -10,10 +10,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import cycle
 
-from causalsim.engine import Program
-from causalsim.engine.dispatches import LAYER, deepest, dispatches_of
+from causalsim.engine.joining import deepest
 from causalsim.engine.program import MANY_ROWS
-from causalsim.events import Event, EventGraph, Site
+from causalsim.events import KINDS, Event, EventGraph, Site
+from causalsim.events.kinds import SUBLAYERS
 from causalsim.kernels import Buckets
 from causalsim.verification.memory import FILLS
 
@@ -30,6 +30,7 @@ class Form:
     site: Site
     rows: int
     layers: int = 0
+    sublayers: tuple[str, ...] = SUBLAYERS
 
     @property
     def kind(self) -> str:
@@ -44,7 +45,7 @@ class Form:
         if not self.layers:
             return (self.site,)
         layers = range(self.site.layer, self.site.layer + self.layers)
-        return tuple(Site(kind, layer) for layer in layers for kind in LAYER)
+        return tuple(Site(kind, layer) for layer in layers for kind in self.sublayers)
 
     def events(self, row: Row) -> tuple[Event, ...]:
         """What it runs in a row."""
@@ -74,14 +75,14 @@ def forms(graph: EventGraph, buckets: Buckets) -> Iterator[tuple[Form, tuple[Row
     """Every form that the planner can make of a graph's events, and the rows that its dispatches may have."""
     for site in graph.sites:
         kinds = [(site, 0)]
-        if site.kind == "kv":
+        if site.kind == graph.wiring.sublayers[0]:
             kinds += [(site, 1), (site, deepest(graph.wiring.n_layers))]
         for first, layers in dict.fromkeys(kinds):
             if not layers or (first.layer % layers == 0 and first.layer + layers <= graph.wiring.n_layers):
-                for group in _groups(graph, first, is_attending=site.kind == "attn" or layers > 0):
+                for group in _groups(graph, first, is_attending=KINDS[site.kind].attends or layers > 0):
                     for number in buckets.up_to(len(group)):
                         if layers < 2 or number == 1:
-                            yield Form(first, number, layers), group
+                            yield Form(first, number, layers, graph.wiring.sublayers), group
 
 
 def _groups(graph: EventGraph, site: Site, is_attending: bool) -> Iterator[tuple[Row, ...]]:
@@ -98,14 +99,6 @@ def _groups(graph: EventGraph, site: Site, is_attending: bool) -> Iterator[tuple
         return
     yield from (tuple(own) for own in each)
     yield tuple(row for own in each for row in own[-MANY_ROWS + 1 :])
-
-
-def executables(program: Program, buckets: Buckets) -> Iterator[Executable]:
-    """What the dispatches of a program take."""
-    for dispatch in dispatches_of(program.batches, buckets, program.graph.wiring.n_layers):
-        layers = len(dispatch) // len(LAYER)
-        for number in buckets.split(len(dispatch[0])):
-            yield "layers" if layers else dispatch[0].site.kind, layers, number
 
 
 def every_place(form: Form, group: tuple[Row, ...]) -> Iterator[Trial]:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import jax
 
-from causalsim.engine import State, event_values, step
+from causalsim.engine import State, event_values
 from causalsim.engine.digests import digest_of
 from causalsim.errors import LimitError
 from causalsim.events import Edge, Event, EventGraph
@@ -121,7 +121,7 @@ def walk(target: Target, lattice: Lattice, progress: Progress = silent) -> Walk:
 
 def _after(target: Target, before: _Visited, event: Event) -> tuple[_Visited, bool]:
     """What a state becomes by one event, and whether the event has its reference's bits."""
-    state, outputs = step(before.state.copy(), [event], target.kernels)
+    state, outputs = target.step(before.state.copy(), [event])
     ((_, _, rows),) = event_values(outputs)
     value = tuple(part[0] for part in rows) if isinstance(rows, tuple) else rows[0]
     own_bits = same_bits(value, target.reference[event])
