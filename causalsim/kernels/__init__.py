@@ -10,13 +10,14 @@ from causalsim.kernels.bundle import (
     Kernels,
 )
 from causalsim.kernels.elementwise import longest_text
-from causalsim.kernels.paged import PAGE, Pages
+from causalsim.kernels.paged import KV, PAGE, Pages
 
 __all__ = [
     "CERTIFIED",
     "CERTIFIED_BUCKETS",
     "FIXED",
     "FIXED_BUCKETS",
+    "KV",
     "PAGE",
     "STOCK",
     "Buckets",

@@ -17,7 +17,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int, Num
 
 from causalsim.kernels.elementwise import activate, capped, longest_text, normalise, rotary_table, rotate
-from causalsim.kernels.paged import Pages
+from causalsim.kernels.paged import KV, Pages
 from causalsim.kernels.precision import downcast, poison, to_storage, upcast
 from causalsim.models import ModelConfig
 
@@ -115,12 +115,12 @@ def kv(
     weights: Weights,
     x: Float[Array, "rows d_model"],
     positions: Int[Array, " rows"],
-) -> tuple[Float[Array, "rows kv_heads d_head"], Float[Array, "rows kv_heads d_head"]]:
+) -> KV:
     """K after norm and rotary embedding, and V."""
     hidden = normalise(config, x, weights["norm"])
     both = _dense(arithmetic, hidden, weights["in"], 2 * config.n_kv_heads * config.d_head)
     keys, values = jnp.split(both.reshape(len(x), -1, config.d_head), 2, axis=1)
-    return _placed(config, weights, keys, positions), values
+    return KV(_placed(config, weights, keys, positions), values)
 
 
 def attn(

@@ -37,6 +37,18 @@ class Pages(NamedTuple):
     window: Int[Array, ""]
 
 
+class KV(NamedTuple):
+    """What a ``kv`` event makes.
+
+    Attributes:
+        k: The key, after norm and rotary embedding, ``Float[..., kv_heads, d_head]``.
+        v: The value, of the same shape.
+    """
+
+    k: Num[Array, "*rows kv_heads d_head"]
+    v: Num[Array, "*rows kv_heads d_head"]
+
+
 class _Running(NamedTuple):
     greatest: Float[Array, "kv_heads queries"]
     weight: Float[Array, "kv_heads queries"]

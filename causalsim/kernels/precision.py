@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import ml_dtypes
 import numpy as np
-from jaxtyping import Array, Float, Float32, Num
+from jaxtyping import Array, Float, Num
 
 _BFLOAT16, _BITS = np.dtype(ml_dtypes.bfloat16), np.dtype(np.uint16)
 _NAN = 0x7FC0
@@ -44,14 +44,14 @@ def poison(storage: np.dtype[Any]) -> float | int:
     return _NAN if storage == _BITS else np.nan
 
 
-def upcast(cells: Num[Array, "*shape"]) -> Float32[Array, "*shape"]:
+def upcast(cells: Num[Array, "*shape"]) -> Float[Array, "*shape"]:
     """What lies in memory, as float32 numbers, exactly."""
     if cells.dtype != _BITS:
         return cells
     return jax.lax.bitcast_convert_type(cells.astype(jnp.uint32) << 16, jnp.float32)
 
 
-def downcast(numbers: Float32[Array, "*shape"], storage: np.dtype[Any]) -> Num[Array, "*shape"]:
+def downcast(numbers: Float[Array, "*shape"], storage: np.dtype[Any]) -> Num[Array, "*shape"]:
     """Numbers as cells of this type hold them: the nearest bfloat16, ties to even."""
     if storage != _BITS:
         return numbers

@@ -10,8 +10,8 @@ import json
 
 import pytest
 
+from causalsim.engine.environment import environment
 from causalsim.models.fetching import find
-from causalsim.verification import environment
 from tests.golden import digests
 
 # What names the code itself; all else has to be the same.

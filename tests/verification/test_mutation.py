@@ -9,11 +9,11 @@ from math import sqrt
 
 import numpy as np
 import pytest
+from causalsim.engine.dispatches import dispatches_of
 from rich.console import Console
 
 import causalsim as cs
 from causalsim.engine import compile
-from causalsim.engine.dispatches import dispatches_of
 from causalsim.engine.placement import Placement
 from causalsim.engine.state import Layout
 from causalsim.errors import InputError, LimitError
