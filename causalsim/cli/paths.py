@@ -19,8 +19,7 @@ from causalsim.cli.files import check_file, write_text
 from causalsim.cli.tables import Indented, plain_table
 from causalsim.cli.terminal import console
 from causalsim.errors import InputError, LimitError
-from causalsim.events import Event, EventGraph, Wiring, diamond, parse_event, paths
-from causalsim.foliations import describe
+from causalsim.events import Event, EventGraph, Wiring, diamond, parse_event
 from causalsim.models import read_config
 from causalsim.scenario.running import describe as in_words
 
@@ -125,7 +124,7 @@ def _graph(
 
 def _found(graph: EventGraph, source: Event, target: Event, shown: int) -> Ways:
     has_routes = (source.kind, target.kind) == ("kv", "attn") and not graph.has_feedback
-    listed = graph.routes(source, target) if has_routes else paths(graph, source, target)
+    listed = graph.routes(source, target) if has_routes else graph.paths(source, target)
     count, bypassed = _path_counts(graph, source, target, required=not has_routes)
     return Ways(
         graph,
@@ -272,7 +271,7 @@ def _to_json(found: Ways) -> str:
     whole = {
         "from": str(found.source),
         "to": str(found.target),
-        "graph": describe(found.graph),
+        "graph": found.graph.to_dict(),
         "separation": found.separation,
         "between": found.between,
         "routes": found.routes,

@@ -17,7 +17,7 @@ from causalsim.cli.tables import Indented, plain_table, size, work
 from causalsim.cli.terminal import console, progress
 from causalsim.errors import CausalityError, InputError
 from causalsim.events import EventGraph
-from causalsim.foliations import Costs, Foliation, Footprint, admissible, costs, describe
+from causalsim.foliations import Costs, Foliation, Footprint, admissible, costs
 from causalsim.models import ModelConfig, count_parameters, known_dtype, read_config
 from causalsim.models.known import KNOWN, known_config
 from causalsim.scenario.running import describe as in_words
@@ -221,7 +221,7 @@ def _to_json(found: Plan) -> str:
         "model": found.name,
         "dtype": found.dtype,
         "parameters": count_parameters(found.config),
-        "graph": describe(found.graph),
+        "graph": found.graph.to_dict(),
         **found.caps,
         "orders": [*rows, *refused],
         "admissible": found.admissible,

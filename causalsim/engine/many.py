@@ -26,7 +26,6 @@ from causalsim.engine.tokens import Texts, encode_texts
 from causalsim.errors import CausalityError, InputError
 from causalsim.events import Edge, EventGraph, Wiring
 from causalsim.events.kinds import kinds_at
-from causalsim.foliations import describe
 from causalsim.kernels import PAGE, Kernels
 from causalsim.kernels.precision import from_storage, poison, storage_dtype
 from causalsim.models import ModelConfig
@@ -74,7 +73,7 @@ def _checked(graph: EventGraph, orders: np.ndarray) -> Orders:
         raise InputError(
             "an order lists every event of the graph once",
             got=f"an array of shape {orders.shape}",
-            expected=f"rows that are permutations of 0..{size - 1} ({describe(graph)})",
+            expected=f"rows that are permutations of 0..{size - 1} ({graph.to_dict()})",
         )
     times = np.argsort(orders, axis=1)
     for edge in graph.edges():

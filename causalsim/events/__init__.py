@@ -1,13 +1,11 @@
-"""Event, streams, wiring, event graph, and networkx interchange."""
+"""Events, the table of their kinds, the wiring of an architecture, and the graph that it implies."""
 
-from causalsim.events.chains import chain_cover, largest_antichain
-from causalsim.events.cones import diamond, growth
+from causalsim.events.antichains import chain_cover, largest_antichain, maximal_antichains
+from causalsim.events.diamonds import diamond, growth
 from causalsim.events.event import Edge, Event, parse_edge, parse_event
 from causalsim.events.graph import EventGraph
-from causalsim.events.kinds import KINDS, STREAMS, Kind
-from causalsim.events.lattice import count_lattice_edges
-from causalsim.events.multiway import branchial_graph, maximal_antichains, state_graph
-from causalsim.events.paths import paths
+from causalsim.events.kinds import KINDS, STREAMS, Kind, Stream
+from causalsim.events.multiway import branchial_graph, count_lattice_edges, state_graph
 from causalsim.events.wiring import EdgeFamily, Granularity, Site, Wiring
 
 __all__ = [
@@ -20,6 +18,7 @@ __all__ = [
     "Granularity",
     "Kind",
     "Site",
+    "Stream",
     "Wiring",
     "branchial_graph",
     "chain_cover",
@@ -30,6 +29,5 @@ __all__ = [
     "maximal_antichains",
     "parse_edge",
     "parse_event",
-    "paths",
     "state_graph",
 ]

@@ -15,6 +15,7 @@ from itertools import pairwise
 import numpy as np
 from jaxtyping import Shaped
 
+from causalsim.events.kinds import SAMPLED
 from causalsim.events.wiring import Site
 
 
@@ -22,8 +23,8 @@ from causalsim.events.wiring import Site
 class Columns:
     """The columns of one request: ``length`` positions of ``sites``, sampling from ``prompt - 1`` on.
 
-    ``start`` is the canonical index of the request's first event. The last site is absent
-    except at positions ``prompt - 1`` to ``length - 2`` where it is ``sample``.
+    ``start`` is the canonical index of the request's first event. ``sample``, the last site of a
+    column, is there at positions ``prompt - 1`` to ``length - 2`` only.
 
     >>> from causalsim.events import Event, EventGraph, Wiring
     >>> (columns,) = EventGraph(Wiring(1), 1).requests
@@ -42,8 +43,8 @@ class Columns:
 
     @cached_property
     def height(self) -> int:
-        """Placement of a column that samples nothing."""
-        return len(self.sites) - (self.sites[-1].kind == "sample")
+        """The events of a column that samples nothing."""
+        return sum(site.kind not in SAMPLED for site in self.sites)
 
     @property
     def n_samples(self) -> int:
@@ -58,7 +59,7 @@ class Columns:
         >>> Columns((Site("block", 0),), length=3, prompt=3, start=0).positions(Site("block", 0))
         range(0, 3)
         """
-        return range(self.prompt - 1, self.length - 1) if site.kind == "sample" else range(self.length)
+        return range(self.prompt - 1, self.length - 1) if site.kind in SAMPLED else range(self.length)
 
     def index(self, site: Site, position: int) -> int:
         """The canonical index of a site at a position.

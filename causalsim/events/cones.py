@@ -7,18 +7,14 @@ prompt and goes on behind the first sampled token.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Set
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from heapq import heappop, heappush
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
-from causalsim.arguments import check_type
-from causalsim.events.checks import checked_graph
+from causalsim.events.columns import Columns
 from causalsim.events.event import Event
 from causalsim.events.wiring import EdgeFamily, Site
-
-if TYPE_CHECKING:
-    from causalsim.events.graph import EventGraph
 
 Interval = tuple[int, int]
 
@@ -68,49 +64,22 @@ class Cone(Set[Event]):
         return frozenset(it)
 
 
-def diamond(graph: EventGraph, a: Event, b: Event) -> Set[Event]:
-    """The causal diamond: all events after ``a`` and before ``b``, both left out (the open interval).
-
-    Every path from ``a`` to ``b`` runs through it. An intersection of intervals of positions, site by site.
-
-    >>> from causalsim.events import Event, EventGraph, Wiring
-    >>> graph = EventGraph(Wiring(1), 1)
-    >>> [str(e) for e in diamond(graph, Event("embed", -1, 0), Event("mlp", 0, 0))]
-    ['kv(0,0)', 'attn(0,0)']
-    """
-    checked_graph(graph)
-    return graph.future(a) & graph.past(b)
-
-
-def growth(cone: Cone) -> dict[int, int]:
-    """Positions that a light cone reaches in each layer (-1: the embeddings), by ascending layer.
-
-    Down from ``attn(l,p)`` it reaches everything to the left in full attention, and with windows W one
-    position and W-1 more for every attention from there up, its own included.
-
-    >>> from causalsim.events import Event, EventGraph, Wiring
-    >>> graph = EventGraph(Wiring(3, windows=2), 9)
-    >>> growth(graph.past(Event("attn", 2, 8)))
-    {-1: 4, 0: 4, 1: 3, 2: 2}
-    """
-    check_type("a light cone", cone, Cone, "graph.past(event) and graph.future(event) are such.")
-    reached: dict[int, tuple[Interval, ...]] = {}
-    for site, spans in cone.spans.items():
-        for span in spans:
-            grown = _add(reached.get(site.layer, ()), span)
-            reached[site.layer] = grown[0] if grown else reached[site.layer]
-    return {layer: sum(high - low + 1 for low, high in reached[layer]) for layer in sorted(reached)}
-
-
-def cone(graph: EventGraph, event: Event, direction: Literal[-1, 1]) -> Cone:
+def cone(
+    columns: Columns,
+    families: Mapping[Site, Sequence[EdgeFamily]],
+    event: Event,
+    direction: Literal[-1, 1],
+) -> Cone:
     """The strict past (-1) or future (+1) of an event, by spreading intervals over the families.
 
-    >>> from causalsim.events import Event, EventGraph, Wiring
-    >>> [event.kind for event in cone(EventGraph(Wiring(1), 1), Event("attn", 0, 0), -1)]
+    ``families`` are those that end at each site, or for the future those that start there.
+
+    >>> from causalsim.events import EventGraph, Wiring
+    >>> graph = EventGraph(Wiring(1), 1)
+    >>> past = cone(graph.requests[0], graph.families_into, Event("attn", 0, 0), -1)
+    >>> [event.kind for event in past]
     ['embed', 'kv']
     """
-    columns = graph.requests[event.request]
-    families = graph.families_into if direction < 0 else graph.families_from
     spans: dict[Site, tuple[Interval, ...]] = {}
     # Taking the site nearest to the start first means that without feedback each is expanded once.
     heap = [(0, Site(event.kind, event.layer), (event.position, event.position))]
@@ -119,7 +88,7 @@ def cone(graph: EventGraph, event: Event, direction: Literal[-1, 1]) -> Cone:
         for family in families[site]:
             other = family.source if direction < 0 else family.target
             found = _meet(_shifted(reached, family, direction, columns.length), columns.positions(other))
-            if found is not None and (grown := _add(spans.get(other, ()), found)) is not None:
+            if found is not None and (grown := merged(spans.get(other, ()), found)) is not None:
                 spans[other] = grown[0]
                 heappush(heap, (direction * columns.rank[other], other, grown[1]))
     return Cone(event.request, {site: spans[site] for site in columns.sites if site in spans})
@@ -142,8 +111,12 @@ def _meet(interval: Interval, held: range) -> Interval | None:
     return (low, high) if low <= high else None
 
 
-def _add(spans: tuple[Interval, ...], new: Interval) -> tuple[tuple[Interval, ...], Interval] | None:
-    """Spans with one more interval in them, and the merged interval; ``None`` if it was there."""
+def merged(spans: tuple[Interval, ...], new: Interval) -> tuple[tuple[Interval, ...], Interval] | None:
+    """Spans with one more interval in them, and the merged interval; ``None`` if it was there.
+
+    >>> merged(((0, 1), (5, 6)), (2, 3))
+    (((0, 3), (5, 6)), (0, 3))
+    """
     low, high = new
     if any(a <= low and high <= b for a, b in spans):
         return None

@@ -10,7 +10,7 @@ from causalsim.arguments import as_int, check_type, check_whole
 from causalsim.errors import InputError
 from causalsim.events.kinds import KINDS, STREAMS, kinds_at
 
-_TEXT = re.compile(r"(?P<kind>[a-z]+)\((?:(?P<layer>\d+) *, *)?(?P<position>\d+)\)(?:@(?P<request>\d+))?")
+_TEXT = re.compile(r"(?P<kind>\w+)\((?:(?P<layer>\d+) *, *)?(?P<position>\d+)\)(?:@(?P<request>\d+))?")
 _EDGE = re.compile(r"(?P<source>.+?)\s*->\s*(?P<target>[^\[]+?)\s*(?:\[(?P<stream>[a-z]+)\])?")
 _WITHOUT_LAYER = kinds_at("below", "above", "feedback")
 
@@ -90,7 +90,7 @@ def parse_event(text: str, n_layers: int) -> Event:
             got=repr(text),
             expected="for example 'attn(0,3)', 'embed(3)' or, for request 1, 'attn(0,3)@1'",
         )
-    implied = -1 if match["kind"] == "embed" else layers
+    implied = -1 if match["kind"] in kinds_at("below") else layers
     layer = implied if match["layer"] is None else int(match["layer"])
     return Event(match["kind"], layer, int(match["position"]), int(match["request"] or 0))
 

@@ -2,52 +2,46 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from functools import cached_property
-from typing import TYPE_CHECKING, Literal
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from causalsim import posets
-from causalsim.arguments import as_int, check_whole, shown
+from causalsim.arguments import check_type, shown
 from causalsim.errors import InputError, LimitError
-from causalsim.events.columns import Columns
-from causalsim.events.cones import Cone, cone
-from causalsim.events.event import Edge, Event
-from causalsim.events.given import (
-    HasWiring,
-    check_countable,
-    checked_lengths,
-    checked_prompts,
-    checked_wiring,
-)
-from causalsim.events.lattice import count_down_sets, refuse_large
-from causalsim.events.lines import count_pairs
-from causalsim.events.paths import count_paths
-from causalsim.events.routes import count_routes, routes
-from causalsim.events.wiring import EdgeFamily, Granularity, Site, Wiring, checked_granularity
+from causalsim.events import lattice as _lattice
+from causalsim.events import paths as _paths
+from causalsim.events import routes as _routes
+from causalsim.events.kinds import SUBLAYERS
+from causalsim.events.structure import CausalStructure
+from causalsim.events.wiring import Wiring
 
 if TYPE_CHECKING:
     import networkx as nx
 
-Separation = Literal["timelike", "spacelike", "identical"]
-
-# Above this an explicit list of predecessors is a mistake rather than a wish.
-EXPLICIT_LIMIT = 200_000
-
-# Above this the arrays over all events, of 12 bytes an event, fit into no memory at hand.
-CODED_LIMIT = 2**31
+NETWORKX_LIMIT = 2_000_000
 
 
-@dataclass(frozen=True, init=False, repr=False)
-class EventGraph:
+class EventGraph(CausalStructure):
     """The events of a model over one or several texts, with the edges its wiring implies.
 
-    ``length`` counts positions; ``prompt`` of them are given and the rest wait for tokens
-    sampled from the position before (``None``: all are given). Both may be sequences, one
-    entry a request: the disjoint union. Predecessors are computed, nothing is stored.
+    Predecessors are computed, nothing is stored.
+
+    A method says what the graph is: its events and edges, their order, and how many chains, orders and
+    down-sets it has, each with the method that lists what it counts. What looks at one of these from
+    another side (cones, antichains, the lattice as a graph of states) is a function of the package that
+    takes the graph first.
+
+    Args:
+        config_or_wiring: A wiring, or a configuration that has one.
+        length: Positions of the text; a sequence has one entry a request, for the disjoint union.
+        prompt: Positions that are given; the rest wait for tokens sampled from the position before.
+            ``None``: all are given. One number for all requests, or one each.
+        granularity: ``"sublayer"``, or ``"block"`` for graphs with one event a layer and position.
+
+    Raises:
+        InputError: No wiring, a length or prompt below 1, a prompt longer than its text, feedback in a
+            block graph.
+        LimitError: More events than Python counts.
 
     >>> graph = EventGraph(Wiring(1), 1)
     >>> [str(event) for event in graph]
@@ -56,464 +50,108 @@ class EventGraph:
     (5, 1, 5)
     """
 
-    wiring: Wiring
-    granularity: Granularity
-    lengths: tuple[int, ...]
-    prompts: tuple[int, ...]
+    count_linear_extensions = _lattice.count_linear_extensions
+    linear_extensions = _lattice.linear_extensions
+    count_down_sets = _lattice.count_down_sets
+    down_sets = _lattice.down_sets
+    count_routes = _routes.count_routes
+    routes = _routes.routes
+    count_paths = _paths.count_paths
+    paths = _paths.paths
 
-    def __init__(
-        self,
-        config_or_wiring: HasWiring | Wiring,
-        length: int | Sequence[int],
-        *,
-        prompt: int | Sequence[int] | None = None,
-        granularity: Granularity = "sublayer",
-    ) -> None:
-        wiring, lengths = checked_wiring(config_or_wiring), checked_lengths(length)
-        check_countable(wiring, lengths)
-        object.__setattr__(self, "wiring", wiring)
-        object.__setattr__(self, "granularity", checked_granularity(granularity))
-        object.__setattr__(self, "lengths", lengths)
-        object.__setattr__(self, "prompts", checked_prompts(prompt, lengths))
-        if granularity == "block" and self.has_feedback:
-            raise InputError(
-                "block graphs have no feedback",
-                got=f"prompts {self.prompts} shorter than lengths {self.lengths}",
-                hint='Use granularity="sublayer", which has sample events, or leave prompt out.',
-            )
+    def to_dict(self) -> dict[str, Any]:
+        """What the graph is built from, as data for JSON.
 
-    def __repr__(self) -> str:
-        prompt = f", prompt={self.prompts}" if self.has_feedback else ""
-        return f"EventGraph({self.wiring}, {self.lengths}{prompt}, granularity={self.granularity!r})"
+        Returns:
+            ``n_layers``, ``windows``, ``parallel_residual``, ``granularity``, ``lengths``, ``prompts``, and
+            ``sublayers`` where they are not those of every transformer.
 
-    @property
-    def has_feedback(self) -> bool:
-        """Whether some position waits for a sampled token.
-
-        >>> EventGraph(Wiring(1), 2).has_feedback, EventGraph(Wiring(1), 2, prompt=1).has_feedback
-        (False, True)
+        >>> EventGraph(Wiring(1), 2, granularity="block").to_dict()["lengths"]
+        [2]
         """
-        return self.prompts != self.lengths
-
-    # -- canonical order ------------------------------------------------------------------
-
-    @cached_property
-    def sites(self) -> tuple[Site, ...]:
-        """The column that every position runs, in canonical order.
-
-        >>> EventGraph(Wiring(2), 2, granularity="block").sites
-        (Site(kind='block', layer=0), Site(kind='block', layer=1))
-        """
-        return self.wiring.sites(self.granularity)
-
-    @cached_property
-    def edge_families(self) -> tuple[EdgeFamily, ...]:
-        """Every family of edges, ordered by target site.
-
-        >>> [family.stream for family in EventGraph(Wiring(2), 2, granularity="block").edge_families]
-        ['residual', 'kv']
-        """
-        return self.wiring.edge_families(self.granularity)
-
-    @cached_property
-    def requests(self) -> tuple[Columns, ...]:
-        """The columns of every request, which place its events in canonical order.
-
-        >>> [columns.start for columns in EventGraph(Wiring(1), [1, 1], granularity="block").requests]
-        [0, 1]
-        """
-        columns, start = [], 0
-        for length, prompt in zip(self.lengths, self.prompts, strict=True):
-            columns.append(Columns(self.sites, length, prompt, start))
-            start += len(columns[-1])
-        return tuple(columns)
-
-    def __len__(self) -> int:
-        return self.requests[-1].start + len(self.requests[-1])
-
-    def __iter__(self) -> Iterator[Event]:
-        return (self[index] for index in range(len(self)))
-
-    def events(self) -> Iterator[Event]:
-        """All events in canonical order: by request, by position, up the column.
-
-        >>> [str(event) for event in EventGraph(Wiring(2), 2, granularity="block").events()]
-        ['block(0,0)', 'block(1,0)', 'block(0,1)', 'block(1,1)']
-        """
-        return iter(self)
-
-    def __getitem__(self, index: int) -> Event:
-        """The event at a canonical index."""
-        place = as_int(index)
-        if place is None:
-            raise InputError("a canonical index is a whole number", got=shown(index))
-        index = place
-        if not 0 <= index < len(self):
-            raise IndexError(f"canonical index {index} outside 0 .. {len(self) - 1}")
-        request = bisect_right(self.requests, index, key=lambda columns: columns.start) - 1
-        site, position = self.requests[request].place(index)
-        return Event(site.kind, site.layer, position, request)
-
-    def __contains__(self, event: object) -> bool:
-        if not isinstance(event, Event) or not 0 <= event.request < len(self.lengths):
-            return False
-        columns, site = self.requests[event.request], Site(event.kind, event.layer)
-        return site in columns.rank and event.position in columns.positions(site)
-
-    def index(self, event: Event) -> int:
-        """Place of an event in canonical order; ``InputError`` if it is not of this graph.
-
-        >>> EventGraph(Wiring(1), 1).index(Event("mlp", 0, 0))
-        3
-        """
-        self.check(event)
-        return self.requests[event.request].index(Site(event.kind, event.layer), event.position)
-
-    def check(self, event: Event) -> None:
-        """Refuse what is not an event of this graph, naming the coordinate that is off.
-
-        >>> EventGraph(Wiring(1), 1).check(Event("mlp", 0, 0))
-        """
-        if event not in self:
-            raise InputError(
-                f"events belong to the graph: {self._reason(event)}", got=str(event), expected=self._ranges()
-            )
-
-    def _reason(self, event: Event) -> str:
-        if not isinstance(event, Event):
-            return "an Event was asked for"
-        if not 0 <= event.request < len(self.lengths):
-            return f"there is no request {event.request}"
-        if event.kind not in {site.kind for site in self.sites}:
-            return f"a {self.granularity} graph has no kind {event.kind!r}"
-        if not 0 <= event.position < self.lengths[event.request]:
-            return f"position {event.position} lies outside the text"
-        if event.kind == "sample" and Site(event.kind, event.layer) in self.sites:
-            return "sample stands only where the next token is waited for"
-        return f"{event.kind} has no layer {event.layer}"
-
-    def _ranges(self) -> str:
-        texts = ", ".join(f"0..{length - 1}" for length in self.lengths)
-        return f"layers 0..{self.wiring.n_layers - 1}, positions {texts} (one range a request)"
-
-    # -- edges ----------------------------------------------------------------------------
-
-    @cached_property
-    def families_into(self) -> dict[Site, list[EdgeFamily]]:
-        """The families of edges that end at each site.
-
-        >>> graph = EventGraph(Wiring(2), 2, granularity="block")
-        >>> [len(families) for families in graph.families_into.values()]
-        [0, 2]
-        """
-        return {
-            site: [family for family in self.edge_families if family.target == site] for site in self.sites
+        wiring = self.wiring
+        found: dict[str, Any] = {
+            "n_layers": wiring.n_layers,
+            "windows": None if wiring.windows is None else list(wiring.windows_by_layer),
+            "parallel_residual": wiring.parallel_residual,
+            "granularity": self.granularity,
+            "lengths": list(self.lengths),
+            "prompts": list(self.prompts),
         }
+        return found if wiring.sublayers == SUBLAYERS else found | {"sublayers": list(wiring.sublayers)}
 
-    @cached_property
-    def families_from(self) -> dict[Site, list[EdgeFamily]]:
-        """The families of edges that start at each site.
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> EventGraph:
+        """Build a graph from what ``to_dict`` gave.
 
-        >>> graph = EventGraph(Wiring(2), 2, granularity="block")
-        >>> [len(families) for families in graph.families_from.values()]
-        [2, 0]
-        """
-        return {
-            site: [family for family in self.edge_families if family.source == site] for site in self.sites
-        }
+        Args:
+            data: The entries of ``to_dict``.
 
-    def edges_into(self, event: Event) -> Iterator[Edge]:
-        """Edges that end at an event, by source site and rising position.
+        Returns:
+            The graph.
 
-        >>> [str(edge) for edge in EventGraph(Wiring(1), 1).edges_into(Event("attn", 0, 0))]
-        ['embed(0) -> attn(0,0) [residual]', 'kv(0,0) -> attn(0,0) [kv]']
-        """
-        self.check(event)
-        columns = self.requests[event.request]
-        for family in self.families_into[Site(event.kind, event.layer)]:
-            held = columns.positions(family.source)
-            low = held.start if family.last is None else max(held.start, event.position - family.last)
-            for position in range(low, min(held.stop - 1, event.position - family.first) + 1):
-                source = Event(family.source.kind, family.source.layer, position, event.request)
-                yield Edge(source, event, family.stream)
+        Raises:
+            InputError: An entry is missing or unknown, or no graph is built from it.
 
-    def edges_from(self, event: Event) -> Iterator[Edge]:
-        """Edges that start at an event, by target site and rising position.
-
-        >>> [str(edge) for edge in EventGraph(Wiring(1), 1).edges_from(Event("embed", -1, 0))]
-        ['embed(0) -> kv(0,0) [residual]', 'embed(0) -> attn(0,0) [residual]']
-        """
-        self.check(event)
-        columns = self.requests[event.request]
-        for family in self.families_from[Site(event.kind, event.layer)]:
-            held = columns.positions(family.target)
-            high = held.stop - 1 if family.last is None else min(held.stop - 1, event.position + family.last)
-            for position in range(max(held.start, event.position + family.first), high + 1):
-                target = Event(family.target.kind, family.target.layer, position, event.request)
-                yield Edge(event, target, family.stream)
-
-    def predecessors(self, event: Event) -> tuple[Event, ...]:
-        """The events whose values an event reads, each once.
-
-        >>> [str(e) for e in EventGraph(Wiring(1), 2).predecessors(Event("attn", 0, 1))]
-        ['embed(1)', 'kv(0,0)', 'kv(0,1)']
-        """
-        return tuple(dict.fromkeys(edge.source for edge in self.edges_into(event)))
-
-    def successors(self, event: Event) -> tuple[Event, ...]:
-        """The events that read an event's value, each once.
-
-        >>> [str(event) for event in EventGraph(Wiring(1), 1).successors(Event("embed", -1, 0))]
-        ['kv(0,0)', 'attn(0,0)']
-        """
-        return tuple(dict.fromkeys(edge.target for edge in self.edges_from(event)))
-
-    def edges(self) -> Iterator[Edge]:
-        """All edges, by canonical order of their targets; parallel edges differ in stream.
-
-        >>> [edge.stream for edge in EventGraph(Wiring(1), 1).edges()]
-        ['residual', 'residual', 'kv', 'residual', 'residual']
-        """
-        return (edge for event in self for edge in self.edges_into(event))
-
-    def count_edges(self) -> int:
-        """Number of edges, parallel ones counted apart, without listing them.
-
-        >>> EventGraph(Wiring(1), 1).count_edges(), EventGraph(Wiring(126), 131_072).count_edges()
-        (5, 1082389692416)
-        """
-        return sum(
-            count_pairs(columns.positions(family.source), columns.positions(family.target), family)
-            for columns in self.requests
-            for family in self.edge_families
-        )
-
-    def covers(self) -> Iterator[Edge]:
-        """The Hasse diagram: edges that no longer path implies, one a pair of events.
-
-        >>> [str(edge) for edge in EventGraph(Wiring(1), 1).covers()][:2]
-        ['embed(0) -> kv(0,0) [residual]', 'kv(0,0) -> attn(0,0) [kv]']
-        """
-        return (edge for event in self for edge in self.covers_into(event))
-
-    def covers_into(self, event: Event) -> Iterator[Edge]:
-        """Edges of the Hasse diagram that end at an event, by source site and rising position.
-
-        >>> [str(edge) for edge in EventGraph(Wiring(1), 1).covers_into(Event("attn", 0, 0))]
-        ['kv(0,0) -> attn(0,0) [kv]']
-        """
-        edges = {edge.source: edge for edge in reversed(list(self.edges_into(event)))}
-        pasts = [(source, self.past(source)) for source in edges]
-        for source, edge in reversed(edges.items()):
-            if not any(source in past for other, past in pasts if other != source):
-                yield edge
-
-    # -- order ----------------------------------------------------------------------------
-
-    def past(self, event: Event) -> Cone:
-        """All events that must happen before an event, without itself.
-
-        The events x < e: a backward light cone (Bombelli, Lee, Meyer and Sorkin 1987).
-
-        >>> graph = EventGraph(Wiring(2), 2, granularity="block")
-        >>> sorted(map(str, graph.past(Event("block", 1, 1))))
-        ['block(0,0)', 'block(0,1)']
-        """
-        self.check(event)
-        return cone(self, event, direction=-1)
-
-    def future(self, event: Event) -> Cone:
-        """All events that must wait for an event, without itself.
-
-        The events x > e: a forward light cone.
-
-        >>> graph = EventGraph(Wiring(2), 2, granularity="block")
-        >>> sorted(map(str, graph.future(Event("block", 0, 1))))
-        ['block(1,1)']
-        """
-        self.check(event)
-        return cone(self, event, direction=+1)
-
-    def precedes(self, a: Event, b: Event) -> bool:
-        """Whether a chain of edges leads from ``a`` to ``b``.
-
-        >>> graph = EventGraph(Wiring(1), 1)
-        >>> graph.precedes(Event("kv", 0, 0), Event("mlp", 0, 0))
+        >>> graph = EventGraph(Wiring(2, windows=3), [4, 2], prompt=[2, 2])
+        >>> EventGraph.from_dict(graph.to_dict()) == graph
         True
         """
-        self.check(a)
-        return a in self.past(b)
-
-    def separation(self, a: Event, b: Event) -> Separation:
-        """``"timelike"`` if one precedes the other, ``"spacelike"`` if neither does.
-
-        >>> graph = EventGraph(Wiring(1), 2)
-        >>> graph.separation(Event("mlp", 0, 0), Event("mlp", 0, 1))
-        'spacelike'
-        """
-        if a == b:
-            self.check(a)
-            return "identical"
-        return "timelike" if self.precedes(a, b) or self.precedes(b, a) else "spacelike"
-
-    @property
-    def depth(self) -> int:
-        """Number of events of a longest chain.
-
-        It climbs one column, past the attention or the MLP of each layer where the residual is
-        parallel, and after it every column that waits for a token, by way of the sample before.
-
-        >>> EventGraph(Wiring(1), 1).depth, EventGraph(Wiring(1), 2, prompt=1).depth
-        (5, 11)
-        """
-        if self.granularity == "block":
-            return self.wiring.n_layers
-        column = (2 if self.wiring.parallel_residual else 3) * self.wiring.n_layers + 2
-        waiting = max(columns.n_samples for columns in self.requests)
-        return column + waiting * (column + 1)
-
-    @property
-    def width(self) -> int:
-        """Number of events of a largest antichain.
-
-        A column is one chain (two with a parallel residual, where the MLPs stand apart), and
-        feedback joins the columns from the last of the prompt on into one: so many chains
-        cover the graph, and the first sites of the prompt's columns are spacelike.
-
-        The least number of chains that hold all events (Dilworth 1950).
-
-        >>> EventGraph(Wiring(1), 1).width, EventGraph(Wiring(2), 2, granularity="block").width
-        (1, 2)
-        """
-        chains = 2 if self.wiring.parallel_residual and self.granularity == "sublayer" else 1
-        return chains * sum(self.prompts)
-
-    # -- explicit views, for graphs that are small enough -----------------------------------
-
-    def explicit(self, limit: int = EXPLICIT_LIMIT) -> list[tuple[int, ...]]:
-        """Predecessors as canonical indices, one tuple an event: what ``posets`` works on.
-
-        >>> EventGraph(Wiring(1), 1).explicit()
-        [(), (0,), (0, 1), (2,), (3,)]
-        """
-        limit = check_whole("a limit", limit, 0)
-        items = max(self.count_edges(), len(self))
-        if items > limit:
-            raise LimitError(
-                "an explicit list of edges is for small graphs",
-                reached=items,
-                bound=limit,
-                hint="Ask the graph itself (predecessors, past, count_edges), or take a shorter text.",
+        known = {"n_layers", "windows", "parallel_residual", "granularity", "lengths", "prompts"}
+        if not isinstance(data, Mapping) or not known <= data.keys() <= known | {"sublayers"}:
+            raise InputError(
+                "a graph is built from what to_dict gave",
+                got=shown(data),
+                expected=f"an object with {', '.join(sorted(known))}",
             )
-        return [tuple(map(self.index, self.predecessors(event))) for event in self]
-
-    def count_linear_extensions(self, *, limit: int = posets.DEFAULT_LIMIT) -> int:
-        """Number of orders in which the events can be run one by one, exactly.
-
-        #P-complete in general (Brightwell and Winkler 1991): ``LimitError`` beyond ``limit`` down-sets.
-
-        >>> EventGraph(Wiring(2), 2, granularity="block").count_linear_extensions()
-        5
-        """
-        refuse_large(self, limit)
-        sources = self.explicit()
-        return posets.count_linear_extensions(sources, limit=limit)
-
-    def count_down_sets(self, *, limit: int = posets.DEFAULT_LIMIT) -> int:
-        """Number of sets of events that contain the past of each of their events.
-
-        The size of the lattice J(P) (Birkhoff 1937); ``LimitError`` beyond ``limit`` without a closed form.
-
-        >>> EventGraph(Wiring(2), 2, granularity="block").count_down_sets()
-        8
-        """
-        return count_down_sets(self, limit=limit)
-
-    def linear_extensions(self) -> Iterator[tuple[Event, ...]]:
-        """All orders of the events, lexicographically by canonical index.
-
-        >>> graph = EventGraph(Wiring(2), 2, granularity="block")
-        >>> [[graph.index(event) for event in order] for order in graph.linear_extensions()]
-        [[0, 1, 2, 3], [0, 2, 1, 3], [0, 2, 3, 1], [2, 0, 1, 3], [2, 0, 3, 1]]
-        """
-        sources, events = self.explicit(), list(self)
-        for order in posets.linear_extensions(sources):
-            yield tuple(events[index] for index in order)
-
-    def down_sets(self) -> Iterator[frozenset[Event]]:
-        """All down-sets, by size.
-
-        >>> [len(events) for events in EventGraph(Wiring(1), 1).down_sets()]
-        [0, 1, 2, 3, 4, 5]
-        """
-        sources, events = self.explicit(), list(self)
-        for mask in posets.down_sets(sources):
-            yield frozenset(event for index, event in enumerate(events) if mask >> index & 1)
-
-    def count_routes(self, a: Event, b: Event) -> int:
-        """Number of routes from kv ``a`` to attn ``b`` along the two highways.
-
-        C(m + n, n) in full attention, for n layers up and m positions right.
-
-        >>> EventGraph(Wiring(1), 1).count_routes(Event("kv", 0, 0), Event("attn", 0, 0))
-        1
-        """
-        return count_routes(self, a, b)
-
-    def routes(self, a: Event, b: Event) -> Iterator[tuple[int, ...]]:
-        """The routes from kv ``a`` to attn ``b``, each as the positions at which it rises.
-
-        >>> list(EventGraph(Wiring(1), 1).routes(Event("kv", 0, 0), Event("attn", 0, 0)))
-        [()]
-        """
-        return routes(self, a, b)
-
-    def count_paths(self, a: Event, b: Event, bypass: bool = False) -> int:
-        """Number of directed paths from ``a`` to ``b``; with ``bypass`` the skip connections count too.
-
-        >>> graph = EventGraph(Wiring(1), 1)
-        >>> graph.count_paths(Event("embed", -1, 0), Event("attn", 0, 0))
-        2
-        """
-        return count_paths(self, a, b, bypass)
+        wiring = Wiring(
+            data["n_layers"],
+            windows=data["windows"],
+            parallel_residual=data["parallel_residual"],
+            sublayers=data.get("sublayers", SUBLAYERS),
+        )
+        return cls(wiring, data["lengths"], prompt=data["prompts"], granularity=data["granularity"])
 
     def to_networkx(self) -> nx.MultiDiGraph:
-        """The graph with events as nodes and a ``stream`` on every edge.
+        """The graph for networkx, nodes added in canonical order.
 
-        >>> EventGraph(Wiring(1), 1).to_networkx().number_of_edges()
-        5
+        Returns:
+            A MultiDiGraph whose nodes are events (with ``kind``, ``layer``, ``position``, ``request``) and
+            whose edges have their ``stream``, as key too.
+
+        Raises:
+            LimitError: More than two million edges.
+
+        >>> view = EventGraph(Wiring(1), 1).to_networkx()
+        >>> view.number_of_edges(), len(view)
+        (5, 5)
         """
-        from causalsim.events.interchange import to_networkx
+        import networkx as nx
 
-        return to_networkx(self)
-
-    def check_arrays(self) -> None:
-        """Raise ``LimitError`` if arrays over all events would fit into no memory at hand.
-
-        >>> EventGraph(Wiring(1), 1).check_arrays()
-        """
-        if len(self) > CODED_LIMIT:
+        edges = self.count_edges()
+        if edges > NETWORKX_LIMIT:
             raise LimitError(
-                "arrays over all events are for graphs that fit into memory",
-                reached=len(self),
-                bound=CODED_LIMIT,
-                got=f"{len(self):,} events",
-                hint="Take shorter texts or fewer layers.",
+                "a networkx view is for small graphs",
+                reached=edges,
+                bound=NETWORKX_LIMIT,
+                hint="Take a shorter text.",
             )
+        view = nx.MultiDiGraph(granularity=self.granularity, lengths=self.lengths, prompts=self.prompts)
+        view.add_nodes_from((event, asdict(event)) for event in self)
+        view.add_edges_from(
+            (source, target, stream, {"stream": stream}) for source, target, stream in self.edges()
+        )
+        return view
 
-    def codes(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Site rank, position and request of every event, as arrays in canonical order.
 
-        >>> [array.tolist() for array in EventGraph(Wiring(2), 2, granularity="block").codes()]
-        [[0, 1, 0, 1], [0, 0, 1, 1], [0, 0, 0, 0]]
-        """
-        self.check_arrays()
-        rank, position, request = (np.empty(len(self), np.int32) for _ in range(3))
-        for number, columns in enumerate(self.requests):
-            request[columns.start : columns.start + len(columns)] = number
-            for (held, ranks), (_, positions) in zip(
-                columns.sheets(rank), columns.sheets(position), strict=True
-            ):
-                ranks[:] = np.arange(ranks.shape[1])
-                positions[:] = np.arange(held.start, held.stop)[:, None]
-        return rank, position, request
+def checked_graph(graph: object) -> EventGraph:
+    """An event graph, or ``InputError`` for anything else.
+
+    >>> checked_graph(3)
+    Traceback (most recent call last):
+    causalsim.errors.InputError: a graph must be of type EventGraph: got 3, which is of type int. \
+EventGraph(wiring, length) makes one.
+    """
+    check_type("a graph", graph, EventGraph, "EventGraph(wiring, length) makes one.")
+    assert isinstance(graph, EventGraph)
+    return graph

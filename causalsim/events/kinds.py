@@ -11,15 +11,29 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from causalsim.errors import InputError
 
 Place = Literal["below", "layer", "above", "feedback", "block"]
 Shape = tuple[str, ...]
 
-STREAMS: Mapping[str, str] = MappingProxyType(
-    {"residual": "residual stream", "kv": "K/V stream", "token": "token fed back"}
+
+class Stream(NamedTuple):
+    """What an edge carries: its title in a legend, and the colour of its edges as ``#rrggbb``."""
+
+    title: str
+    colour: str
+
+
+_PURPLE, _GREEN = "#7c3aed", "#0d9155"
+
+STREAMS: Mapping[str, Stream] = MappingProxyType(
+    {
+        "residual": Stream("residual stream", "#111111"),
+        "kv": Stream("K/V stream", _PURPLE),
+        "token": Stream("token fed back", _GREEN),
+    }
 )
 
 
@@ -52,7 +66,7 @@ class Kind:
     label: str
     colour: str
     shape: Literal["box", "circle"] = "box"
-    parameters: Mapping[str, Shape] = field(default_factory=lambda: MappingProxyType({}), hash=False)
+    parameters: Mapping[str, Shape] = field(default_factory=dict, hash=False)
 
     @property
     def attends(self) -> bool:
@@ -67,7 +81,7 @@ class Kind:
 
 _RESIDUAL: tuple[Shape, ...] = (("d_model",),)
 _KV: Shape = ("n_kv_heads", "d_head")
-_GREY, _PURPLE, _BLUE, _FUCHSIA, _GREEN = "#64748b", "#7c3aed", "#2563eb", "#d926c9", "#0d9155"
+_GREY, _BLUE, _FUCHSIA = "#64748b", "#2563eb", "#d926c9"
 
 _ROWS: dict[str, Kind] = {
     row.name: row
@@ -85,6 +99,9 @@ KINDS: Mapping[str, Kind] = MappingProxyType(_ROWS)
 
 # What a layer of a transformer is made of, unless its configuration says otherwise.
 SUBLAYERS = ("kv", "attn", "mlp")
+
+# The kinds that are there only where the next token is waited for: no layer has any.
+SAMPLED = frozenset(name for name, row in _ROWS.items() if row.place == "feedback")
 
 
 @contextmanager
@@ -107,9 +124,11 @@ def registered(kind: Kind) -> Iterator[Kind]:
     >>> "adapter" in KINDS
     False
     """
-    if kind.name in KINDS:
+    if kind.name in KINDS or not kind.name.isidentifier():
         raise InputError(
-            "a new kind has a name of its own", got=repr(kind.name), expected="none of the known"
+            "a new kind has a name of its own, without spaces",
+            got=repr(kind.name),
+            expected=f"none of {', '.join(KINDS)}",
         )
     if kind.place != "layer" or not kind.adds:
         raise InputError(

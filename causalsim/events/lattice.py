@@ -1,61 +1,123 @@
-"""The lattice of down-sets of full attention in closed form, counted from column to column.
+"""The orders and the down-sets of a graph: counted and listed.
 
-What later positions read of a column is which of its K/V exist, and they read those of the first
-layers or none. So the columns before a position need to know one number of those behind it: up to
-which layer K/V is read. Windows and feedback need more, and are left to tables.
+The lattice of full attention is counted in closed form, from column to column. What later positions
+read of a column is which of its K/V exist, and they read those of the first layers or none. So the
+columns before a position need to know one number of those behind it: up to which layer K/V is read.
+Windows and feedback need more, and are left to tables.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from functools import lru_cache
 from math import prod
-from typing import TYPE_CHECKING
 
 from causalsim import posets
 from causalsim.arguments import check_whole
 from causalsim.errors import LimitError
-from causalsim.events.checks import checked_graph
+from causalsim.events.event import Event
 from causalsim.events.limits import refuse_long
-from causalsim.events.wiring import Wiring
+from causalsim.events.structure import CausalStructure
+from causalsim.events.wiring import Granularity, Wiring
 from causalsim.posets.relations import elements
-
-if TYPE_CHECKING:
-    from causalsim.events.graph import EventGraph
-    from causalsim.events.wiring import Granularity
 
 Steps = Counter[tuple[int, int]]
 """How many parts of a column (or pairs of them one event apart) have so many K/V and read so many."""
 
 
-def count_down_sets(graph: EventGraph, *, limit: int = posets.DEFAULT_LIMIT) -> int:
+def count_down_sets(graph: CausalStructure, *, limit: int = posets.DEFAULT_LIMIT) -> int:
     """Number of sets of events that contain the past of each of their events, exactly.
 
-    In closed form for full attention without feedback: the sum over what a column's part reads, column
-    after column, of the ways of the columns before. Else from tables of at most ``limit`` down-sets
-    (Stanley, Enumerative Combinatorics 1, section 3.5). Raises ``LimitError`` beyond it.
+    The size of the lattice J(P) (Birkhoff 1937). In closed form for full attention without feedback: the
+    sum over what a column's part reads, column after column, of the ways of the columns before. Else from
+    tables of at most ``limit`` down-sets (Stanley, Enumerative Combinatorics 1, section 3.5).
+
+    Args:
+        graph: An event graph.
+        limit: The most down-sets that are tabulated.
+
+    Returns:
+        The number.
+
+    Raises:
+        LimitError: There is no closed form, and the tables hold more down-sets.
 
     >>> from causalsim.events import EventGraph, Wiring
-    >>> count_down_sets(EventGraph(Wiring(1), 1)), count_down_sets(EventGraph(Wiring(3), 8))
+    >>> EventGraph(Wiring(1), 1).count_down_sets(), EventGraph(Wiring(3), 8).count_down_sets()
     (6, 3633912)
     """
-    return _counts(graph, limit)[0]
+    return lattice_counts(graph, limit)[0]
 
 
-def count_lattice_edges(graph: EventGraph, *, limit: int = posets.DEFAULT_LIMIT) -> int:
-    """Number of pairs of down-sets that differ by one event: the covers of their lattice, exactly.
+def count_linear_extensions(graph: CausalStructure, *, limit: int = posets.DEFAULT_LIMIT) -> int:
+    """Number of orders in which the events can be run one by one, exactly.
 
-    In closed form, or from tables, as for `count_down_sets`.
+    #P-complete in general (Brightwell and Winkler 1991).
+
+    Args:
+        graph: An event graph.
+        limit: The most down-sets that are tabulated.
+
+    Returns:
+        The number.
+
+    Raises:
+        LimitError: The tables hold more down-sets.
 
     >>> from causalsim.events import EventGraph, Wiring
-    >>> count_lattice_edges(EventGraph(Wiring(1), 1)), count_lattice_edges(EventGraph(Wiring(1), 2))
-    (5, 48)
+    >>> EventGraph(Wiring(2), 2, granularity="block").count_linear_extensions()
+    5
     """
-    return _counts(graph, limit)[1]
+    refuse_large(graph, limit)
+    return posets.count_linear_extensions(graph.explicit(), limit=limit)
 
 
-def refuse_large(graph: EventGraph, limit: int, *, whole: bool = False) -> None:
+def linear_extensions(graph: CausalStructure) -> Iterator[tuple[Event, ...]]:
+    """All orders of the events, lexicographically by canonical index.
+
+    Args:
+        graph: An event graph.
+
+    Yields:
+        The events in such an order.
+
+    Raises:
+        LimitError: The graph has too many edges to list.
+
+    >>> from causalsim.events import EventGraph, Wiring
+    >>> graph = EventGraph(Wiring(2), 2, granularity="block")
+    >>> [[graph.index(event) for event in order] for order in graph.linear_extensions()]
+    [[0, 1, 2, 3], [0, 2, 1, 3], [0, 2, 3, 1], [2, 0, 1, 3], [2, 0, 3, 1]]
+    """
+    sources, events = graph.explicit(), list(graph)
+    for order in posets.linear_extensions(sources):
+        yield tuple(events[index] for index in order)
+
+
+def down_sets(graph: CausalStructure) -> Iterator[frozenset[Event]]:
+    """All down-sets, by size.
+
+    Args:
+        graph: An event graph.
+
+    Yields:
+        Events that hold the past of each of them.
+
+    Raises:
+        LimitError: The graph has too many edges to list.
+
+    >>> from causalsim.events import EventGraph, Wiring
+    >>> [len(events) for events in EventGraph(Wiring(1), 1).down_sets()]
+    [0, 1, 2, 3, 4, 5]
+    """
+    sources, events = graph.explicit(), list(graph)
+    for mask in posets.down_sets(sources):
+        yield frozenset(events[index] for index in elements(mask))
+
+
+def refuse_large(graph: CausalStructure, limit: int, *, whole: bool = False) -> None:
     """Raise ``LimitError`` at once if it is known that the tables of a graph hold more down-sets.
 
     Those of several texts are tabulated text by text, unless the lattice is asked for as a whole.
@@ -76,13 +138,13 @@ def refuse_large(graph: EventGraph, limit: int, *, whole: bool = False) -> None:
         )
 
 
-def _at_least(graph: EventGraph, prompt: int, limit: int, whole: bool) -> int:
+def _at_least(graph: CausalStructure, prompt: int, limit: int, whole: bool) -> int:
     """Down-sets of a text that are tabulated at least, counted no further than a limit.
 
     A window lets go of edges, and what begins with the prompt is among all the rest; so full
     attention to the prompt alone, or to its first positions, has no more down-sets than the text.
     """
-    wiring = Wiring(graph.wiring.n_layers, parallel_residual=graph.wiring.parallel_residual)
+    wiring = replace(graph.wiring, windows=None)
     if not _is_joined(graph, prompt):
         return _of_text(wiring, graph.granularity, 1)[0] ** min(prompt, limit.bit_length()) if whole else 1
     length = 2
@@ -91,7 +153,7 @@ def _at_least(graph: EventGraph, prompt: int, limit: int, whole: bool) -> int:
     return found
 
 
-def has_closed_form(graph: EventGraph) -> bool:
+def has_closed_form(graph: CausalStructure) -> bool:
     """Whether no window and no feedback bounds what a position reads of the columns before.
 
     >>> from causalsim.events import EventGraph, Wiring
@@ -104,7 +166,7 @@ def has_closed_form(graph: EventGraph) -> bool:
     )
 
 
-def _is_joined(graph: EventGraph, prompt: int) -> bool:
+def _is_joined(graph: CausalStructure, prompt: int) -> bool:
     # One column is a stack, and columns that read nothing of each other lie side by side: the
     # tables of such parts are smaller than their lattice. Else the last event of the first
     # column and the first of the second keep the text from falling apart.
@@ -112,9 +174,15 @@ def _is_joined(graph: EventGraph, prompt: int) -> bool:
     return prompt > 1 and any(window is None or window > 1 for window in read)
 
 
-def _counts(graph: EventGraph, limit: int) -> tuple[int, int]:
+def lattice_counts(graph: CausalStructure, limit: int) -> tuple[int, int]:
+    """Down-sets of a graph, and pairs of them that differ by one event.
+
+    >>> from causalsim.events import EventGraph, Wiring
+    >>> lattice_counts(EventGraph(Wiring(1), 2), 1)
+    (30, 48)
+    """
     limit = check_whole("a limit", limit, 1)
-    if not has_closed_form(checked_graph(graph)):
+    if not has_closed_form(graph):
         refuse_large(graph, limit)
         found = posets.lattice_counts(graph.explicit(), limit=limit)
         return found.down_sets, found.lattice_edges
@@ -150,15 +218,15 @@ def _having(steps: Steps, read: int) -> Iterable[tuple[int, int]]:
 @lru_cache(maxsize=64)
 def _column(wiring: Wiring, granularity: Granularity) -> tuple[Steps, Steps]:
     """The parts of one column, and the pairs of them one event apart, by the K/V of the lesser one."""
-    from causalsim.events.graph import EventGraph
-
-    column = EventGraph(wiring, 1, granularity=granularity)
-    # A block makes K/V for the one above, which reads it and none of its own layer.
-    has, reads = ("block", "block") if granularity == "block" else ("kv", "attn")
-    makers, readers = _layers(column, has), _layers(column, reads)[granularity == "block" :]
+    rank = {site: rank for rank, site in enumerate(wiring.sites(granularity))}
+    readers: dict[int, int] = {}
+    for family in wiring.edge_families(granularity):
+        if family.stream == "kv":
+            bit = 1 << rank[family.source]
+            readers[bit] = readers.get(bit, 0) | 1 << rank[family.target]
     found = {
-        mask: (_reached(mask, makers), _reached(mask, readers))
-        for mask in posets.down_sets(column.explicit())
+        mask: (_reached(mask, readers.keys()), _reached(mask, readers.values()))
+        for mask in posets.down_sets(CausalStructure(wiring, 1, granularity=granularity).explicit())
     }
     pairs = Counter(
         (found[lesser][0], reads)
@@ -169,9 +237,6 @@ def _column(wiring: Wiring, granularity: Granularity) -> tuple[Steps, Steps]:
     return Counter(found.values()), pairs
 
 
-def _layers(column: EventGraph, kind: str) -> list[int]:
-    return [1 << index for index, event in enumerate(column) if event.kind == kind]
-
-
-def _reached(mask: int, bits: list[int]) -> int:
-    return sum(mask & bit > 0 for bit in bits)
+def _reached(mask: int, layers: Iterable[int]) -> int:
+    """In how many layers some event is in the part."""
+    return sum(mask & layer > 0 for layer in layers)

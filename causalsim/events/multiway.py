@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
 from itertools import combinations, islice
 from math import comb
 from typing import TYPE_CHECKING
@@ -11,9 +10,9 @@ from typing import TYPE_CHECKING
 from causalsim import posets
 from causalsim.arguments import as_int, shown
 from causalsim.errors import InputError, LimitError
-from causalsim.events.checks import checked_graph
 from causalsim.events.event import Event
-from causalsim.events.lattice import refuse_large
+from causalsim.events.graph import EventGraph, checked_graph
+from causalsim.events.lattice import lattice_counts, refuse_large
 from causalsim.posets.downsets import Rank, ranks
 from causalsim.posets.growth import Budget
 from causalsim.posets.relations import elements
@@ -21,24 +20,29 @@ from causalsim.posets.relations import elements
 if TYPE_CHECKING:
     import networkx as nx
 
-    from causalsim.events.graph import EventGraph
-
 State = frozenset[Event]
 
 
-def maximal_antichains(graph: EventGraph) -> Iterator[tuple[Event, ...]]:
-    """All sets of events, of which no two are comparable, that no event can join.
+def count_lattice_edges(graph: EventGraph, *, limit: int = posets.DEFAULT_LIMIT) -> int:
+    """Number of pairs of down-sets that differ by one event: the edges of the graph of states, exactly.
 
-    Each in canonical order, and lexicographically by canonical indices; as `posets.maximal_antichains`.
+    In closed form for full attention without feedback, else from tables.
+
+    Args:
+        graph: An event graph.
+        limit: The most down-sets that are tabulated.
+
+    Returns:
+        The number.
+
+    Raises:
+        LimitError: There is no closed form, and the tables hold more down-sets.
 
     >>> from causalsim.events import EventGraph, Wiring
-    >>> graph = EventGraph(Wiring(2), 2, granularity="block")
-    >>> [[str(event) for event in antichain] for antichain in maximal_antichains(graph)]
-    [['block(0,0)', 'block(0,1)'], ['block(1,0)', 'block(0,1)'], ['block(1,0)', 'block(1,1)']]
+    >>> count_lattice_edges(EventGraph(Wiring(1), 1)), count_lattice_edges(EventGraph(Wiring(1), 2))
+    (5, 48)
     """
-    sources, events = checked_graph(graph).explicit(), list(graph)
-    for antichain in posets.maximal_antichains(sources):
-        yield tuple(events[i] for i in antichain)
+    return lattice_counts(checked_graph(graph), limit)[1]
 
 
 def state_graph(graph: EventGraph, *, limit: int = 100_000) -> nx.DiGraph:

@@ -4,30 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from math import inf
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from causalsim.arguments import check_type
-from causalsim.events.checks import checked_graph
 from causalsim.events.cones import Cone
 from causalsim.events.event import Event
 from causalsim.events.limits import refuse_long
+from causalsim.events.structure import CausalStructure
 from causalsim.events.wiring import EdgeFamily, Site
-
-if TYPE_CHECKING:
-    from causalsim.events.graph import EventGraph
 
 # For each family at each position: one comes into view, one goes, and what is in view counts.
 SUMS = 3
 
 
-def count_paths(graph: EventGraph, a: Event, b: Event, bypass: bool = False) -> int:
+def count_paths(graph: CausalStructure, a: Event, b: Event, bypass: bool = False) -> int:
     """Number of directed paths from ``a`` to ``b``, as sequences of events, exactly.
 
-    With ``bypass`` a residual edge into an attention or an MLP counts twice, once through the
-    computation and once past it (with a parallel residual the MLP's value is its increment
-    alone, and an edge into it counts once). A path from an event to itself is the empty one.
+    With ``bypass`` a residual edge into an event that adds to the stream, such as an attention or an MLP,
+    counts twice, once through the computation and once past it (with a parallel residual the MLP's
+    value is its increment alone, and an edge into it counts once). A path from an event to itself is
+    the empty one.
 
     Counted from position to position and up each column, with a sliding sum for each family of
     edges; ``LimitError`` at once where that would take minutes.
@@ -54,7 +51,7 @@ def count_paths(graph: EventGraph, a: Event, b: Event, bypass: bool = False) -> 
     return _swept(graph, a, b, sites, weights) if sites else 0
 
 
-def paths(graph: EventGraph, a: Event, b: Event) -> Iterator[tuple[Event, ...]]:
+def paths(graph: CausalStructure, a: Event, b: Event) -> Iterator[tuple[Event, ...]]:
     """The directed paths from ``a`` to ``b``, both ends included, in the order of ``graph.edges_from``.
 
     Depth first inside the past of ``b``, so that no step leads astray.
@@ -66,7 +63,7 @@ def paths(graph: EventGraph, a: Event, b: Event) -> Iterator[tuple[Event, ...]]:
     embed(0) kv(0,0) attn(0,0)
     embed(0) attn(0,0)
     """
-    checked_graph(graph).check(a)
+    graph.check(a)
     inside = graph.past(b)
     path, steps = [a], [_steps(graph, a, b, inside)]
     if a == b:
@@ -83,7 +80,7 @@ def paths(graph: EventGraph, a: Event, b: Event) -> Iterator[tuple[Event, ...]]:
             steps.append(_steps(graph, step, b, inside))
 
 
-def _steps(graph: EventGraph, event: Event, goal: Event, inside: Cone) -> Iterator[Event]:
+def _steps(graph: CausalStructure, event: Event, goal: Event, inside: Cone) -> Iterator[Event]:
     """The events that read this one and lead to the goal, each once."""
     seen = set()
     for edge in graph.edges_from(event):
@@ -92,7 +89,9 @@ def _steps(graph: EventGraph, event: Event, goal: Event, inside: Cone) -> Iterat
             yield edge.target
 
 
-def _swept(graph: EventGraph, a: Event, b: Event, sites: list[Site], weights: dict[EdgeFamily, int]) -> int:
+def _swept(
+    graph: CausalStructure, a: Event, b: Event, sites: list[Site], weights: dict[EdgeFamily, int]
+) -> int:
     columns = graph.requests[a.request]
     into = {site: [family for family in weights if family.target == site] for site in sites}
     ways: dict[Site, list[int]] = {site: [] for site in sites}
@@ -122,7 +121,7 @@ def _sight(families: Iterable[EdgeFamily], site: Site) -> int:
     return max((family.first if family.last is None else family.last + 1 for family in own), default=0) + 1
 
 
-def _sites_between(graph: EventGraph, a: Event, b: Event) -> list[Site]:
+def _sites_between(graph: CausalStructure, a: Event, b: Event) -> list[Site]:
     """The sites that paths may pass: all of them where tokens lead back down, else those between."""
     if graph.has_feedback:
         return list(graph.sites)
@@ -130,17 +129,19 @@ def _sites_between(graph: EventGraph, a: Event, b: Event) -> list[Site]:
     return list(graph.sites[low : high + 1])
 
 
-def _weights(graph: EventGraph, sites: list[Site], bypass: bool) -> dict[EdgeFamily, int]:
+def _weights(graph: CausalStructure, sites: list[Site], bypass: bool) -> dict[EdgeFamily, int]:
     """How often an edge of each family counts; of two families that join the same events, the wider."""
     among = [family for family in graph.edge_families if family.source in sites and family.target in sites]
-    wider = {family[1:3]: family for family in sorted(among, key=_reach)}
+    wider = {family[1:3]: family for family in sorted(among, key=_extent)}
     return {family: 2 if bypass and _is_bypassed(graph, family) else 1 for family in wider.values()}
 
 
-def _reach(family: EdgeFamily) -> float:
+def _extent(family: EdgeFamily) -> float:
     return inf if family.last is None else family.last
 
 
-def _is_bypassed(graph: EventGraph, family: EdgeFamily) -> bool:
-    skipped = ("attn",) if graph.wiring.parallel_residual else ("attn", "mlp")
-    return family.stream == "residual" and family.target.kind in skipped
+def _is_bypassed(graph: CausalStructure, family: EdgeFamily) -> bool:
+    """True of a residual edge into an event whose value has the residual in it."""
+    adding = graph.wiring.adding
+    passed = adding[:1] if graph.wiring.parallel_residual else adding
+    return family.stream == "residual" and family.target.kind in passed

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from math import comb
-from typing import TYPE_CHECKING
 
 from causalsim.errors import InputError
 from causalsim.events.event import Event
+from causalsim.events.kinds import KINDS
 from causalsim.events.limits import refuse_long
-
-if TYPE_CHECKING:
-    from causalsim.events.graph import EventGraph
+from causalsim.events.structure import CausalStructure
 
 Windows = tuple[int | None, ...]
 
 
-def count_routes(graph: EventGraph, a: Event, b: Event) -> int:
+def count_routes(graph: CausalStructure, a: Event, b: Event) -> int:
     """Number of routes from ``a = kv(l0,p0)`` to ``b = attn(l1,p1)``, exactly.
 
     A route is its rise positions p0 <= q1 <= ... <= qn <= p1 with n = l1 - l0; windows bound
@@ -39,7 +37,7 @@ def count_routes(graph: EventGraph, a: Event, b: Event) -> int:
     return counts[-1]
 
 
-def routes(graph: EventGraph, a: Event, b: Event) -> Iterator[tuple[int, ...]]:
+def routes(graph: CausalStructure, a: Event, b: Event) -> Iterator[tuple[int, ...]]:
     """The routes from kv ``a`` to attn ``b`` in lexicographic order of their rise positions.
 
     >>> from causalsim.events import Event, EventGraph, Wiring
@@ -94,11 +92,12 @@ def _connectable(a: Event, b: Event) -> bool:
     return a.request == b.request and a.layer <= b.layer and a.position <= b.position
 
 
-def _checked_windows(graph: EventGraph, a: Event, b: Event) -> Windows:
+def _checked_windows(graph: CausalStructure, a: Event, b: Event) -> Windows:
     if graph.granularity == "sublayer":
         graph.check(a)
         graph.check(b)
-    if graph.has_feedback or graph.granularity != "sublayer" or (a.kind, b.kind) != ("kv", "attn"):
+    is_route = KINDS[a.kind].writes == "kv" and KINDS[b.kind].attends
+    if graph.has_feedback or graph.granularity != "sublayer" or not is_route:
         raise InputError(
             "routes lead from a kv event to an attn event of a sublayer graph without feedback",
             got=f"{a} to {b} in {graph}",

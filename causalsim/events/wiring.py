@@ -10,13 +10,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
+from itertools import pairwise
 from typing import Literal, NamedTuple, cast
 
 import numpy as np
 
 from causalsim.arguments import as_int
 from causalsim.errors import InputError
-from causalsim.events.kinds import KINDS, SUBLAYERS, kinds_at
+from causalsim.events.kinds import KINDS, SAMPLED, SUBLAYERS, Kind, kinds_at
 
 Granularity = Literal["block", "sublayer"]
 GRANULARITIES = ("block", "sublayer")
@@ -64,6 +65,8 @@ class Wiring:
     windows: int | Sequence[int | None] | None = None
     parallel_residual: bool = False
     sublayers: tuple[str, ...] = field(default=SUBLAYERS, repr=False)
+    # A wiring is equal to another of the same rows, not only of the same names.
+    _rows: tuple[Kind, ...] = field(default=(), init=False, repr=False)
 
     def __init__(
         self,
@@ -78,6 +81,7 @@ class Wiring:
         object.__setattr__(self, "windows", _per_layer(windows, layers))
         object.__setattr__(self, "parallel_residual", _switch("parallel_residual", parallel_residual))
         object.__setattr__(self, "sublayers", _checked_sublayers(sublayers))
+        object.__setattr__(self, "_rows", tuple(KINDS[kind] for kind in self.sublayers))
 
     @cached_property
     def windows_by_layer(self) -> tuple[int | None, ...]:
@@ -95,6 +99,34 @@ class Wiring:
         ['embed-1', 'kv0', 'attn0', 'mlp0', 'unembed1', 'sample1']
         """
         return _sites(self.n_layers, self.sublayers, checked_granularity(granularity))
+
+    def heights(self, granularity: Granularity = "sublayer") -> dict[Site, int]:
+        """How high every site stands above the lowest: as high as the longest chain above it lets it.
+
+        Edges to later positions lead no higher than those inside a column, so no chain of a graph
+        without feedback is longer than the column is high.
+
+        >>> Wiring(1, parallel_residual=True).heights().values()
+        dict_values([0, 1, 2, 2, 3, 4])
+        """
+        above = dict.fromkeys(reversed(self.sites(granularity)), 0)
+        inside = (family for family in reversed(self.edge_families(granularity)) if family.first == 0)
+        for family in inside:
+            above[family.source] = max(above[family.source], above[family.target] + 1)
+        top = max(above.values())
+        return {site: top - above[site] for site in reversed(above)}
+
+    @cached_property
+    def adding(self) -> tuple[str, ...]:
+        """The kinds of a layer that add to the residual stream, in the order of the column.
+
+        The value of each is the residual after it has added; with a parallel residual that of the first
+        alone is, and those of the others are what they add.
+
+        >>> Wiring(1).adding
+        ('attn', 'mlp')
+        """
+        return tuple(row.name for row in self._rows if row.adds)
 
     def edge_families(self, granularity: Granularity = "sublayer") -> tuple[EdgeFamily, ...]:
         """Every family of edges, ordered by target site.
@@ -136,13 +168,12 @@ def _families(wiring: Wiring, granularity: Granularity) -> tuple[EdgeFamily, ...
 
 
 def _block_families(wiring: Wiring) -> list[EdgeFamily]:
-    families = []
-    for layer in range(1, wiring.n_layers):
-        below, here, window = Site("block", layer - 1), Site("block", layer), wiring.windows_by_layer[layer]
-        families.append(EdgeFamily("residual", below, here, 0, 0))
-        # K/V is a function of the residual below, so the own position is read over this stream too.
-        families.append(EdgeFamily("kv", below, here, 0, _last(window)))
-    return families
+    """The block below writes every stream: K/V, too, is a function of the residual that it leaves."""
+    return [
+        _family(wiring, stream, below, here)
+        for below, here in pairwise(wiring.sites("block"))
+        for stream in KINDS[here.kind].reads
+    ]
 
 
 def _sublayer_families(wiring: Wiring) -> list[EdgeFamily]:
@@ -171,32 +202,30 @@ def _sublayer_families(wiring: Wiring) -> list[EdgeFamily]:
 def _family(wiring: Wiring, stream: str, source: Site, target: Site) -> EdgeFamily:
     """Edges of one stream: a token goes to the next position, K/V as far as a window, all else up."""
     if stream == "kv":
-        return EdgeFamily(stream, source, target, 0, _last(wiring.windows_by_layer[target.layer]))
-    fed_back = int(KINDS[source.kind].place == "feedback")
+        window = wiring.windows_by_layer[target.layer]
+        return EdgeFamily(stream, source, target, 0, None if window is None else window - 1)
+    fed_back = int(source.kind in SAMPLED)
     return EdgeFamily(stream, source, target, fed_back, fed_back)
 
 
 def _checked_sublayers(sublayers: object) -> tuple[str, ...]:
-    """Known kinds of a layer in the order of a column: K/V before what attends, and something that adds."""
+    """Known kinds of a layer in the order of a column, with K/V right below what attends first.
+
+    So a column is one chain, but for what adds side by side.
+    """
     names = tuple(sublayers) if isinstance(sublayers, list | tuple) else (sublayers,)
     known = kinds_at("layer")
     kinds = [KINDS[name] for name in names if name in known]
     attends = [place for place, kind in enumerate(kinds) if kind.attends]
     makes = [place for place, kind in enumerate(kinds) if kind.writes == "kv"]
-    sound = (
-        len(kinds) == len(names) == len({*names}) and len(makes) == 1 and attends and makes[0] < attends[0]
-    )
+    sound = len(kinds) == len(names) == len({*names}) and len(makes) == 1 and attends[:1] == [makes[0] + 1]
     if not sound:
         raise InputError(
-            "a layer has each kind of event once, K/V before attention",
+            "a layer has each kind of event once, K/V right below what attends first",
             got=repr(sublayers),
             expected=f"some of {', '.join(known)}",
         )
     return names
-
-
-def _last(window: int | None) -> int | None:
-    return None if window is None else window - 1
 
 
 def _per_layer(windows: object, n_layers: int) -> tuple[int | None, ...] | None:

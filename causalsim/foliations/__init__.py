@@ -23,7 +23,7 @@ from causalsim.foliations.families import (
     token_major,
     wavefront,
 )
-from causalsim.foliations.foliation import Foliation, describe, from_slices, from_time
+from causalsim.foliations.foliation import Foliation, from_slices, from_time
 from causalsim.foliations.frames import dimension, ordering_fraction, ticks
 from causalsim.foliations.memory import least_peak
 from causalsim.foliations.naming import chunks_of, family_of
@@ -56,7 +56,6 @@ __all__ = [
     "chunked",
     "chunks_of",
     "costs",
-    "describe",
     "dimension",
     "distance",
     "earliest",

@@ -17,7 +17,7 @@ from causalsim.arguments import check_type, check_whole, shown
 from causalsim.errors import InputError
 from causalsim.events import EventGraph, Site
 from causalsim.events.columns import Columns
-from causalsim.events.lines import Lines
+from causalsim.events.vectorised import Lines
 from causalsim.foliations.costs import Footprint, check_priced, peak_at_cuts, peak_during
 from causalsim.foliations.foliation import Foliation
 from causalsim.foliations.ranks import run_starts

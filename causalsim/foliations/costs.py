@@ -12,7 +12,7 @@ import numpy as np
 from causalsim.arguments import check_type, check_whole, shown
 from causalsim.errors import InputError
 from causalsim.events import EventGraph
-from causalsim.events.lines import Lines, earliest_reader, latest_reader
+from causalsim.events.vectorised import Lines, earliest_reader, latest_reader
 from causalsim.foliations.foliation import Foliation, Times
 from causalsim.foliations.ranks import places
 

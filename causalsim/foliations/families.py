@@ -16,8 +16,8 @@ from jaxtyping import Int
 from causalsim.arguments import check_whole
 from causalsim.errors import CausalityError, InputError
 from causalsim.events import EventGraph, Site
-from causalsim.events.checks import checked_graph
-from causalsim.events.lines import colevels, gather, levels
+from causalsim.events.graph import checked_graph
+from causalsim.events.vectorised import colevels, gather, levels
 from causalsim.foliations.foliation import Foliation
 from causalsim.foliations.ranks import narrow
 

@@ -14,8 +14,8 @@ from jaxtyping import Int, Integer
 from causalsim.arguments import check_type
 from causalsim.errors import CausalityError, InputError
 from causalsim.events import Edge, Event, EventGraph
-from causalsim.events.checks import checked_graph
-from causalsim.events.lines import ABSENT, Lines, first_violation, latest_predecessors
+from causalsim.events.graph import checked_graph
+from causalsim.events.vectorised import ABSENT, Lines, first_violation, latest_predecessors
 from causalsim.foliations.ranks import count_slices, dense, places
 
 FORMAT = "causalsim.foliation/1"
@@ -163,7 +163,7 @@ Move attn(0,0) to a later slice: the edge kv(0,0) -> attn(0,0) [kv] runs backwar
         last_read = np.full(self.depth, ABSENT, np.int64)
         for columns in self._graph.requests:
             lines = Lines(columns, self._times)
-            for site, latest in latest_predecessors(self._graph, lines):
+            for site, latest in latest_predecessors(self._graph.families_into, lines):
                 held = slice(columns.positions(site).start, columns.positions(site).stop)
                 np.maximum.at(last_read, lines[site][held], latest[held])
         return last_read
@@ -215,7 +215,7 @@ Move attn(0,0) to a later slice: the edge kv(0,0) -> attn(0,0) [kv] runs backwar
         >>> Foliation(EventGraph(Wiring(1), 1, granularity="block"), [7]).to_json()[:32]
         '{"format": "causalsim.foliation/'
         """
-        return json.dumps({"format": FORMAT, "graph": describe(self._graph), "times": self._times.tolist()})
+        return json.dumps({"format": FORMAT, "graph": self._graph.to_dict(), "times": self._times.tolist()})
 
     @staticmethod
     def from_json(graph: EventGraph, text: str) -> Foliation:
@@ -228,11 +228,11 @@ Move attn(0,0) to a later slice: the edge kv(0,0) -> attn(0,0) [kv] runs backwar
         True
         """
         found = _object(text)
-        if found["graph"] != describe(graph):
+        if found["graph"] != graph.to_dict():
             raise InputError(
                 "a foliation is read for the graph that it was written for",
                 got=json.dumps(found["graph"]),
-                expected=json.dumps(describe(graph)),
+                expected=json.dumps(graph.to_dict()),
                 hint="Build the graph with the wiring, lengths, prompts and granularity named there.",
             )
         return Foliation(graph, found["times"])
@@ -289,24 +289,6 @@ def from_time(graph: EventGraph, f: Callable[[Event], Any]) -> Foliation:
             raise InputError("a time function gives real numbers", got=f"{value!r} for {event}")
     ranks = {value: rank for rank, value in enumerate(sorted(set(values)))}
     return Foliation(graph, [ranks[value] for value in values])
-
-
-def describe(graph: EventGraph) -> dict[str, Any]:
-    """What a graph is built from, as JSON-able data.
-
-    >>> from causalsim.events import Wiring
-    >>> describe(EventGraph(Wiring(1), 1))["lengths"]
-    [1]
-    """
-    checked_graph(graph)
-    return {
-        "n_layers": graph.wiring.n_layers,
-        "windows": None if graph.wiring.windows is None else list(graph.wiring.windows_by_layer),
-        "parallel_residual": graph.wiring.parallel_residual,
-        "granularity": graph.granularity,
-        "lengths": list(graph.lengths),
-        "prompts": list(graph.prompts),
-    }
 
 
 def _object(text: str) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from jaxtyping import Int
 from causalsim.arguments import as_int, check_type
 from causalsim.errors import InputError, LimitError
 from causalsim.events import EventGraph
-from causalsim.events.checks import checked_graph
+from causalsim.events.graph import checked_graph
 from causalsim.foliations.foliation import Foliation
 
 # A past is found site by site: some ten seconds in all.

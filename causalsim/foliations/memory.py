@@ -10,7 +10,7 @@ import numpy as np
 from causalsim import posets
 from causalsim.arguments import check_type, check_whole
 from causalsim.events import Event, EventGraph
-from causalsim.events.checks import checked_graph
+from causalsim.events.graph import checked_graph
 from causalsim.events.lattice import refuse_large
 from causalsim.foliations.costs import Footprint
 from causalsim.foliations.foliation import Foliation

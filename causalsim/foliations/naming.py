@@ -13,7 +13,7 @@ from jaxtyping import Int
 from causalsim.arguments import check_type
 from causalsim.errors import CausalityError
 from causalsim.events import EventGraph
-from causalsim.events.lines import Lines
+from causalsim.events.vectorised import Lines
 from causalsim.foliations.families import (
     chunked,
     coordinates,

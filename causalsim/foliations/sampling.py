@@ -12,7 +12,7 @@ from causalsim import posets
 from causalsim.arguments import as_int, check_whole, shown
 from causalsim.errors import InputError, LimitError
 from causalsim.events import Event, EventGraph
-from causalsim.events.checks import checked_graph
+from causalsim.events.graph import checked_graph
 from causalsim.events.lattice import refuse_large
 from causalsim.foliations.foliation import Foliation
 from causalsim.posets.relations import elements, successors

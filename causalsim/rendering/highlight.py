@@ -8,7 +8,7 @@ from itertools import pairwise
 from typing import Any, TypeAlias
 
 from causalsim.errors import InputError
-from causalsim.events import Edge, Event, EventGraph
+from causalsim.events import KINDS, Edge, Event, EventGraph, Site
 
 Highlight: TypeAlias = "Event | Edge | Iterable[Highlight]"
 
@@ -80,7 +80,8 @@ def route_edges(graph: EventGraph, a: Event, b: Event, rises: Sequence[int]) -> 
     """
     graph.check(a)
     graph.check(b)
-    if (a.kind, b.kind) != ("kv", "attn") or a.request != b.request or len(rises) != b.layer - a.layer:
+    is_route = KINDS[a.kind].writes == "kv" and KINDS[b.kind].attends
+    if not is_route or a.request != b.request or len(rises) != b.layer - a.layer:
         raise InputError(
             "a route leads from a kv event to an attn event and rises once a layer",
             got=f"{a} to {b} with rises {tuple(rises)}",
@@ -88,21 +89,21 @@ def route_edges(graph: EventGraph, a: Event, b: Event, rises: Sequence[int]) -> 
         )
     edges, here = [], a
     for rise in rises:
-        top = Event("attn", here.layer, rise, a.request)
-        above = Event("kv", here.layer + 1, rise, a.request)
-        edges += [_edge(graph, here, top), *_up(graph, top, above)]
+        above = Event(a.kind, here.layer + 1, rise, a.request)
+        steps = [here, *_up(graph, here, above), above]
+        edges += [_edge(graph, source, target) for source, target in pairwise(steps)]
         here = above
     return [*edges, _edge(graph, here, b)]
 
 
-def _up(graph: EventGraph, attn: Event, kv: Event) -> list[Edge]:
-    """From an attention to the K/V above it: at once with a parallel residual, else through the MLP."""
-    graph.check(attn)
-    graph.check(kv)
-    if attn in graph.predecessors(kv):
-        return [_edge(graph, attn, kv)]
-    mlp = Event("mlp", attn.layer, attn.position, attn.request)
-    return [_edge(graph, attn, mlp), _edge(graph, mlp, kv)]
+def _up(graph: EventGraph, kv: Event, above: Event) -> Iterator[Event]:
+    """The events between K/V and that of the next layer, first what attends, at the upper one's position.
+
+    With a parallel residual that is all, else everything that stands between the two.
+    """
+    low, high = (graph.sites.index(Site(event.kind, event.layer)) for event in (kv, above))
+    for site in graph.sites[low + 1 : low + 2 if graph.strands else high]:
+        yield Event(*site, above.position, above.request)
 
 
 def _cones(graph: EventGraph, focus: Event) -> Roles:

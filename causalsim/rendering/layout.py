@@ -4,22 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 from typing import NamedTuple
 
-from causalsim.events import Event, EventGraph, Site
+from causalsim.events import KINDS, Event, EventGraph, Site
+from causalsim.events.kinds import SAMPLED
+from causalsim.rendering.marks import Point
 from causalsim.rendering.style import Style
-
-
-class Point(NamedTuple):
-    """A place in points, x rightwards and y upwards."""
-
-    x: float
-    y: float
-
-
-def between(a: Point, b: Point, share: float) -> Point:
-    """The place ``share`` of the way from ``a`` to ``b``."""
-    return Point(a.x + (b.x - a.x) * share, a.y + (b.y - a.y) * share)
 
 
 class Row(NamedTuple):
@@ -37,14 +28,14 @@ class Layout:
     style: Style
 
     @property
-    def splits_mlp(self) -> bool:
-        """Whether the MLP stands beside its attention, because neither waits for the other."""
-        return self.graph.wiring.parallel_residual and self.graph.granularity == "sublayer"
-
-    @property
     def pitch(self) -> float:
         """Distance between neighbouring positions."""
-        return self.style.column + (self._aside if self.splits_mlp else 0)
+        return self.style.column + self._beside
+
+    @property
+    def _beside(self) -> float:
+        """The room of what stands beside a column, because neither waits for the other."""
+        return self._aside * len(self.graph.strands[1:])
 
     @property
     def _aside(self) -> float:
@@ -61,20 +52,19 @@ class Layout:
     @cached_property
     def heights(self) -> dict[Site, float]:
         """How high every site of the column stands."""
-        heights: dict[Site, float] = {}
-        top = 0.0
-        for site in self.graph.sites:
-            top += self._above(site) if heights else 0.0
-            heights[site] = top
+        heights = {self.graph.sites[0]: 0.0}
+        for below, site in pairwise(self.graph.sites):
+            heights[site] = heights[below] + self._above(site, below)
         return heights
 
-    def _above(self, site: Site) -> float:
-        """How far a site stands above the one before it in the column."""
-        if site.kind == "attn":
+    def _above(self, site: Site, below: Site) -> float:
+        """How far a site stands above the one before it in the column: attention has room for its fan."""
+        kind = KINDS[site.kind]
+        if kind.place != "layer" or site.layer != below.layer:
+            return self.style.gap + (self.style.rise / 2 if kind.attends else 0)
+        if kind.attends:
             return self.style.rise
-        if site.kind == "mlp":
-            return 0.0 if self.splits_mlp else self.style.step
-        return self.style.gap + (self.style.rise / 2 if site.kind == "block" else 0)
+        return 0.0 if site.kind in self.graph.strands[1:] else self.style.step
 
     def place(self, event: Event) -> Point:
         """The centre of an event's node."""
@@ -82,48 +72,57 @@ class Layout:
         return Point(x + self._sideways(event.kind), self.heights[Site(event.kind, event.layer)])
 
     def _sideways(self, kind: str) -> float:
-        if kind == "kv":
-            # Left of the residual stream, so that the fan of K/V edges never runs along it.
-            return -(self.style.box_width + self.style.circle) / 2 + 3
-        return self._aside if kind == "mlp" and self.splits_mlp else 0.0
+        if kind in self.graph.strands:
+            return self._aside * self.graph.strands.index(kind)
+        return self._left_of_stream if KINDS[kind].writes == "kv" else 0.0
+
+    @property
+    def _left_of_stream(self) -> float:
+        """Left of the residual stream, so that the fan of K/V edges never runs along it."""
+        return -(self.style.box_width + self.style.circle) / 2 + 3
 
     def strands(self, event: Event) -> list[tuple[float, Point]]:
         """The chains of events that an event is a link of: x of each, and where it stands in it.
 
-        A column is one chain. Parallel MLPs make another beside it, between the same ends.
+        A column is one chain. What stands beside it makes others, between the same ends.
         """
-        x = self.starts[event.request] + event.position * self.pitch
-        here, beside = (x, self.place(event)), x + self._aside
-        if not self.splits_mlp or event.kind in ("kv", "attn"):
-            return [here]
-        echo = (beside, Point(beside, self.place(event).y))
-        return [echo] if event.kind == "mlp" else [here, echo]
+        x, here = self.starts[event.request] + event.position * self.pitch, self.place(event)
+        beside = {kind: x + self._sideways(kind) for kind in self.graph.strands[1:]}
+        if event.kind in beside:
+            return [(here.x, here)]
+        ends = beside.values() if KINDS[event.kind].place != "layer" else ()
+        return [(x, here), *((across, Point(across, here.y)) for across in ends)]
 
     def gutter(self, request: int, position: int) -> float:
         """Where the free strip to the left of a position is."""
         here = self.starts[request] + position * self.pitch
-        right_of_last = here - self.pitch + self.style.box_width / 2 + (self._aside if self.splits_mlp else 0)
-        return (right_of_last + here + self._sideways("kv") - self.style.circle / 2) / 2
+        right_of_last = here - self.pitch + self.style.box_width / 2 + self._beside
+        return (right_of_last + here + self.left) / 2
 
     def rows(self) -> list[Row]:
         """What the heights mean: one row a layer, and the rows below and above all layers."""
         rows: dict[str, list[float]] = {}
-        for site, y in self.heights.items():
-            if site.kind != "sample" or self.graph.has_feedback:
-                name = site.kind if site.kind in ("embed", "unembed", "sample") else f"layer {site.layer}"
-                rows.setdefault(name, []).append(y)
+        for site, y in self._shown:
+            inside = KINDS[site.kind].place in ("layer", "block")
+            rows.setdefault(f"layer {site.layer}" if inside else site.kind, []).append(y)
         return [Row(name, (min(ys) + max(ys)) / 2) for name, ys in rows.items()]
 
     @property
     def left(self) -> float:
-        return self._sideways("kv") - self.style.circle / 2
+        return self._left_of_stream - self.style.circle / 2
 
     @property
     def right(self) -> float:
         last = self.starts[-1] + (self.graph.lengths[-1] - 1) * self.pitch
-        return last + self.style.box_width / 2 + (self._aside if self.splits_mlp else 0)
+        return last + self.style.box_width / 2 + self._beside
 
     @property
     def top(self) -> float:
         """The height of the highest event."""
-        return max(y for site, y in self.heights.items() if site.kind != "sample" or self.graph.has_feedback)
+        return max(y for _, y in self._shown)
+
+    @property
+    def _shown(self) -> list[tuple[Site, float]]:
+        """The sites that have events, and their heights."""
+        waits = self.graph.has_feedback
+        return [(site, y) for site, y in self.heights.items() if waits or site.kind not in SAMPLED]

@@ -6,24 +6,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
-from causalsim.events import EventGraph
+from causalsim.events import KINDS, STREAMS, EventGraph
 from causalsim.foliations import Foliation
-from causalsim.rendering.canvas import Canvas, straight, text_width
 from causalsim.rendering.highlight import Roles
-from causalsim.rendering.layout import Point
+from causalsim.rendering.marks import Curve, Mark, Node, Point, Text, straight
 from causalsim.rendering.style import Style, along, tint
+from causalsim.rendering.text import text_width
 from causalsim.rendering.thinning import Drawn, slice_step
-
-KIND_NAMES = {
-    "embed": "embed",
-    "kv": "K/V",
-    "attn": "attention",
-    "mlp": "MLP",
-    "unembed": "unembed",
-    "sample": "sample",
-    "block": "block",
-}
-STREAM_NAMES = {"residual": "residual stream", "kv": "K/V stream", "token": "token fed back"}
 
 FONT = 9.0
 LINE = 17.0
@@ -62,13 +51,13 @@ class Legend:
         for kind in dict.fromkeys(event.kind for event in self.graph):
             colour = self.style.kinds[kind]
             fill = "#ffffff" if self.step > 1 else tint(colour)
-            yield Entry(KIND_NAMES[kind], colour, "circle" if kind == "kv" else "box", fill)
+            yield Entry(KINDS[kind].title, colour, KINDS[kind].shape, fill)
 
     def _streams(self) -> Iterator[Entry]:
         present = {edge.stream for edge in self.drawn.edges}
-        for stream, name in STREAM_NAMES.items():
-            if stream in present:
-                yield Entry(name, self.style.streams[stream], "arrow")
+        for name, stream in STREAMS.items():
+            if name in present:
+                yield Entry(stream.title, self.style.streams[name], "arrow")
 
     def _slices(self) -> Iterator[Entry]:
         if self.foliation is None:
@@ -121,59 +110,33 @@ def _count(number: int, what: str) -> str:
     return f"{number:,} {what}" + "s" * (number != 1)
 
 
-def draw_legend(canvas: Canvas, legend: Legend, corner: Point, width: float) -> None:
+def legend_marks(legend: Legend, corner: Point, width: float) -> Iterator[Mark]:
     """Entries in lines of at most a width, notes below, from the top left corner down."""
     x, y = corner
+    colour = legend.style.text
     for index, entry in enumerate(legend.entries()):
         wide = SWATCH + 6 + text_width(entry.text, FONT) + 14
         if x > corner.x and x + wide > corner.x + width:
             x, y = corner.x, y - LINE
-        _draw_entry(canvas, f"legend-{index}", entry, Point(x, y))
+        name = f"legend-{index}"
+        yield _swatch(f"{name}-swatch", entry, Point(x, y))
+        yield Text(name, Point(x + SWATCH + 6, y), entry.text, FONT, colour, "legend")
         x += wide
     for index, note in enumerate(legend.notes()):
         y -= LINE
-        _draw_text(canvas, f"legend-note-{index}", note, Point(corner.x, y), css="legend note")
+        yield Text(f"legend-note-{index}", Point(corner.x, y), note, FONT, colour, "legend note")
 
 
-def _draw_entry(canvas: Canvas, name: str, entry: Entry, at: Point) -> None:
-    _draw_swatch(canvas, f"{name}-swatch", entry, at)
-    _draw_text(canvas, name, entry.text, Point(at.x + SWATCH + 6, at.y), css="legend")
-
-
-def _draw_text(canvas: Canvas, name: str, text: str, at: Point, *, css: str) -> None:
-    canvas.text(name, at, text, size=FONT, colour=canvas.style.text, css=css)
-
-
-def _draw_swatch(canvas: Canvas, name: str, entry: Entry, at: Point) -> None:
+def _swatch(name: str, entry: Entry, at: Point) -> Mark:
     if entry.shape in ("arrow", "dotted"):
-        _draw_line(canvas, name, entry, at)
-        return
-    width = 11 if entry.shape == "circle" else 18
-    canvas.node(
-        name,
-        Point(at.x + SWATCH / 2, at.y),
-        width,
-        11,
-        label="",
-        shape=entry.shape,
-        style="filled" if entry.shape == "circle" else "filled,rounded",
-        color=entry.colour,
-        fillcolor=entry.fill or "#ffffff",
-        id=name,
-        **{"class": "legend"},
-    )
+        return _stroke(name, entry, at)
+    width, centre = 11 if entry.shape == "circle" else 18, Point(at.x + SWATCH / 2, at.y)
+    fill = entry.fill or "#ffffff"
+    return Node(name, centre, width, 11, entry.shape, fill, entry.colour, "legend")
 
 
-def _draw_line(canvas: Canvas, name: str, entry: Entry, at: Point) -> None:
+def _stroke(name: str, entry: Entry, at: Point) -> Curve:
     is_arrow, tip = entry.shape == "arrow", Point(at.x + SWATCH, at.y)
     controls = straight(at, Point(tip.x - 5.5, at.y) if is_arrow else tip)
-    how = {} if is_arrow else {"style": "dotted", "arrowhead": "none"}
-    canvas.curve(
-        name,
-        controls,
-        tip=tip if is_arrow else None,
-        css="legend",
-        color=entry.colour,
-        penwidth="1.5",
-        **how,
-    )
+    end = tip if is_arrow else None
+    return Curve(name, controls, entry.colour, 1.5, "legend", tip=end, is_dotted=not is_arrow)

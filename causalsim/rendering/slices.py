@@ -15,7 +15,8 @@ from itertools import pairwise
 
 from causalsim.events import Event
 from causalsim.foliations import Foliation
-from causalsim.rendering.layout import Layout, Point, between
+from causalsim.rendering.layout import Layout
+from causalsim.rendering.marks import Controls, Point, between
 
 # How far a line reaches beyond the first and the last event of a column.
 OVERHANG = 30.0
@@ -116,7 +117,7 @@ def _towards(here: Point, strand: Strand, beside: Strand, time: int, bend: float
     return Point((strand.x + beside.x) / 2, here.y + max(-bend, min(bend, change)))
 
 
-def smooth(points: tuple[Point, ...]) -> list[Point]:
+def smooth(points: tuple[Point, ...]) -> Controls:
     """Bezier control points of a curve through points of rising x that never overshoots.
 
     Slopes at the points are harmonic means (Fritsch and Butland 1984), hence monotone in between.
@@ -126,7 +127,7 @@ def smooth(points: tuple[Point, ...]) -> list[Point]:
     for (a, b), (m, n) in zip(pairwise(points), pairwise(slopes), strict=True):
         third = (b.x - a.x) / 3
         controls += [Point(a.x + third, a.y + m * third), Point(b.x - third, b.y - n * third), b]
-    return controls
+    return tuple(controls)
 
 
 def _slopes(points: tuple[Point, ...]) -> list[float]:

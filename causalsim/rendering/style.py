@@ -6,21 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from causalsim.errors import InputError
+from causalsim.events import KINDS, STREAMS, Kind, Stream
 
 # Nine samples of matplotlib's viridis (CC0), whose lightness rises evenly from early to late.
 VIRIDIS = ("#440154", "#472d7b", "#3b528b", "#2c728e", "#21918c", "#28ae80", "#5ec962", "#addc30", "#fde725")
-
-
-KIND_COLOURS = {
-    "embed": "#64748b",
-    "kv": "#7c3aed",
-    "attn": "#2563eb",
-    "mlp": "#d926c9",
-    "unembed": "#64748b",
-    "sample": "#0d9155",
-    "block": "#2563eb",
-}
-STREAM_COLOURS = {"residual": "#111111", "kv": "#7c3aed", "token": "#0d9155"}
 
 
 LENGTHS = (
@@ -89,8 +78,8 @@ class Style:
     max_pixels: int = 8_000
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "kinds", _completed("a kind of event", KIND_COLOURS, self.kinds))
-        object.__setattr__(self, "streams", _completed("a stream", STREAM_COLOURS, self.streams))
+        object.__setattr__(self, "kinds", _completed("a kind of event", KINDS, self.kinds))
+        object.__setattr__(self, "streams", _completed("a stream", STREAMS, self.streams))
         for name in LENGTHS:
             if not getattr(self, name) > 0:
                 raise InputError("lengths of a style are positive", got=f"{name}={getattr(self, name)!r}")
@@ -134,10 +123,12 @@ def readable_on(colour: str) -> str:
     return "#000000" if 0.299 * red + 0.587 * green + 0.114 * blue > 110 else "#ffffff"
 
 
-def _completed(what: str, defaults: dict[str, str], given: Mapping[str, str]) -> Mapping[str, str]:
-    if unknown := sorted(set(given) - set(defaults)):
-        raise InputError(f"a colour is given to {what}", got=", ".join(unknown), expected=", ".join(defaults))
-    return defaults | dict(given)
+def _completed(
+    what: str, table: Mapping[str, Kind] | Mapping[str, Stream], given: Mapping[str, str]
+) -> Mapping[str, str]:
+    if unknown := sorted(set(given) - set(table)):
+        raise InputError(f"a colour is given to {what}", got=", ".join(unknown), expected=", ".join(table))
+    return {name: row.colour for name, row in table.items()} | dict(given)
 
 
 def _channels(colour: str) -> tuple[int, int, int]:

@@ -10,8 +10,7 @@ from causalsim.engine import Model, load, random_model
 from causalsim.engine.environment import environment
 from causalsim.engine.tokens import encode_texts
 from causalsim.errors import InputError
-from causalsim.events import EventGraph, Wiring
-from causalsim.foliations import describe
+from causalsim.events import EventGraph
 from causalsim.kernels import CERTIFIED, CERTIFIED_BUCKETS, FIXED, STOCK, Buckets, Kernels
 from causalsim.models import ModelConfig
 from causalsim.verification.target import Target
@@ -84,7 +83,7 @@ class Provenance:
         """As JSON can hold it; ``from_dict`` is the inverse."""
         return {
             "model": {**self.origin, "digest": self.digest},
-            "graph": describe(self.graph),
+            "graph": self.graph.to_dict(),
             "ids": [list(text) for text in self.ids],
             "buckets": {"sizes": list(self.buckets.sizes), "costs": list(self.buckets.costs)},
             "environment": dict(self.environment),
@@ -124,12 +123,10 @@ class Provenance:
 
 
 def _graph(described: Mapping[str, Any], lengths: list[int]) -> EventGraph:
-    """The graph that ``describe`` described, over texts of these lengths."""
-    layers, windows = _whole(described["n_layers"]), described["windows"]
+    """The graph of ``to_dict``, over texts of these lengths."""
     if described["lengths"] != lengths:
         raise ValueError("a graph has the lengths of its texts")
-    wiring = Wiring(layers, windows=windows, parallel_residual=described["parallel_residual"])
-    return EventGraph(wiring, lengths, prompt=described["prompts"], granularity=described["granularity"])
+    return EventGraph.from_dict(described)
 
 
 def _buckets(data: Mapping[str, Sequence[float]]) -> Buckets:

@@ -17,7 +17,6 @@ from causalsim.foliations import (
     Shape,
     chunks_of,
     costs,
-    describe,
     family_of,
     shape,
 )
@@ -64,7 +63,7 @@ class TraceCheck:
         return json.dumps(
             {
                 "holds": self.holds,
-                "graph": describe(self.graph),
+                "graph": self.graph.to_dict(),
                 "faults": self.faults,
                 "times": self.foliation and self.foliation.times.tolist(),
                 "family": self.family,

@@ -18,7 +18,6 @@ from causalsim.events import (
     maximal_antichains,
     parse_edge,
     parse_event,
-    paths,
     state_graph,
 )
 
@@ -38,7 +37,6 @@ def test_what_is_no_graph(given):
         lambda graph: list(largest_antichain(graph)),
         lambda graph: list(chain_cover(graph)),
         lambda graph: diamond(graph, A, B),
-        lambda graph: list(paths(graph, A, B)),
     ]
     for call in calls:
         with pytest.raises(InputError, match="a graph must be of type EventGraph: got"):
@@ -53,7 +51,7 @@ def test_what_is_no_event_of_the_graph(given):
         *(lambda event, call=call: list(call(event)) for call in (GRAPH.edges_into, GRAPH.edges_from)),
     ]
     pairs = [GRAPH.precedes, GRAPH.separation, GRAPH.count_routes, GRAPH.count_paths]
-    pairs += [lambda a, b: list(paths(GRAPH, a, b)), lambda a, b: diamond(GRAPH, a, b)]
+    pairs += [lambda a, b: list(GRAPH.paths(a, b)), lambda a, b: diamond(GRAPH, a, b)]
     calls += [lambda event, call=call: call(event, B) for call in pairs]
     calls += [lambda event, call=call: call(A, event) for call in pairs]
     for call in calls:

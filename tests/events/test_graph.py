@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from causalsim import posets
 from causalsim.errors import InputError, LimitError
 from causalsim.events import Event, EventGraph, Wiring
-from causalsim.events.lines import colevels, first_violation, levels
+from causalsim.events.vectorised import colevels, first_violation, levels
 from causalsim.verification.strategies import graphs
 from tests.graphs import events_with
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from causalsim.errors import InputError, LimitError
-from causalsim.events import Event, EventGraph, Wiring, paths
+from causalsim.events import Event, EventGraph, Wiring
 from causalsim.verification.strategies import graphs
 from tests.graphs import events_with
 
@@ -22,7 +22,7 @@ def test_paths_equal_enumeration(graph, data):
     listed = [[a]] if a == b else list(nx.all_simple_paths(view, a, b))
     assert graph.count_paths(a, b) == len(listed)
     assert graph.count_paths(a, b, bypass=True) == sum(_ways(graph, path) for path in listed)
-    found = list(paths(graph, a, b))
+    found = list(graph.paths(a, b))
     assert len(found) == len(listed) and set(found) == set(map(tuple, listed))
 
 
@@ -47,20 +47,20 @@ def test_paths_are_counted_from_predecessor_to_predecessor(graph, data):
 def test_the_first_paths_come_in_the_order_of_the_edges():
     graph = EventGraph(Wiring(2), 3)
     a, b = Event("kv", 0, 0), Event("attn", 1, 2)
-    found = list(paths(graph, a, b))
+    found = list(graph.paths(a, b))
     order = {event: [edge.target for edge in graph.edges_from(event)] for event in graph}
     keys = [[order[x].index(y) for x, y in pairwise(path)] for path in found]
     assert keys == sorted(keys)
     assert [str(event) for event in found[0]] == ["kv(0,0)", "attn(0,0)", "mlp(0,0)", "kv(1,0)", "attn(1,2)"]
-    assert list(paths(graph, b, a)) == [] and list(paths(graph, a, a)) == [(a,)]
+    assert list(graph.paths(b, a)) == [] and list(graph.paths(a, a)) == [(a,)]
     with pytest.raises(InputError, match="position 3"):
-        list(paths(graph, a, Event("attn", 1, 3)))
+        list(graph.paths(a, Event("attn", 1, 3)))
 
 
 def test_the_first_paths_of_a_deployment_and_a_refusal_at_once():
     graph = EventGraph(Wiring(126), 131_072)
     ends = Event("embed", -1, 0), Event("unembed", 126, 10)
-    first, second = islice(paths(graph, *ends), 2)
+    first, second = islice(graph.paths(*ends), 2)
     assert len(first) == 380 and first != second
     assert all(source in graph.predecessors(target) for source, target in pairwise(second))
     with pytest.raises(LimitError, match="a count of paths") as caught:

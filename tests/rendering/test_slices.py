@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from causalsim.rendering import Style
-from causalsim.rendering.layout import Layout, Point
+from causalsim.rendering.layout import Layout
+from causalsim.rendering.marks import Point
 from causalsim.rendering.slices import slice_lines, smooth
 from causalsim.verification.strategies import graphs
 from tests.rendering.drawn import foliations_of

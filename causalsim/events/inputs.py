@@ -10,6 +10,7 @@ import numpy as np
 
 from causalsim.arguments import as_int
 from causalsim.errors import InputError, LimitError
+from causalsim.events.kinds import kinds_at
 from causalsim.events.wiring import Wiring
 
 
@@ -65,7 +66,8 @@ def check_countable(wiring: Wiring, lengths: tuple[int, ...]) -> None:
     >>> check_countable(Wiring(126), (131_072,))
     """
     # Python's len() counts no further.
-    most = sum(lengths) * 3 * (wiring.n_layers + 1)
+    outside = len(kinds_at("below", "above", "feedback"))
+    most = sum(lengths) * (len(wiring.sublayers) * wiring.n_layers + outside)
     if most > sys.maxsize:
         raise LimitError(
             "a graph has a number of events that can be counted",

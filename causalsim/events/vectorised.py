@@ -8,16 +8,12 @@ number of edges. Tests hold these equal to ``EventGraph.predecessors``.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import Int
 
 from causalsim.events.columns import Columns
 from causalsim.events.wiring import EdgeFamily, Site
-
-if TYPE_CHECKING:
-    from causalsim.events.graph import EventGraph
 
 Line = Int[np.ndarray, " positions"]
 
@@ -229,16 +225,18 @@ def gather(columns: Columns, lines: Mapping[Site, Line], out: Int[np.ndarray, " 
             rows[:] = np.stack([lines[site][held.start : held.stop] for site in sites], axis=1)
 
 
-def latest_predecessors(graph: EventGraph, lines: Lines) -> Iterator[tuple[Site, Line]]:
+def latest_predecessors(
+    families_into: Mapping[Site, Sequence[EdgeFamily]], lines: Lines
+) -> Iterator[tuple[Site, Line]]:
     """Site by site, the greatest time among the direct predecessors of each event, ``ABSENT`` without any.
 
     >>> from causalsim.events import EventGraph, Wiring
     >>> graph = EventGraph(Wiring(2), 2, granularity="block")
     >>> lines = Lines(graph.requests[0], np.array([0, 3, 1, 4]))
-    >>> [latest.tolist() for _, latest in latest_predecessors(graph, lines)]
+    >>> [latest.tolist() for _, latest in latest_predecessors(graph.families_into, lines)]
     [[-1, -1], [0, 1]]
     """
-    for site, families in graph.families_into.items():
+    for site, families in families_into.items():
         latest = np.full_like(lines[site], ABSENT)
         for family in families:
             np.maximum(latest, latest_source(lines[family.source], family.first, family.last), out=latest)
