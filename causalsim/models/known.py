@@ -15,8 +15,7 @@ from typing import Any, NamedTuple
 from causalsim.arguments import check_type
 from causalsim.errors import CheckpointError
 from causalsim.models.config import ModelConfig
-from causalsim.models.folder_config import WITHOUT_WEIGHTS, read_configuration
-from causalsim.models.huggingface import CONFIG, read_object
+from causalsim.models.formats.hf_config import CONFIG, WITHOUT_WEIGHTS, read_configuration, read_object
 
 
 class Known(NamedTuple):

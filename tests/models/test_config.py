@@ -159,8 +159,30 @@ def test_fields_cannot_be_reassigned() -> None:
         ModelConfig(**SMALL).n_layers = 3  # type: ignore[misc]
 
 
-def test_importing_models_imports_no_heavy_library() -> None:
-    heavy = ("jax", "glassllm", "tokenizers", "torch", "networkx")
-    code = f"import sys, causalsim.models; print([name for name in {heavy} if name in sys.modules])"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[]"
+def _loaded(statement: str) -> set[str]:
+    code = f"import sys; {statement}; print(*sys.modules)"
+    return set(
+        subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, check=True
+        ).stdout.split()
+    )
+
+
+READERS = {f"causalsim.models.formats.{name}" for name in ("hf_model", "hf_shards", "gguf_model", "glass")}
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "from causalsim.models import ModelConfig",
+        "from causalsim.models import known_config; known_config('gpt2').footprint('bfloat16')",
+        "from causalsim.models import read_config; read_config('llama-3.1-8b').wiring",
+    ],
+)
+def test_configurations_need_neither_heavy_libraries_nor_readers(statement: str) -> None:
+    heavy = {"jax", "ml_dtypes", "glassllm", "tokenizers", "safetensors", "gguf", "torch", "networkx"}
+    assert not _loaded(statement) & (heavy | READERS)
+
+
+def test_a_reader_is_imported_where_a_checkpoint_is_read() -> None:
+    assert _loaded("from causalsim.models import read_checkpoint") >= READERS

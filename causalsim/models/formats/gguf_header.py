@@ -25,7 +25,7 @@ Metadata = Mapping[str, Any]
 
 MAGIC = b"GGUF"
 VERSIONS = (2, 3)
-CURE = "Get the file anew: it is damaged, or not what it says."
+FETCH_ANEW = "Get the file anew: it is damaged, or not what it says."
 
 _ALIGNMENT, _ALIGNMENT_KEY = 32, "general.alignment"
 _MOST_DIMENSIONS = 4
@@ -104,7 +104,7 @@ class _Cursor:
 
     def refusal(self, rule: str, got: object, expected: object) -> CheckpointError:
         return CheckpointError(
-            f"{self._path}: byte {self.at:,}: {rule}", got=got, expected=expected, hint=CURE
+            f"{self._path}: byte {self.at:,}: {rule}", got=got, expected=expected, hint=FETCH_ANEW
         )
 
 
@@ -179,6 +179,6 @@ def _placed(path: Path, name: str, entry: TensorEntry, start: int, alignment: in
             tensor=name,
             got=f"offset {entry.start:,}",
             expected=f"a multiple of {alignment}",
-            hint=CURE,
+            hint=FETCH_ANEW,
         )
     return TensorEntry(entry.shape, entry.kind, start + entry.start)

@@ -17,6 +17,8 @@ import numpy as np
 
 from causalsim.errors import CheckpointError, InputError
 from causalsim.models.config import ModelConfig
+from causalsim.models.formats.conversions import halves_from_pairs
+from causalsim.models.formats.packages import install, missing_package
 from causalsim.models.parameters import check_parameters, check_tensors, parameter_shapes
 from causalsim.models.pinned import check_digest, recorded_digest
 from causalsim.models.tokenizer import BytePairTokenizer
@@ -27,7 +29,7 @@ if TYPE_CHECKING:
 
 WEIGHTS, TOKENIZER = "en.npz", "en.tokenizer.json"
 PACKAGE = "glassllm"
-INSTALL = "pip install 'causalsim[demo]'"
+INSTALL = install("demo")
 REINSTALL = f"pip install --force-reinstall --no-deps {PACKAGE}"
 
 _CONFIG = "__config__"
@@ -153,7 +155,7 @@ def _parameters(config: ModelConfig, arrays: Mapping[str, NDArray[Any]]) -> dict
     renamed = {name: checked[_name_in_file(name)] for name in shapes}
     for name in shapes:
         if name.endswith((".q", ".k")):
-            renamed[name] = halves_from_pairs(renamed[name], config.d_head)
+            renamed[name] = halves_from_pairs(renamed[name].T, config.d_head, config.d_head).T
     return check_parameters(config, renamed)
 
 
@@ -162,19 +164,6 @@ def _name_in_file(name: str) -> str:
         return _NAMES[name]
     _, layer, part = name.split(".", 2)
     return f"blocks.{layer}.{_LAYER_NAMES[part]}"
-
-
-def halves_from_pairs(matrix: NDArray[Any], d_head: int) -> NDArray[Any]:
-    """Reorder the columns of each head from rotary pairs (2i, 2i + 1) to pairs (i, i + d_head / 2).
-
-    ``matrix`` is Float32[Array, "inputs heads*d_head"], and so is the result. Scores keep their
-    value, queries and keys being permuted alike.
-
-    >>> halves_from_pairs(np.array([[0, 1, 2, 3, 10, 11, 12, 13]]), d_head=4)
-    array([[ 0,  2,  1,  3, 10, 12, 11, 13]])
-    """
-    pairs = matrix.reshape(matrix.shape[0], -1, d_head // 2, 2)
-    return pairs.swapaxes(2, 3).reshape(matrix.shape)
 
 
 def _read_tokenizer(path: Path) -> BytePairTokenizer:
@@ -225,10 +214,8 @@ def _library_tokenizer(alphabet: list[str], merges: list[list[str]]) -> tokenize
     try:
         from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers
     except ImportError:
-        raise CheckpointError(
-            "the tokenizer of 'glass' runs on the package tokenizers",
-            got="no such package",
-            hint=f"Install it: {INSTALL}",
+        raise missing_package(
+            "the tokenizer of 'glass' runs on the package tokenizers", extra="demo"
         ) from None
     vocabulary = [*_SPECIALS, *alphabet, *(left + right for left, right in merges)]
     ids = {token: index for index, token in enumerate(vocabulary)}

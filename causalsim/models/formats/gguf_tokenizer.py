@@ -14,14 +14,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from causalsim.errors import CheckpointError, InputError
-from causalsim.models.gguf_header import CURE, Metadata
+from causalsim.models.formats.gguf_header import FETCH_ANEW, Metadata
+from causalsim.models.formats.packages import missing_package
 from causalsim.models.tokenizer import BytePairTokenizer, Tokenizer
 
 if TYPE_CHECKING:
     import tokenizers
     from tokenizers.pre_tokenizers import PreTokenizer
-
-INSTALL = "pip install 'causalsim[models]'"
 
 _START = "tokenizer.ggml."
 _BYTE_LEVEL = "gpt2"
@@ -136,7 +135,7 @@ def _types(path: Path, metadata: Metadata, count: int) -> list[int]:
 
 
 def _refusal(path: Path, key: str, rule: str, got: object, expected: object) -> CheckpointError:
-    return CheckpointError(f"{path}: {_START}{key}: {rule}", got=got, expected=expected, hint=CURE)
+    return CheckpointError(f"{path}: {_START}{key}: {rule}", got=got, expected=expected, hint=FETCH_ANEW)
 
 
 # -- what the library makes of it ------------------------------------------------------------
@@ -146,11 +145,7 @@ def _library(path: Path, tokens: list[str], merges: list[tuple[str, str]]) -> to
     try:
         from tokenizers import Tokenizer, decoders, models
     except ImportError:
-        raise CheckpointError(
-            f"{path}: the tokenizer runs on the package tokenizers",
-            got="no such package",
-            hint=f"Install it: {INSTALL}",
-        ) from None
+        raise missing_package(f"{path}: the tokenizer runs on the package tokenizers") from None
     try:
         model = models.BPE(vocab={token: index for index, token in enumerate(tokens)}, merges=merges)
     except Exception as error:  # The library raises no narrower class.

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from causalsim.errors import CheckpointError, InputError
 from causalsim.models.config import ModelConfig
-from causalsim.models.families import FAMILIES, Family
-from causalsim.models.keys import MISSING, Fields, Given, refuse
+from causalsim.models.formats.hf_families import FAMILIES, Family
+from causalsim.models.formats.hf_keys import MISSING, Fields, Given, refuse
+
+CONFIG = "config.json"
+FETCH_AGAIN = "Fetch the file again."
 
 _BOUNDED = ("n_heads", "n_kv_heads", "d_model", "d_head", "d_ff", "vocab_size")
 
@@ -83,3 +88,21 @@ def _check_sizes(fields: Fields, limits: Limits) -> None:
                 expected=f"at most {bound}, {limits.reason}",
                 hint="Is the file whole, and the configuration its own?",
             )
+
+
+def read_object(path: Path) -> dict[str, Any]:
+    """The keys of a JSON file; ``CheckpointError`` if it is missing, damaged or holds something else."""
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise CheckpointError(f"{path}: the file is there", got="no such file", hint=FETCH_AGAIN) from None
+    except (OSError, ValueError, RecursionError) as error:
+        raise unreadable(path, "the file is readable JSON", error) from error
+    if not isinstance(data, dict):
+        raise CheckpointError(f"{path}: the file holds an object", got=type(data).__name__, expected="keys")
+    return data
+
+
+def unreadable(path: Path, rule: str, error: Exception) -> CheckpointError:
+    """The error about a damaged file."""
+    return CheckpointError(f"{path}: {rule}", got=f"{type(error).__name__} ({error})", hint=FETCH_AGAIN)

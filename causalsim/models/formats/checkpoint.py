@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, NamedTuple
 from causalsim.errors import CheckpointError
 from causalsim.models.config import ModelConfig
 from causalsim.models.fetching import located
-from causalsim.models.gguf_file import is_gguf, read_gguf
-from causalsim.models.glass import read_glass
-from causalsim.models.huggingface import CONFIG, read_folder
+from causalsim.models.formats.gguf_model import is_gguf, read_gguf
+from causalsim.models.formats.glass import read_glass
+from causalsim.models.formats.hf_config import CONFIG
+from causalsim.models.formats.hf_model import read_folder
 from causalsim.models.tokenizer import Tokenizer
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from causalsim.arguments import as_int
 from causalsim.errors import CheckpointError, InputError
 from causalsim.models.checks import positive_int
 from causalsim.models.config import ModelConfig
-from causalsim.models.gguf_header import CURE, Header, Metadata
+from causalsim.models.formats.gguf_header import FETCH_ANEW, Header, Metadata
 from causalsim.models.parameters import parameter_shapes
 
 FACTORS = "rope_freqs.weight"
@@ -80,7 +80,10 @@ def config_of(path: Path, header: Header) -> ModelConfig:
         _check_values(said, config)
     except InputError as error:
         raise CheckpointError(
-            f"{path}: the metadata are a configuration", got=error, expected="a model's sizes", hint=CURE
+            f"{path}: the metadata are a configuration",
+            got=error,
+            expected="a model's sizes",
+            hint=FETCH_ANEW,
         ) from error
     return config
 
@@ -100,7 +103,9 @@ def _hyperparameters(path: Path, metadata: Metadata) -> dict[str, Any]:
         _check_understood(path, architecture, key, value)
     for key in _REQUIRED:
         if key not in said:
-            raise CheckpointError(f"{path}: the metadata give every size", got=f"no {start}{key}", hint=CURE)
+            raise CheckpointError(
+                f"{path}: the metadata give every size", got=f"no {start}{key}", hint=FETCH_ANEW
+            )
     return said
 
 
@@ -124,7 +129,7 @@ def _check_layers(path: Path, n_layers: object, n_tensors: int) -> None:
             f"{path}: every layer has tensors",
             got=f"block_count {n_layers!r} with {n_tensors:,} tensors",
             expected=f"1 to {n_tensors:,} layers",
-            hint=CURE,
+            hint=FETCH_ANEW,
         )
 
 
