@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
 
+from causalsim.arguments import as_int
 from causalsim.errors import InputError
 from causalsim.events import KINDS, Wiring
 from causalsim.events.kinds import SUBLAYERS, kinds_at
@@ -147,15 +148,15 @@ class ModelConfig:
         turned = self.positions == "rotary"
         if self.d_rotary is None:
             self._set("d_rotary", self.d_head if turned else 0)
-        if turned:
-            self._set("d_rotary", positive_int("d_rotary", self.d_rotary))
-        if self.d_rotary % 2 or self.d_rotary > self.d_head or (self.d_rotary and not turned):
+        whole = positive_int("d_rotary", self.d_rotary) if turned else as_int(self.d_rotary)
+        if whole is None or whole % 2 or not 0 <= whole <= (self.d_head if turned else 0):
             raise InputError(
                 "the rotary embedding turns pairs of a head's coordinates",
                 got=f"d_rotary={self.d_rotary}, d_head={self.d_head}, positions={self.positions!r}",
                 expected="an even d_rotary of at most d_head" if turned else "no d_rotary",
                 hint="Choose d_model and n_heads with an even quotient, or give d_head or d_rotary.",
             )
+        self._set("d_rotary", whole)
         self._set("rope_factors", plain_factors("rope_factors", self.rope_factors, self.d_rotary // 2))
 
     @property

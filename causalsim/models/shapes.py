@@ -111,7 +111,7 @@ def shapes_of_parts(config: Any) -> tuple[dict[str, Shape], dict[str, Shape], di
 
 
 def count_read(config: Any) -> dict[str, int]:
-    """How many weights one event of each kind reads; a norm that two kinds begin with counts for both."""
+    """The number of weights that one event of each kind reads; a norm that two begin with counts for both."""
     below, layer, above = shapes_of_parts(config)
     read = dict.fromkeys((*SUBLAYERS, *config.sublayers), 0)
     for row in _of_layer(config):

@@ -41,6 +41,12 @@ LESS_ONE = Conversion(_same_shape, lambda tensor, d_head: np.float32(1) + tensor
 def third(index: int) -> Conversion:
     """One of three matrices (in, out), or of their biases, side by side as in GPT-2.
 
+    Args:
+        index: Which of the three, 0 to 2.
+
+    Returns:
+        The conversion.
+
     >>> third(1).shape((2, 4)), third(1).take(np.arange(6.0), 1)
     ((2, 12), array([2., 3.]))
     """
@@ -53,6 +59,12 @@ def third(index: int) -> Conversion:
 
 def third_of_each_head(index: int) -> Conversion:
     """One of three matrices (out, in), or of their biases, that take turns head by head as in GPT-NeoX.
+
+    Args:
+        index: Which of the three, 0 to 2.
+
+    Returns:
+        The conversion.
 
     >>> third_of_each_head(1).shape((2, 4)), third_of_each_head(1).take(np.arange(12.0), 2)
     ((12, 2), array([2., 3., 8., 9.]))
@@ -69,6 +81,14 @@ def halves_from_pairs(tensor: NDArray[Any], d_head: int, d_rotary: int) -> NDArr
     """Reorder the rows of each head from rotary pairs (2i, 2i + 1) to pairs (i, i + d_rotary / 2).
 
     Scores keep their value, queries and keys being permuted alike.
+
+    Args:
+        tensor: A matrix (heads * d_head, in), or its bias.
+        d_head: Rows of a head.
+        d_rotary: Rows of a head that are turned, the first ones.
+
+    Returns:
+        The same rows in another order.
 
     >>> halves_from_pairs(np.array([0, 1, 2, 3, 4, 5, 10, 11, 12, 13, 14, 15]), d_head=6, d_rotary=4)
     array([ 0,  2,  1,  3,  4,  5, 10, 12, 11, 13, 14, 15])

@@ -1,4 +1,4 @@
-"""What the metadata of a GGUF file says of a model: its configuration and the names of its tensors."""
+"""Metadata of a GGUF file read as a configuration, and the names of its tensors."""
 
 from __future__ import annotations
 
@@ -96,6 +96,7 @@ def _hyperparameters(path: Path, metadata: Metadata) -> dict[str, Any]:
             f"{path}: general.architecture is one that is understood",
             got=repr(architecture),
             expected=" or ".join(_FAMILIES),
+            hint="Take a model of one of these families.",
         )
     start = f"{architecture}."
     said = {key.removeprefix(start): value for key, value in metadata.items() if key.startswith(start)}
@@ -149,7 +150,7 @@ def _vocabulary(header: Header) -> int:
 
 
 def _switches(header: Header) -> dict[str, Any]:
-    """What the presence of tensors says; that all layers agree is checked with their shapes."""
+    """Switches that the presence of tensors tells; that all layers agree is checked with their shapes."""
     there = header.tensors
     return {
         "tied_embeddings": _NAMES["unembed"] not in there,
@@ -162,7 +163,8 @@ def _switches(header: Header) -> dict[str, Any]:
 def _check_values(said: Mapping[str, Any], config: ModelConfig) -> None:
     width = _plain(said.get(_VALUES, config.d_head))
     if width != config.d_head:
-        raise InputError("values are as wide as keys", got=f"{_VALUES}={width!r}", expected=config.d_head)
+        got = f"{_VALUES}={width!r}"
+        raise InputError("values are as wide as keys", got=got, expected=config.d_head, hint=FETCH_ANEW)
 
 
 def _gemma2(said: Mapping[str, Any]) -> dict[str, Any]:
@@ -189,7 +191,7 @@ _FAMILIES: Mapping[str, Callable[[Mapping[str, Any]], dict[str, Any]]] = {
 
 
 def stored_as_pairs(metadata: Metadata) -> bool:
-    """Whether Q and K are stored for rotary pairs (2i, 2i + 1), as llama.cpp computes for Llama alone."""
+    """True if Q and K are stored for rotary pairs (2i, 2i + 1), as llama.cpp computes for Llama alone."""
     return metadata["general.architecture"] == "llama"
 
 

@@ -38,7 +38,7 @@ _LEAST_STRING, _LEAST_PAIR, _LEAST_TENSOR = 8, 13, 24
 
 @dataclass(frozen=True, slots=True)
 class TensorEntry:
-    """What the header says of a tensor: ``shape`` is outermost first, ``start`` counts from byte 0."""
+    """Entry of a tensor in the header: ``shape`` is outermost first, ``start`` counts from byte 0."""
 
     shape: tuple[int, ...]
     kind: int
@@ -56,7 +56,7 @@ class Header:
 
 
 def read_header(path: Path, file: BinaryIO, size: int) -> Header:
-    """What stands before the numbers; ``CheckpointError`` names the byte where it cannot be read."""
+    """Read all that stands before the numbers; ``CheckpointError`` names the byte where that fails."""
     cursor = _Cursor(path, file, size)
     _check_start(cursor)
     n_tensors, n_pairs = cursor.number("Q", "the number of tensors"), cursor.number("Q", "of metadata")

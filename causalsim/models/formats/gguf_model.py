@@ -35,7 +35,13 @@ TYPES = ("F32", "F16", "BF16", "Q8_0", "Q4_0", "Q4_1", "Q4_K", "Q6_K")
 
 
 def is_gguf(name: str) -> bool:
-    """Whether this names a GGUF file: by its ending, or by how what is there begins.
+    """True if this names a GGUF file: by its ending, or by the first bytes of what is there.
+
+    Args:
+        name: A path, or any other text.
+
+    Returns:
+        The answer.
 
     >>> is_gguf("a.gguf"), is_gguf("no such file")
     (True, False)
@@ -55,8 +61,15 @@ def is_gguf(name: str) -> bool:
 def read_gguf(path: Path) -> tuple[ModelConfig, dict[str, NDArray[np.float32]], Tokenizer | None]:
     """Configuration, float32 parameters and tokenizer, if it has one, of a GGUF file.
 
-    ``CheckpointError`` names the byte, key or tensor where the file is damaged, contradicts
-    itself, or is of a model that is not understood.
+    Args:
+        path: The file.
+
+    Returns:
+        The three.
+
+    Raises:
+        CheckpointError: The file is damaged, contradicts itself, or is of a model that is not understood;
+            it names the byte, key or tensor.
     """
     _check_file(path)
     try:

@@ -68,9 +68,15 @@ def read_glass(
 ) -> tuple[ModelConfig, dict[str, NDArray[np.float32]], BytePairTokenizer]:
     """Configuration, float32 parameters and tokenizer of the English glassllm model.
 
-    ``folder`` holds the two files; by default it is the installed package's, whose record says what
-    bytes they have. Raises ``CheckpointError`` where the package or a file is missing, damaged or
-    inconsistent.
+    Args:
+        folder: The folder of the two files; by default the installed package's, whose record says what
+            bytes they have.
+
+    Returns:
+        The three.
+
+    Raises:
+        CheckpointError: The package or a file is missing, damaged or inconsistent.
     """
     found = weights_folder() if folder is None else folder
     for path in (found / WEIGHTS, found / TOKENIZER):
@@ -91,7 +97,7 @@ def read_glass(
 
 
 def weights_folder() -> Path:
-    """Where the installed package keeps its files; ``CheckpointError`` if there is none."""
+    """The folder in which the installed package keeps its files; ``CheckpointError`` if there is none."""
     # Looking for the package runs none of its code, as importing it would.
     spec = find_spec(PACKAGE)
     if spec is None or not spec.submodule_search_locations:
@@ -228,5 +234,5 @@ def _library_tokenizer(alphabet: list[str], merges: list[list[str]]) -> tokenize
 
 
 def _shown_as() -> dict[str, str]:
-    """What decoding shows for the tokens that do not show as themselves."""
+    """Texts that decoding shows for the tokens that do not show as themselves."""
     return {**dict.fromkeys(_SPECIALS, ""), _UNKNOWN: _UNKNOWN_TEXT, _SPACE: " "}

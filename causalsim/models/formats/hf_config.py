@@ -19,7 +19,7 @@ _BOUNDED = ("n_heads", "n_kv_heads", "d_model", "d_head", "d_ff", "vocab_size")
 
 
 class Limits(NamedTuple):
-    """What a file holds: no configuration of its model has more layers, or a larger size."""
+    """Bounds by the size of a file: no configuration of its model has more layers, or a larger size."""
 
     tensors: int
     numbers: int
@@ -41,8 +41,16 @@ def family_of(given: Given) -> Family:
 def read_configuration(given: Mapping[str, Any], limits: Limits) -> ModelConfig:
     """The configuration that the keys describe.
 
-    ``CheckpointError`` names a key that is not understood, is missing, or has a value that is
-    not supported or that its weights cannot have.
+    Args:
+        given: The keys of a config.json.
+        limits: Bounds that the file with the weights sets to any size.
+
+    Returns:
+        The configuration.
+
+    Raises:
+        CheckpointError: A key, which it names, is not understood, is missing, or has a value that is not
+            supported or that its weights cannot have.
     """
     family = family_of(given)
     _check_keys(family, given)
@@ -55,7 +63,11 @@ def read_configuration(given: Mapping[str, Any], limits: Limits) -> ModelConfig:
     try:
         return ModelConfig(**fields)
     except InputError as error:
-        raise CheckpointError("the keys of config.json are consistent", got=error) from error
+        raise CheckpointError(
+            "the keys of config.json are consistent",
+            got=error,
+            hint="Correct the key, or fetch the file again.",
+        ) from error
 
 
 def _check_keys(family: Family, given: Given) -> None:
@@ -99,7 +111,8 @@ def read_object(path: Path) -> dict[str, Any]:
     except (OSError, ValueError, RecursionError) as error:
         raise unreadable(path, "the file is readable JSON", error) from error
     if not isinstance(data, dict):
-        raise CheckpointError(f"{path}: the file holds an object", got=type(data).__name__, expected="keys")
+        rule, got = f"{path}: the file holds an object", type(data).__name__
+        raise CheckpointError(rule, got=got, expected="keys", hint=FETCH_AGAIN)
     return data
 
 

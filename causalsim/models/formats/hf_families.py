@@ -58,7 +58,7 @@ _FIXED: Mapping[str, tuple[object, ...]] = {
 
 
 class Tensor(NamedTuple):
-    """Where a file has a tensor of ours: its name, with ``{}`` for the layer, and its conversion."""
+    """Place of a tensor of ours in a file: its name, with ``{}`` for the layer, and its conversion."""
 
     name: str
     conversion: Conversion = AS_IS
@@ -81,7 +81,7 @@ class Family(NamedTuple):
     fixed: Mapping[str, tuple[object, ...]] = MappingProxyType({})
 
     def is_understood(self, key: str) -> bool:
-        """Whether a key of config.json is one that this table says something about."""
+        """True if this table says something about a key of config.json."""
         grouped = (key in group.keys for group in self.groups)
         return key in self.keys or key in self.all_fixed or key in SILENT or any(grouped)
 

@@ -37,10 +37,16 @@ INDEX = f"{WEIGHTS}.index.json"
 def read_folder(
     folder: Path,
 ) -> tuple[ModelConfig, dict[str, NDArray[np.float32]], BytePairTokenizer | None]:
-    """Configuration, float32 parameters and tokenizer, ``None`` where there is no tokenizer.json.
+    """Configuration, float32 parameters and tokenizer; ``CheckpointError`` if that fails.
 
-    ``CheckpointError`` names the file, key or tensor that is missing, damaged, or says what
-    is not understood. Source: transformers' ``from_pretrained``.
+    The error names the file, key or tensor that is missing, damaged or not understood. Source:
+    transformers' ``from_pretrained``.
+
+    Args:
+        folder: The folder, as ``save_pretrained`` writes it.
+
+    Returns:
+        The three; the tokenizer is ``None`` where there is no tokenizer.json.
     """
     given = read_object(folder / CONFIG)
     with ExitStack() as stack:
@@ -88,6 +94,7 @@ def _read_index(path: Path) -> dict[str, str]:
                 tensor=name,
                 got=repr(place),
                 expected="the name of a safetensors file",
+                hint=FETCH_AGAIN,
             )
     return places
 
@@ -123,7 +130,7 @@ class _Wanted(Mapping[str, "NDArray[Any]"]):
 
 
 def _prefix(family: Family, tensors: Tensors) -> str:
-    """What the names in this file begin with: nothing, where the model was saved without its head."""
+    """The beginning of names in this file: nothing, where the model was saved without its head."""
     return "" if family.tensors["embed"].name in tensors else family.prefix
 
 
@@ -135,7 +142,7 @@ def _source(family: Family, prefix: str, name: str) -> Tensor:
 
 
 def _beside(family: Family, config: ModelConfig, prefix: str, tensors: Tensors) -> set[str]:
-    """What is in a file and no parameter: buffers of old files, and a second copy of a tied matrix."""
+    """Names in a file that are no parameters: buffers of old files, and a second copy of a tied matrix."""
     buffers = re.compile(re.escape(prefix) + family.buffers)
     beside = {name for name in tensors if buffers.fullmatch(name)}
     embed, unembed = (_source(family, prefix, part).name for part in ("embed", "unembed"))

@@ -93,4 +93,5 @@ def _unreadable(path: Path, error: Exception) -> CheckpointError:
 
 
 def _refuse(name: str, path: Path, rule: str, got: str, expected: str) -> NoReturn:
-    raise CheckpointError(f"{path}: {name}: {rule}", tensor=name, got=got, expected=expected)
+    hint = "Save the model anew, as save_pretrained of transformers writes it."
+    raise CheckpointError(f"{path}: {name}: {rule}", tensor=name, got=got, expected=expected, hint=hint)
