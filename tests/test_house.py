@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import ast
 import importlib
+import re
 import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -118,8 +120,7 @@ def test_never_imports_jax(package):
 
 # -- whose names are private -----------------------------------------------------------------
 
-# Made by namedtuple, and public in spite of their names.
-OF_NAMED_TUPLES = {"_replace", "_asdict", "_fields", "_make", "_field_defaults"}
+PRIVATE = re.compile(r"(?<!\w)_(?!_)\w+")
 KNOWN_INTRUDERS = {
     f"tests/{name}.py"
     for name in (
@@ -133,45 +134,28 @@ KNOWN_INTRUDERS = {
 }  # fmt: skip
 
 
-def _is_private(name: str) -> bool:
-    return name.startswith("_") and not name.startswith("__") and name not in {"_", *OF_NAMED_TUPLES}
-
-
-def own_names(tree: ast.AST) -> set[str]:
-    """The private names that a file defines, as variables, functions, classes, attributes or modules."""
-    found = set()
+def own_names(tree: ast.AST) -> Iterator[str]:
+    """Names that a file defines, as variables, functions, classes, attributes, arguments or modules."""
     for node in ast.walk(tree):
-        match node:
-            case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name) | ast.ClassDef(name=name):
-                found.add(name)
-            case ast.Name(id=name, ctx=ast.Store()) | ast.Attribute(attr=name, ctx=ast.Store()):
-                found.add(name)
-            case ast.arg(arg=name) | ast.alias(asname=str(name)):
-                found.add(name)
-    return set(filter(_is_private, found))
-
-
-def used_names(tree: ast.AST) -> Iterator[str]:
-    """The private names that a file uses, also where a test gives one as text for what it replaces."""
-    for node in ast.walk(tree):
-        match node:
-            case ast.Name(id=name, ctx=ast.Load()) | ast.Attribute(attr=name) | ast.alias(name=name):
-                yield name.rpartition(".")[2]
-            case (
-                ast.Call(func=ast.Attribute(attr="setattr" | "delattr"))
-                | ast.Call(func=ast.Name(id="getattr"))
-            ):
-                texts = (arg.value for arg in node.args[:2] if isinstance(arg, ast.Constant))
-                yield from (text.rpartition(".")[2] for text in texts if isinstance(text, str))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            yield node.name
+        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            yield node.id
+        elif isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store):
+            yield node.attr
+        elif isinstance(node, ast.arg):
+            yield node.arg
+        elif isinstance(node, ast.alias) and node.asname:
+            yield node.asname
 
 
 def intruders(sources: dict[str, str]) -> dict[str, set[str]]:
-    """Files by what they use of the private names of others."""
-    trees = {file: ast.parse(source) for file, source in sources.items()}
-    own = {file: own_names(tree) for file, tree in trees.items()}
+    """Files by the private names of others that they mention, be it as text for what a test replaces."""
+    said = {file: set(PRIVATE.findall(source)) for file, source in sources.items()}
+    own = {file: said[file] & {*own_names(ast.parse(source))} for file, source in sources.items()}
     everyones = set().union(*own.values())
-    used = {file: set(used_names(tree)) & everyones - own[file] for file, tree in trees.items()}
-    return {file: names for file, names in used.items() if names}
+    found = {file: (said[file] & everyones) - own[file] for file in sources}
+    return {file: names for file, names in found.items() if names}
 
 
 def _sources() -> dict[str, str]:
@@ -220,13 +204,17 @@ def public_definitions(package: str) -> Iterator[ast.FunctionDef | ast.ClassDef]
     """The functions and classes of ours in the ``__all__`` of a package."""
     module = importlib.import_module(f"{ROOT}.{package}".rstrip("."))
     for name in getattr(module, "__all__", ()):
-        home = getattr(getattr(module, name), "__module__", None)
-        tree = ast.parse(modules()[home].read_text(encoding="utf-8")) if home in modules() else ast.Module([])
-        yield from (
-            node
-            for node in tree.body
-            if isinstance(node, ast.FunctionDef | ast.ClassDef) and node.name == name
-        )
+        yield from defined(getattr(getattr(module, name), "__module__", None)).get(name, [])
+
+
+@cache
+def defined(module: str | None) -> dict[str, list[ast.FunctionDef | ast.ClassDef]]:
+    """The functions and classes at the top of a module of ours by name; a function may have overloads."""
+    found: dict[str, list[ast.FunctionDef | ast.ClassDef]] = {}
+    for node in ast.parse(modules()[module].read_text(encoding="utf-8")).body if module in modules() else ():
+        if isinstance(node, ast.FunctionDef | ast.ClassDef):
+            found.setdefault(node.name, []).append(node)
+    return found
 
 
 def lacks(node: ast.FunctionDef | ast.ClassDef) -> list[str]:
