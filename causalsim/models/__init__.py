@@ -35,21 +35,10 @@ _HOMES = {
 }  # fmt: skip
 
 __all__ = [
-    "BytePairTokenizer",
-    "Checkpoint",
-    "ModelConfig",
-    "Tokenizer",
-    "check_parameters",
-    "check_tensors",
-    "count_parameters",
-    "known_config",
-    "known_dtype",
-    "known_names",
-    "parameter_shapes",
-    "random_parameters",
-    "read_checkpoint",
-    "read_config",
-]
+    "BytePairTokenizer", "Checkpoint", "ModelConfig", "Tokenizer", "check_parameters", "check_tensors",
+    "count_parameters", "known_config", "known_dtype", "known_names", "parameter_shapes", "random_parameters",
+    "read_checkpoint", "read_config",
+]  # fmt: skip
 
 
 def __getattr__(name: str) -> Any:

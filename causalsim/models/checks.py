@@ -66,22 +66,6 @@ def switch(name: str, value: object) -> bool:
     return bool(value)
 
 
-def plain_windows(windows: object) -> int | tuple[int | None, ...] | None:
-    """Windows in Python's own types, their number and size left to ``Wiring``."""
-    if windows is None or as_int(windows) is not None:
-        return as_int(windows)
-    if isinstance(windows, Iterable) and not isinstance(windows, str | bytes | Mapping):
-        listed = tuple(windows)
-        if all(window is None or as_int(window) is not None for window in listed):
-            return tuple(map(as_int, listed))
-    raise InputError(
-        "windows are counts of positions",
-        got=f"windows={windows!r}",
-        expected="a whole number, or one (or None) for every layer",
-        hint="Leave windows out for full attention.",
-    )
-
-
 def one_of(name: str, value: object, known: tuple[str, ...]) -> str:
     """One of the known names; ``InputError`` lists them."""
     if value not in known:

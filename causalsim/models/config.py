@@ -18,7 +18,6 @@ from causalsim.models.checks import (
     check_divides,
     one_of,
     plain_factors,
-    plain_windows,
     positive_float,
     positive_int,
     switch,
@@ -125,7 +124,6 @@ class ModelConfig:
             self.n_heads,
             "Each K/V head serves equally many query heads.",
         )
-        self._set("windows", plain_windows(self.windows))
         wiring = self.wiring
         self._set("windows", wiring.windows)
         self._set("sublayers", wiring.sublayers)

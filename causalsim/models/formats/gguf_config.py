@@ -45,27 +45,11 @@ _GEMMA_27B_LAYERS = 46
 
 _NAMES = {"embed": "token_embd.weight", "final_norm": "output_norm.weight", "unembed": "output.weight"}
 _LAYER_NAMES = {
-    "attn.norm": "attn_norm.weight",
-    "attn.q": "attn_q.weight",
-    "attn.k": "attn_k.weight",
-    "attn.v": "attn_v.weight",
-    "attn.q_bias": "attn_q.bias",
-    "attn.k_bias": "attn_k.bias",
-    "attn.v_bias": "attn_v.bias",
-    "attn.q_norm": "attn_q_norm.weight",
-    "attn.k_norm": "attn_k_norm.weight",
-    "attn.o": "attn_output.weight",
-    "attn.o_bias": "attn_output.bias",
-    "attn.post_norm": "post_attention_norm.weight",
-    "mlp.norm": "ffn_norm.weight",
-    "mlp.gate": "ffn_gate.weight",
-    "mlp.up": "ffn_up.weight",
-    "mlp.gate_bias": "ffn_gate.bias",
-    "mlp.up_bias": "ffn_up.bias",
-    "mlp.down": "ffn_down.weight",
-    "mlp.down_bias": "ffn_down.bias",
-    "mlp.post_norm": "post_ffw_norm.weight",
-}
+    "attn.norm": "attn_norm", "attn.q": "attn_q", "attn.k": "attn_k", "attn.v": "attn_v",
+    "attn.q_norm": "attn_q_norm", "attn.k_norm": "attn_k_norm", "attn.o": "attn_output",
+    "attn.post_norm": "post_attention_norm", "mlp.norm": "ffn_norm", "mlp.gate": "ffn_gate",
+    "mlp.up": "ffn_up", "mlp.down": "ffn_down", "mlp.post_norm": "post_ffw_norm",
+}  # fmt: skip
 
 
 def config_of(path: Path, header: Header) -> ModelConfig:
@@ -204,4 +188,5 @@ def _name_in_file(name: str) -> str:
     if name in _NAMES:
         return _NAMES[name]
     _, layer, part = name.split(".", 2)
-    return f"blk.{layer}.{_LAYER_NAMES[part]}"
+    matrix = part.removesuffix("_bias")
+    return f"blk.{layer}.{_LAYER_NAMES[matrix]}.{'weight' if matrix == part else 'bias'}"
