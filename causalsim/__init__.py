@@ -1,5 +1,27 @@
 """causalsim: a transformer is one causal graph of events, and every schedule a foliation of it.
 
+- An event is one computation, ``Event("attn", layer=3, position=7)``; an edge is what one reads of another.
+- A foliation gives every event a time that grows along every edge: prefill, decoding, chunks and
+  wavefronts are foliations, and one that breaks causality cannot exist.
+- A run executes any foliation on real weights.
+- Not one bit of the result depends on the choice, and ``verify`` proves it of a model and a text.
+- What it costs, what can reach what, and by how many routes, the graph alone tells.
+
+The packages, each using only those below it:
+
+- ``cli``: the command ``causalsim``
+- ``scenario``: experiments as TOML files
+- ``verification``: order independence, causal invariance and batch invariance, with planted faults
+- ``testing``: traces, values and orders of other engines, judged
+- ``calibration``: batch sizes measured on the machine at hand
+- ``engine``: programs, plans, their execution, and runs
+- ``kernels``: one pure function for each kind of event
+- ``models``: configurations, parameters, tokenizers and checkpoint formats
+- ``rendering``: graphs and foliations as pictures
+- ``foliations``: the Foliation type, families, sampling, costs
+- ``events``: kinds of events, wirings, event graphs, paths, lattices
+- ``posets``: order theory
+
 ``import causalsim as cs`` imports neither JAX nor networkx; names are fetched when used.
 """
 
@@ -63,7 +85,9 @@ _HOMES = {
 }  # fmt: skip
 
 # Not in __all__: strategies need hypothesis, which a star import must not ask for.
-_MODULES = {"strategies": "verification.strategies", "verification": "verification"}
+_MODULES = {
+    "strategies": "verification.strategies", "testing": "testing", "verification": "verification",
+}  # fmt: skip
 
 __all__ = [
     "CausalityError", "CausalsimError", "CheckpointError", "Event", "EventGraph", "Foliation", "Footprint",

@@ -1,4 +1,4 @@
-"""What arguments may be: whole numbers of whatever integer type, and things of one class."""
+"""Checks of arguments: whole numbers of whatever integer type, and things of one class."""
 
 from __future__ import annotations
 
@@ -17,6 +17,12 @@ def as_int(value: object) -> int | None:
 
     Truth values are not numbers here.
 
+    Args:
+        value: Anything.
+
+    Returns:
+        The number, or ``None``.
+
     >>> as_int(np.int32(3)), as_int(3.0), as_int(True)
     (3, None, None)
     """
@@ -33,6 +39,18 @@ def as_int(value: object) -> int | None:
 def check_whole(name: str, value: object, low: int, hint: str | None = None) -> int:
     """A whole number of at least ``low`` as an int; anything else is refused.
 
+    Args:
+        name: The argument, in the words of the message.
+        value: The argument that was given, of any integer type.
+        low: The least that it may be.
+        hint: What to do about an error.
+
+    Returns:
+        The number.
+
+    Raises:
+        InputError: It is no whole number, or less than ``low``.
+
     >>> check_whole("a count", np.int8(3), 0), check_whole("a count", 0, 0)
     (3, 0)
     >>> check_whole("a count", 1.5, 0)
@@ -48,6 +66,12 @@ def check_whole(name: str, value: object, low: int, hint: str | None = None) -> 
 def shown(value: object) -> str:
     """A value for a message, cut short.
 
+    Args:
+        value: Anything.
+
+    Returns:
+        At most ``SHOWN`` characters of its ``repr`` on one line.
+
     >>> shown("x" * 1000)
     "'xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx..."
     """
@@ -57,6 +81,15 @@ def shown(value: object) -> str:
 
 def check_type(name: str, value: object, kind: type | tuple[type, ...], hint: str | None = None) -> None:
     """Refuse a value of another class, in the words of every other error.
+
+    Args:
+        name: The argument, in the words of the message.
+        value: The argument that was given.
+        kind: The class, or the classes, of which it may be.
+        hint: What to do about an error.
+
+    Raises:
+        InputError: It is of another class.
 
     >>> check_type("a length", "4", int)
     Traceback (most recent call last):

@@ -1,11 +1,21 @@
-"""What can go wrong, each with the rule, what was got, what was expected and the usual hint."""
+"""Errors, each with the rule that was broken, what was got, what was expected and the usual hint."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
-if TYPE_CHECKING:
-    from causalsim.events import Edge
+
+class Witness(Protocol):
+    """A causal edge, as ``causalsim.events.Edge`` is one: ``target`` reads over ``stream``."""
+
+    @property
+    def source(self) -> Any: ...
+
+    @property
+    def target(self) -> Any: ...
+
+    @property
+    def stream(self) -> str: ...
 
 
 class CausalsimError(Exception):
@@ -38,7 +48,7 @@ class InputError(CausalsimError, ValueError):
 class CausalityError(InputError):
     """A time function that runs against a causal edge; ``edge`` is the witness."""
 
-    def __init__(self, rule: str, *, edge: Edge, **clauses: Any) -> None:
+    def __init__(self, rule: str, *, edge: Witness, **clauses: Any) -> None:
         super().__init__(rule, **clauses)
         self.edge = edge
 

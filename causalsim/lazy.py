@@ -9,9 +9,20 @@ from typing import Any
 
 
 def fetched(package: str, name: str, homes: Mapping[str, Iterable[str]]) -> Any:
-    """What a package's ``__getattr__`` gives for a name: ``homes`` lists names by the module that has them.
+    """The value of a name of a package, for its ``__getattr__``.
 
-    Kept in the package, so that it is asked for once. Raises ``AttributeError`` for other names.
+    Kept in the package, so that it is asked for once.
+
+    Args:
+        package: The name of the package.
+        name: The name that is asked for.
+        homes: Names by the module below the package that has them.
+
+    Returns:
+        What the module has under this name.
+
+    Raises:
+        AttributeError: No module has it.
 
     >>> fetched("causalsim", "Event", {"events": ["Event"]})
     <class 'causalsim.events.event.Event'>

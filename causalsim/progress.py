@@ -1,4 +1,4 @@
-"""How long work tells how far it is; the command line shows it, a library call is silent."""
+"""Progress of long work: the command line shows it, a library call is silent."""
 
 from __future__ import annotations
 

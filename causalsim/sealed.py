@@ -17,13 +17,25 @@ DIGITS = 16
 def checksum(content: str, of: str = "") -> str:
     """The first digits of a SHA-256, of a content alone or of one that belongs to something.
 
-    ``of`` is the checksum of what it belongs to.
+    Args:
+        content: The text.
+        of: The checksum of what it belongs to, if it does.
+
+    Returns:
+        ``DIGITS`` hexadecimal digits.
     """
     return hashlib.sha256(f"{of}{content}".encode()).hexdigest()[:DIGITS]
 
 
 def to_line(record: Mapping[str, Any], of: str = "") -> str:
     """One line of ASCII, without its end, whose last entry is the checksum of the others.
+
+    Args:
+        record: Entries that JSON can hold.
+        of: The checksum of what the record belongs to, if it does.
+
+    Returns:
+        The line.
 
     >>> to_line({"seed": 0})
     '{"seed":0,"checksum":"bd0488843468e63c"}'
@@ -32,7 +44,17 @@ def to_line(record: Mapping[str, Any], of: str = "") -> str:
 
 
 def from_line(line: str | bytes, of: str = "") -> dict[str, Any]:
-    """Read what ``to_line`` wrote; ``ValueError`` for anything else, other spellings of it included.
+    """Read what ``to_line`` wrote.
+
+    Args:
+        line: The line, without its end.
+        of: The checksum of what the record belongs to, if it does.
+
+    Returns:
+        The record.
+
+    Raises:
+        ValueError: It is anything else, another spelling of a record included.
 
     >>> from_line(to_line({"seed": 0}, of="a campaign"), of="a campaign")
     {'seed': 0}

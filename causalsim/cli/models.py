@@ -13,7 +13,7 @@ from causalsim.errors import CheckpointError
 from causalsim.models import known_names
 from causalsim.models.fetching import KNOWN, find
 from causalsim.models.fetching import fetch as bring
-from causalsim.models.glass import weights_folder
+from causalsim.models.formats.glass import weights_folder
 
 
 def listed() -> int:

@@ -1,4 +1,4 @@
-"""What single fields of a configuration may hold, each in Python's own types."""
+"""Checks of single fields of a configuration, each given back in Python's own types."""
 
 from __future__ import annotations
 
@@ -66,33 +66,30 @@ def switch(name: str, value: object) -> bool:
     return bool(value)
 
 
-def plain_windows(windows: object) -> int | tuple[int | None, ...] | None:
-    """Windows in Python's own types, their number and size left to ``Wiring``."""
-    if windows is None or as_int(windows) is not None:
-        return as_int(windows)
-    if isinstance(windows, Iterable) and not isinstance(windows, str | bytes | Mapping):
-        listed = tuple(windows)
-        if all(window is None or as_int(window) is not None for window in listed):
-            return tuple(map(as_int, listed))
-    raise InputError(
-        "windows are counts of positions",
-        got=f"windows={windows!r}",
-        expected="a whole number, or one (or None) for every layer",
-        hint="Leave windows out for full attention.",
-    )
-
-
 def one_of(name: str, value: object, known: tuple[str, ...]) -> str:
     """One of the known names; ``InputError`` lists them."""
     if value not in known:
         raise InputError(
-            f"{name} is a known one", got=f"{name}={value!r}", expected=" or ".join(map(repr, known))
+            f"{name} is a known one",
+            got=f"{name}={value!r}",
+            expected=" or ".join(map(repr, known)),
+            hint=f"Leave {name} out for {known[0]!r}.",
         )
     return str(value)
 
 
 def known_dtype(dtype: Any) -> str:
-    """The name of a type that models are kept in, however it is given; ``InputError`` for any other."""
+    """The name of a type that models are kept in, however it is given.
+
+    Args:
+        dtype: A name, or anything that NumPy takes for a type.
+
+    Returns:
+        ``"float32"`` or ``"bfloat16"``.
+
+    Raises:
+        InputError: It is another type, or none.
+    """
     try:
         # A name stays one: NumPy knows bfloat16 only once ml_dtypes is imported.
         name = dtype if isinstance(dtype, str) else np.dtype(dtype).name
@@ -115,6 +112,9 @@ def plain_factors(name: str, value: object, count: int) -> tuple[float, ...] | N
     listed = tuple(value) if isinstance(value, Iterable) and not isinstance(value, str | Mapping) else ()
     if len(listed) != count:
         raise InputError(
-            f"{name} are one a frequency", got=f"{name}={value!r}", expected=f"{count} numbers, or None"
+            f"{name} are one a frequency",
+            got=f"{name}={value!r}",
+            expected=f"{count} numbers, or None",
+            hint=f"Leave {name} out for frequencies as they are.",
         )
     return tuple(positive_float(name, number) for number in listed)

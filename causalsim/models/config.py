@@ -1,31 +1,32 @@
-"""What a transformer's sizes and switches are: enough for its graph and its costs, without weights."""
+"""Sizes and switches of a transformer: enough for its graph and its costs, without weights."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, asdict, dataclass, fields
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
 
+from causalsim.arguments import as_int
 from causalsim.errors import InputError
-from causalsim.events import Wiring
+from causalsim.events import KINDS, Wiring
+from causalsim.events.kinds import SUBLAYERS, kinds_at
 from causalsim.foliations.costs import Footprint
 from causalsim.models.checks import (
     check_divides,
     one_of,
     plain_factors,
-    plain_windows,
     positive_float,
     positive_int,
     switch,
 )
-from causalsim.models.parameters import count_read
+from causalsim.models.shapes import SIZES, count_read, shape_of, shapes_of_parts
 
 if TYPE_CHECKING:
     from numpy.typing import DTypeLike
 
-_SIZES = ("n_layers", "n_heads", "n_kv_heads", "d_model", "d_head", "d_ff", "vocab_size", "max_length")
 _FLOATS = ("rope_base", "norm_epsilon", "embedding_scale", "attention_scale")
 _CAPS = ("attention_cap", "logit_cap")
 _SWITCHES = (
@@ -58,8 +59,11 @@ class ModelConfig:
       ``down(activation(up x))``. ``activation``: ``"gelu"`` is exact, ``"gelu_tanh"`` is not.
     - ``attention_cap``, ``logit_cap``: scores and logits s become ``cap * tanh(s / cap)``.
     - ``parallel_residual``: attention and MLP of a layer both read what came in.
+    - ``sublayers``: the kinds of a layer's events, in the order of the column; those beyond the
+      standard ones bring the parameters that the table of kinds gives them.
 
-    Anything else than a consistent set raises ``InputError``.
+    Raises:
+        InputError: Anything else than a consistent set.
 
     >>> config = ModelConfig(n_layers=2, n_heads=4, d_model=32, d_ff=64, vocab_size=50, max_length=16)
     >>> config.n_kv_heads, config.d_head, config.wiring.n_layers
@@ -95,12 +99,13 @@ class ModelConfig:
     tied_embeddings: bool = False
     windows: int | Sequence[int | None] | None = None
     parallel_residual: bool = False
+    sublayers: Sequence[str] = SUBLAYERS
 
     def __post_init__(self) -> None:
         for name, known in _NAMED.items():
             self._set(name, one_of(name, getattr(self, name), known))
         self._derive_sizes()
-        for name in _SIZES:
+        for name in SIZES:
             self._set(name, positive_int(name, getattr(self, name)))
         self._derive_rotary()
         if self.attention_scale is None:
@@ -119,8 +124,10 @@ class ModelConfig:
             self.n_heads,
             "Each K/V head serves equally many query heads.",
         )
-        self._set("windows", plain_windows(self.windows))
-        self._set("windows", self.wiring.windows)
+        wiring = self.wiring
+        self._set("windows", wiring.windows)
+        self._set("sublayers", wiring.sublayers)
+        shapes_of_parts(self)  # Refuses what the table of kinds says of no size.
 
     def _set(self, name: str, value: object) -> None:
         object.__setattr__(self, name, value)
@@ -139,58 +146,83 @@ class ModelConfig:
         turned = self.positions == "rotary"
         if self.d_rotary is None:
             self._set("d_rotary", self.d_head if turned else 0)
-        if turned:
-            self._set("d_rotary", positive_int("d_rotary", self.d_rotary))
-        if self.d_rotary % 2 or self.d_rotary > self.d_head or (self.d_rotary and not turned):
+        whole = positive_int("d_rotary", self.d_rotary) if turned else as_int(self.d_rotary)
+        if whole is None or whole % 2 or not 0 <= whole <= (self.d_head if turned else 0):
             raise InputError(
                 "the rotary embedding turns pairs of a head's coordinates",
                 got=f"d_rotary={self.d_rotary}, d_head={self.d_head}, positions={self.positions!r}",
                 expected="an even d_rotary of at most d_head" if turned else "no d_rotary",
                 hint="Choose d_model and n_heads with an even quotient, or give d_head or d_rotary.",
             )
+        self._set("d_rotary", whole)
         self._set("rope_factors", plain_factors("rope_factors", self.rope_factors, self.d_rotary // 2))
 
     @property
     def wiring(self) -> Wiring:
-        """What the event graph needs to know of the model."""
-        return Wiring(self.n_layers, windows=self.windows, parallel_residual=self.parallel_residual)
+        """The part of the configuration that an event graph depends on."""
+        return Wiring(
+            self.n_layers,
+            windows=self.windows,
+            parallel_residual=self.parallel_residual,
+            sublayers=self.sublayers,
+        )
 
     def footprint(self, dtype: DTypeLike = "float32") -> Footprint:
         """Bytes of one value, and of the weights that one event reads, for every kind of event.
 
         ``embed`` reads one row of its table and ``block`` each weight of its layer once; ``kv``
-        and ``attn`` both read the norm before them. A ``sample`` is an int32. ``dtype`` is a
-        floating type, ``"bfloat16"`` included. FLOPs are two for each weight, but none for a
-        lookup, and ``4 n_heads d_head`` for each position that an attention reads.
+        and ``attn`` both read the norm before them. A ``sample`` is an int32. FLOPs are two for each
+        weight, but none for a lookup, and ``4 n_heads d_head`` for each position that an attention reads.
+
+        Args:
+            dtype: The floating type of values and weights, ``"bfloat16"`` included.
+
+        Returns:
+            Bytes and FLOPs by kind, those of extra sublayers as the table of kinds has them.
+
+        Raises:
+            InputError: The type is not a floating one.
 
         >>> config = ModelConfig(n_layers=1, n_heads=2, d_model=8, d_ff=16, vocab_size=10, max_length=4)
         >>> config.footprint("float16").values["kv"]
         32
         """
-        size = _item_bytes(dtype)
-        values = {kind: size * numbers for kind, numbers in self._numbers_in_value().items()}
-        weights = {kind: size * numbers for kind, numbers in count_read(self).items()}
-        flops = {kind: 2 * numbers for kind, numbers in count_read(self).items()} | {"embed": 0}
+        size, read = _item_bytes(dtype), count_read(self)
+        lookups = dict.fromkeys(kinds_at("below"), 0)
         return Footprint(
-            values={**values, "sample": _TOKEN_BYTES},
-            weights=weights,
-            flops=flops,
+            values={kind: self._value_bytes(kind, size) for kind in read},
+            weights={kind: size * numbers for kind, numbers in read.items()},
+            flops={kind: 2 * numbers for kind, numbers in read.items()} | lookups,
             flops_per_read=4 * self.n_heads * self.d_head,
         )
 
-    def _numbers_in_value(self) -> dict[str, int]:
-        residual = dict.fromkeys(("embed", "attn", "mlp", "block"), self.d_model)
-        return {**residual, "kv": 2 * self.n_kv_heads * self.d_head, "unembed": self.vocab_size}
+    def _value_bytes(self, kind: str, size: int) -> int:
+        row = KINDS[kind]
+        each = _TOKEN_BYTES if row.place == "feedback" else size
+        return each * sum(math.prod(shape_of(self, axes)) for axes in row.value)
 
     def to_dict(self) -> dict[str, Any]:
-        """The fields as JSON can hold them; ``from_dict`` is the inverse."""
+        """The fields as JSON can hold them; ``from_dict`` is the inverse.
+
+        Returns:
+            Every field by its name.
+        """
         return {
             name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()
         }
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> ModelConfig:
-        """A configuration from its fields; ``InputError`` names a field that is missing or not known.
+        """A configuration from its fields.
+
+        Args:
+            data: The fields by name, as ``to_dict`` gives them; those with a default may be left out.
+
+        Returns:
+            The configuration.
+
+        Raises:
+            InputError: A field is missing or not known, which it names, or the fields are not consistent.
 
         >>> config = ModelConfig(n_layers=1, n_heads=2, d_model=8, d_ff=16, vocab_size=10, max_length=4)
         >>> ModelConfig.from_dict(config.to_dict()) == config

@@ -44,7 +44,7 @@ class Packaged:
 
 
 class Fetched(NamedTuple):
-    """Where a model is, and whether it was there before."""
+    """The place of a model, and whether it was there before."""
 
     path: Path
     was_there: bool
@@ -64,7 +64,7 @@ KNOWN: Mapping[str, Packaged] = {
 
 
 def cache_folder() -> Path:
-    """Where fetched models are kept: ``$CAUSALSIM_CACHE``, or where this system keeps caches."""
+    """The folder of fetched models: ``$CAUSALSIM_CACHE``, or one where this system keeps caches."""
     if given := os.environ.get(CACHE):
         return Path(given)
     from platformdirs import user_cache_path
@@ -90,9 +90,18 @@ def _installed(known: Packaged) -> Path | None:
 
 
 def located(name: str) -> Path:
-    """Like ``find``, with ``CheckpointError`` where there is nothing, or something with other bytes.
+    """The file of a known model, with the bytes that are expected.
 
     The bytes are compared every time: hashing 98 MB takes a fraction of reading them as a model.
+
+    Args:
+        name: A key of ``KNOWN``.
+
+    Returns:
+        The file, in the cache or in its installed package.
+
+    Raises:
+        CheckpointError: There is nothing, or something with other bytes.
     """
     found = find(name)
     if found is None:
@@ -106,9 +115,19 @@ def located(name: str) -> Path:
 
 
 def fetch(name: str, progress: Progress = silent) -> Fetched:
-    """Bring a known model into the cache, unless it is there; ``CheckpointError`` if that fails.
+    """Bring a known model into the cache, unless it is there.
 
     The file is there whole or not at all, and only with the bytes that are expected.
+
+    Args:
+        name: A key of ``KNOWN``.
+        progress: Told of every stage.
+
+    Returns:
+        The file, and whether it was there before.
+
+    Raises:
+        CheckpointError: The name is not known, or the file cannot be downloaded or written.
     """
     known, folder = _known(name), cache_folder()
     target = folder / known.file

@@ -15,12 +15,11 @@ from typing import Any, NamedTuple
 from causalsim.arguments import check_type
 from causalsim.errors import CheckpointError
 from causalsim.models.config import ModelConfig
-from causalsim.models.folder_config import WITHOUT_WEIGHTS, read_configuration
-from causalsim.models.huggingface import CONFIG, read_object
+from causalsim.models.formats.hf_config import CONFIG, WITHOUT_WEIGHTS, read_configuration, read_object
 
 
 class Known(NamedTuple):
-    """A repository, and what its config.json says."""
+    """A repository, and the keys of its config.json."""
 
     source: str
     keys: Mapping[str, Any]
@@ -155,7 +154,16 @@ KNOWN: Mapping[str, Known] = MappingProxyType(
 
 
 def known_config(name: str) -> ModelConfig:
-    """The configuration of a well-known model; ``CheckpointError`` lists the names.
+    """The configuration of a well-known model.
+
+    Args:
+        name: A key of ``KNOWN``.
+
+    Returns:
+        The configuration.
+
+    Raises:
+        CheckpointError: The name is not known; it lists those that are.
 
     >>> config = known_config("llama-3.1-8b")
     >>> config.n_layers, config.n_heads, config.n_kv_heads, config.d_model
@@ -176,10 +184,16 @@ def read_config(name_or_path: str | os.PathLike[str]) -> ModelConfig:
 
     No weights are read. ``CheckpointError`` says which key is not understood, or lists the names.
 
+    Args:
+        name_or_path: A key of ``KNOWN``, a file or a folder.
+
+    Returns:
+        The configuration.
+
     >>> read_config("gpt2").positions
     'learned'
     """
-    check_type("a configuration's name", name_or_path, (str, os.PathLike))
+    check_type("a configuration's name", name_or_path, (str, os.PathLike), "Give a known name or a path.")
     name = os.fspath(name_or_path)
     # os.path, unlike Path, has an answer for names that no file can have.
     if name in KNOWN or not os.path.exists(name):  # noqa: PTH110

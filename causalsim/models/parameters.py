@@ -1,4 +1,4 @@
-"""The canonical names and shapes of a model's tensors, their check, and random ones.
+"""Parameters of a model under their canonical names: their shapes, their check, and random ones.
 
 Matrices are stored (in, out), so that a row vector times a matrix is one projection. The
 rotary embedding pairs coordinate i of a head with i + d_head / 2, as Hugging Face does.
@@ -17,20 +17,26 @@ import numpy as np
 from causalsim.arguments import as_int
 from causalsim.errors import CheckpointError, InputError, LimitError
 from causalsim.models.checks import known_dtype
+from causalsim.models.config import ModelConfig
+from causalsim.models.shapes import Shape, shapes_of_parts
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, DTypeLike, NDArray
-
-    from causalsim.models.config import ModelConfig
 
 _FLOATING = ("float16", "bfloat16", "float32", "float64")
 _NORM_SPREAD = 0.1
 
 
-def parameter_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
-    """Name and shape of every tensor of a model, from the embedding upwards.
+def parameter_shapes(config: ModelConfig) -> dict[str, Shape]:
+    """Name and shape of every parameter of a model, from the embedding upwards.
 
     ``unembed`` is absent where the embeddings are tied: its part is then the transposed ``embed``.
+
+    Args:
+        config: The sizes and switches.
+
+    Returns:
+        Shapes by name; a parameter of a layer is called ``layers.LAYER.PART``.
 
     >>> from causalsim.models import ModelConfig
     >>> config = ModelConfig(n_layers=1, n_heads=2, d_model=8, d_ff=16, vocab_size=10, max_length=4)
@@ -38,102 +44,47 @@ def parameter_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
     >>> shapes["layers.0.attn.q"], shapes["layers.0.mlp.down"], shapes["unembed"]
     ((8, 8), (16, 8), (8, 10))
     """
-    shapes: dict[str, tuple[int, ...]] = {"embed": (config.vocab_size, config.d_model)}
-    if config.positions == "learned":
-        shapes["positions"] = (config.max_length, config.d_model)
-    for layer in range(config.n_layers):
-        shapes |= {f"layers.{layer}.{name}": shape for name, shape in layer_shapes(config).items()}
-    return shapes | _end_shapes(config)
-
-
-def layer_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
-    """Name and shape of every tensor of one layer; all layers are alike."""
-    d, d_ff, d_head = config.d_model, config.d_ff, config.d_head
-    queries, keys = config.n_heads * d_head, config.n_kv_heads * d_head
-    biased, post, head = config.norm == "layer", config.post_norms, config.qk_norms
-    return _present(
-        ("attn.norm", (d,), True),
-        ("attn.norm_bias", (d,), biased),
-        ("attn.q", (d, queries), True),
-        ("attn.k", (d, keys), True),
-        ("attn.v", (d, keys), True),
-        ("attn.q_bias", (queries,), config.qkv_biases),
-        ("attn.k_bias", (keys,), config.qkv_biases),
-        ("attn.v_bias", (keys,), config.qkv_biases),
-        ("attn.q_norm", (d_head,), head),
-        ("attn.q_norm_bias", (d_head,), head and biased),
-        ("attn.k_norm", (d_head,), head),
-        ("attn.k_norm_bias", (d_head,), head and biased),
-        ("attn.o", (queries, d), True),
-        ("attn.o_bias", (d,), config.out_biases),
-        ("attn.post_norm", (d,), post),
-        ("attn.post_norm_bias", (d,), post and biased),
-        ("mlp.norm", (d,), True),
-        ("mlp.norm_bias", (d,), biased),
-        ("mlp.gate", (d, d_ff), config.gated),
-        ("mlp.up", (d, d_ff), True),
-        ("mlp.gate_bias", (d_ff,), config.gated and config.mlp_biases),
-        ("mlp.up_bias", (d_ff,), config.mlp_biases),
-        ("mlp.down", (d_ff, d), True),
-        ("mlp.down_bias", (d,), config.mlp_biases),
-        ("mlp.post_norm", (d,), post),
-        ("mlp.post_norm_bias", (d,), post and biased),
-    )
-
-
-def _end_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
-    return _present(
-        ("final_norm", (config.d_model,), True),
-        ("final_norm_bias", (config.d_model,), config.norm == "layer"),
-        ("unembed", (config.d_model, config.vocab_size), not config.tied_embeddings),
-    )
-
-
-def _present(*tensors: tuple[str, tuple[int, ...], bool]) -> dict[str, tuple[int, ...]]:
-    return {name: shape for name, shape, there in tensors if there}
-
-
-def count_read(config: ModelConfig) -> dict[str, int]:
-    """How many weights one event of each kind reads; a norm that two kinds begin with counts for both."""
-    layer = {name: math.prod(shape) for name, shape in layer_shapes(config).items()}
-
-    def read(*starts: str) -> int:
-        return sum(count for name, count in layer.items() if name.startswith(starts))
-
-    positions = config.d_model * (config.positions == "learned")
-    ends = sum(map(math.prod, _end_shapes(config).values()))
-    return {
-        "embed": config.d_model + positions,
-        "kv": read("attn.norm", "attn.k", "attn.v"),
-        "attn": read("attn.norm", "attn.q", "attn.o", "attn.post"),
-        "mlp": read("mlp."),
-        "block": read(""),
-        "unembed": ends + config.d_model * config.vocab_size * config.tied_embeddings,
-        "sample": 0,
+    below, layer, above = shapes_of_parts(config)
+    layers = {
+        f"layers.{index}.{name}": shape for index in range(config.n_layers) for name, shape in layer.items()
     }
+    return below | layers | above
 
 
 def count_parameters(config: ModelConfig) -> int:
-    """How many numbers a model's tensors hold together.
+    """The number of all weights of a model.
+
+    Args:
+        config: The sizes and switches.
+
+    Returns:
+        How many numbers its parameters hold together.
 
     >>> from causalsim.models import ModelConfig
     >>> count_parameters(ModelConfig(n_layers=1, n_heads=1, d_model=2, d_ff=3, vocab_size=5, max_length=1))
     60
     """
-    rows = config.vocab_size + (config.max_length if config.positions == "learned" else 0)
-    ends = rows * config.d_model + sum(map(math.prod, _end_shapes(config).values()))
-    return config.n_layers * sum(map(math.prod, layer_shapes(config).values())) + ends
+    below, layer, above = (sum(map(math.prod, part.values())) for part in shapes_of_parts(config))
+    return below + config.n_layers * layer + above
 
 
 def check_parameters(
     config: ModelConfig, params: Mapping[str, ArrayLike], dtype: DTypeLike = "float32"
 ) -> dict[str, NDArray[Any]]:
-    """The parameters of a model as arrays of its dtype, in canonical order; bfloat16 to nearest even.
+    """The parameters of a model as read-only arrays of its dtype; bfloat16 to nearest even.
 
-    ``CheckpointError``, with the tensor's name, where one is missing, surplus, of the wrong
-    shape, not of a floating type or not finite. The arrays are read-only, and
-    nobody else's: writeable input of the same type is copied. ``InputError`` for another dtype
-    than float32 or bfloat16.
+    Args:
+        config: The sizes and switches.
+        params: The parameters by canonical name, of any floating type.
+        dtype: float32 or bfloat16.
+
+    Returns:
+        Arrays in canonical order, and nobody else's: writeable input of the same type is copied.
+
+    Raises:
+        CheckpointError: A parameter, which it names, is missing, surplus, of the wrong shape, not of a
+            floating type or not finite.
+        InputError: ``dtype`` is another one.
     """
     return check_tensors(parameter_shapes(config), params, dtype)
 
@@ -141,9 +92,19 @@ def check_parameters(
 def check_tensors(
     shapes: Mapping[str, tuple[int, ...]], tensors: Mapping[str, ArrayLike], dtype: DTypeLike = "float32"
 ) -> dict[str, NDArray[Any]]:
-    """Tensors of given names and shapes, under whatever names a checkpoint has for them.
+    """Tensors of given names and shapes, checked as ``check_parameters`` does, whatever their names.
 
-    The check behind ``check_parameters``, for readers whose files use names of their own.
+    Args:
+        shapes: The shapes that they have to have, by the names that a checkpoint has for them.
+        tensors: The tensors by the same names.
+        dtype: float32 or bfloat16.
+
+    Returns:
+        Read-only arrays in the order of ``shapes``.
+
+    Raises:
+        CheckpointError: As for ``check_parameters``, with the name in the checkpoint.
+        InputError: ``dtype`` is another one.
     """
     kept = known_dtype(dtype)
     for name in shapes:
@@ -194,6 +155,17 @@ def random_parameters(config: ModelConfig, seed: int) -> dict[str, NDArray[np.fl
     be left out unseen.
     Every tensor has a stream of its own, keyed by seed and name (Philox; Salmon et al.,
     "Parallel random numbers: as easy as 1, 2, 3", SC 2011): a tensor depends on no other.
+
+    Args:
+        config: The sizes and switches.
+        seed: Any whole number.
+
+    Returns:
+        float32 arrays in canonical order.
+
+    Raises:
+        InputError: The seed is not a whole number.
+        LimitError: They would not fit into this machine's memory.
     """
     checked = _checked_seed(seed)
     _check_memory(config)
@@ -245,7 +217,7 @@ def _scale(config: ModelConfig, name: str, shape: tuple[int, ...]) -> float:
     if name == "embed":
         # A tied table is the output matrix too, whose fan-in is the residual's width.
         return 1 / math.sqrt(config.d_model) if config.tied_embeddings else 1.0
-    if name == "positions" or name.endswith("_bias"):
+    if name == "positions" or len(shape) < 2:
         return _NORM_SPREAD
     fan_in = 1 / math.sqrt(shape[0])
     return fan_in / math.sqrt(2 * config.n_layers) if name.endswith((".o", ".down")) else fan_in

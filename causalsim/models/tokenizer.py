@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @runtime_checkable
 class Tokenizer(Protocol):
-    """What a model asks of a tokenizer; anything with these two methods is one."""
+    """A tokenizer, as models ask for one: anything with these two methods."""
 
     def encode(self, text: str) -> list[int]:
         """Token ids of a text."""
@@ -44,21 +44,18 @@ class BytePairTokenizer:
         return self.backend.get_vocab_size()
 
     def encode(self, text: str) -> list[int]:
-        """Token ids of a text, with the ends that the tokenizer's file asks for, if any.
-
-        ``InputError`` if it is not Unicode text.
-        """
-        return list(self.backend.encode(self._normal(text)).ids)
+        """Token ids of a text, with the ends of the tokenizer's file; ``InputError`` if it is no Unicode."""
+        return list(self.backend.encode(self.normalised(text)).ids)
 
     def unread(self, text: str) -> tuple[str, ...]:
         """The different pieces of a text that no token stands for: they become the unknown token."""
-        normal = self._normal(text)
+        normal = self.normalised(text)
         unknown = getattr(self.backend.model, "unk_token", None)
         found = self.backend.encode(normal)
         spans = (span for token, span in zip(found.tokens, found.offsets, strict=True) if token == unknown)
         return tuple(dict.fromkeys(normal[start:stop] for start, stop in spans))
 
-    def _normal(self, text: str) -> str:
+    def normalised(self, text: str) -> str:
         _check_text(text)
         return unicodedata.normalize(self.normal_form, text) if self.normal_form else text
 

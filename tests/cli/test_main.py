@@ -202,7 +202,7 @@ def test_what_the_model_has_no_token_for_is_said(monkeypatch, capsys):
 
 
 def test_glass_without_its_package(monkeypatch, capsys, tmp_path):
-    monkeypatch.setattr("causalsim.models.glass.find_spec", lambda name: None)
+    monkeypatch.setattr("causalsim.models.formats.glass.find_spec", lambda name: None)
     assert main(["demo"]) == BAD_INPUT
     err = capsys.readouterr().err
     assert "read from the package glassllm" in err

@@ -42,7 +42,7 @@ def test_the_list_says_where_it_is(capsys, tmp_path):
 
 
 def test_the_list_without_the_package_of_glass(capsys, monkeypatch):
-    monkeypatch.setattr("causalsim.models.glass.find_spec", lambda name: None)
+    monkeypatch.setattr("causalsim.models.formats.glass.find_spec", lambda name: None)
     assert main(["models"]) == HOLDS
     assert "not here yet: Install it: pip install 'causalsim[demo]'" in capsys.readouterr().out
 

@@ -14,7 +14,7 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from causalsim.errors import CheckpointError
-from causalsim.models.huggingface import WEIGHTS, read_folder
+from causalsim.models.formats.hf_model import WEIGHTS, read_folder
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 PLAIN, SHARDED = GOLDEN / "llama_grouped", GOLDEN / "llama_multi_query"

@@ -11,7 +11,7 @@ from gguf import GGMLQuantizationType, GGUFWriter
 from gguf.quants import quantize
 
 from causalsim.models import ModelConfig, random_parameters
-from causalsim.models.gguf_tokenizer import byte_symbols
+from causalsim.models.formats.gguf_tokenizer import byte_symbols
 
 Array = np.ndarray[Any, Any]
 

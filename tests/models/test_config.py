@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from hypothesis import given
+from hypothesis import strategies as st
 
 from causalsim.errors import InputError
 from causalsim.events import Wiring
@@ -102,6 +103,18 @@ def test_numpy_scalars_become_plain_and_equal() -> None:
     assert type(config.rope_base) is float
 
 
+@given(configs(), st.sampled_from([np.int16, np.uint32, np.int64]))
+def test_integers_of_numpy_make_the_same_configuration(config: ModelConfig, kind: type[np.integer]) -> None:
+    def as_numpy(value: Any) -> Any:
+        if isinstance(value, list):
+            return [as_numpy(each) for each in value]
+        return kind(value) if type(value) is int else value
+
+    same = ModelConfig(**{name: as_numpy(value) for name, value in config.to_dict().items()})
+    assert same == config
+    assert json.dumps(same.to_dict()) == json.dumps(config.to_dict())
+
+
 @pytest.mark.parametrize(
     "windows",
     [4, [4, 4], (4, 4), np.array([4, 4]), np.int32(4), iter([4, 4])],
@@ -117,6 +130,7 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"n_kv_heads": 8}, "n_kv_heads divides n_heads"),
     ({"n_kv_heads": 0}, "n_kv_heads"),
     ({"d_head": 7}, "rotary"),
+    *(({"positions": "learned", "d_rotary": value}, "rotary") for value in (2, "0", 0.0, False, -2)),
     ({"d_head": 0}, "d_head"),
     ({"d_model": 12}, "rotary"),
     ({"d_model": 30}, "n_heads divides d_model"),
@@ -159,8 +173,30 @@ def test_fields_cannot_be_reassigned() -> None:
         ModelConfig(**SMALL).n_layers = 3  # type: ignore[misc]
 
 
-def test_importing_models_imports_no_heavy_library() -> None:
-    heavy = ("jax", "glassllm", "tokenizers", "torch", "networkx")
-    code = f"import sys, causalsim.models; print([name for name in {heavy} if name in sys.modules])"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[]"
+def _loaded(statement: str) -> set[str]:
+    code = f"import sys; {statement}; print(*sys.modules)"
+    return set(
+        subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, check=True
+        ).stdout.split()
+    )
+
+
+READERS = {f"causalsim.models.formats.{name}" for name in ("hf_model", "hf_shards", "gguf_model", "glass")}
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "from causalsim.models import ModelConfig",
+        "from causalsim.models import known_config; known_config('gpt2').footprint('bfloat16')",
+        "from causalsim.models import read_config; read_config('llama-3.1-8b').wiring",
+    ],
+)
+def test_configurations_need_neither_heavy_libraries_nor_readers(statement: str) -> None:
+    heavy = {"jax", "ml_dtypes", "glassllm", "tokenizers", "safetensors", "gguf", "torch", "networkx"}
+    assert not _loaded(statement) & (heavy | READERS)
+
+
+def test_a_reader_is_imported_where_a_checkpoint_is_read() -> None:
+    assert _loaded("from causalsim.models import read_checkpoint") >= READERS

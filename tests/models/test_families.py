@@ -17,8 +17,8 @@ from safetensors.numpy import load_file
 
 from causalsim.errors import CheckpointError
 from causalsim.models import Checkpoint, ModelConfig, parameter_shapes, read_checkpoint
-from causalsim.models.families import FAMILIES
-from causalsim.models.folder_config import Limits, read_configuration
+from causalsim.models.formats.hf_config import Limits, read_configuration
+from causalsim.models.formats.hf_families import FAMILIES
 from tests.models.textbook import forward
 
 GOLDEN = Path(__file__).parents[1] / "golden"
@@ -64,7 +64,7 @@ def test_a_folder_holds_the_model_that_transformers_ran(name: str) -> None:
 
 def test_reading_imports_no_torch() -> None:
     code = (
-        "import sys, causalsim.models.checkpoint as c; c.read_checkpoint(sys.argv[1]);"
+        "import sys, causalsim.models.formats.checkpoint as c; c.read_checkpoint(sys.argv[1]);"
         "assert not {'torch', 'transformers', 'jax'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code, str(GOLDEN / "qwen2_multi_query")], check=True)
@@ -93,7 +93,7 @@ def test_a_key_that_is_not_understood_is_refused_by_name(name: str, key: str) ->
 @pytest.mark.parametrize("name", NAMES)
 def test_every_key_of_transformers_is_checked(name: str) -> None:
     """No key of the files is read without a look at its value, but those that mean nothing."""
-    from causalsim.models.families import SILENT
+    from causalsim.models.formats.hf_families import SILENT
 
     for key in _config(name).keys() - SILENT:
         with pytest.raises(CheckpointError, match=f"configuration key '{key}'"):

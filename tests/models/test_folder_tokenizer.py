@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from causalsim.errors import InputError
-from causalsim.models.huggingface import TOKENIZER, read_folder
+from causalsim.models.formats.hf_model import TOKENIZER, read_folder
 from tests.models.folders import (
     refused,
 )

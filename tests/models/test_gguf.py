@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from causalsim.models import ModelConfig, parameter_shapes, random_parameters, read_checkpoint
-from causalsim.models.gguf_file import read_gguf
+from causalsim.models.formats.gguf_model import read_gguf
 from tests.models.gguf_made import LLAMA, as_blocks, llama, metadata, tensors, write
 
 Array = np.ndarray[Any, Any]

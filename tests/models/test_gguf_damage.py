@@ -20,8 +20,8 @@ from hypothesis import strategies as st
 
 from causalsim.errors import CheckpointError
 from causalsim.models import parameter_shapes, random_parameters, read_checkpoint
-from causalsim.models.gguf_file import read_gguf
-from causalsim.models.gguf_header import read_header
+from causalsim.models.formats.gguf_header import read_header
+from causalsim.models.formats.gguf_model import read_gguf
 from tests.models.gguf_made import LLAMA, TOKENS, llama, metadata, tensors, tokenizer, write
 
 Made = dict[str, Any]
@@ -329,7 +329,7 @@ def test_a_file_that_is_shortened_while_it_is_read(path: Path, monkeypatch: pyte
         os.truncate(path, header.data_start + 100)
         return header
 
-    monkeypatch.setattr("causalsim.models.gguf_file.read_header", shortened)
+    monkeypatch.setattr("causalsim.models.formats.gguf_model.read_header", shortened)
     with pytest.raises(CheckpointError, match="keeps its size"):
         read_gguf(path)
 

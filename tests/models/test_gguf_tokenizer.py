@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from causalsim.errors import CheckpointError, InputError
 from causalsim.models import Tokenizer, read_checkpoint
 from causalsim.models.fetching import find
-from causalsim.models.gguf_tokenizer import byte_symbols, tokenizer_of
+from causalsim.models.formats.gguf_tokenizer import byte_symbols, tokenizer_of
 from tests.models.gguf_made import MERGES, SPECIAL, TOKENS, tokenizer
 
 # A Python whose packages are transformers, torch, gguf and accelerate; the command to make one:

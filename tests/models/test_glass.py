@@ -19,7 +19,8 @@ from hypothesis import strategies as st
 
 from causalsim.errors import CheckpointError, InputError
 from causalsim.models import Checkpoint, ModelConfig, known_names, parameter_shapes, read_checkpoint
-from causalsim.models.glass import TOKENIZER, WEIGHTS, halves_from_pairs, read_glass
+from causalsim.models.formats.conversions import halves_from_pairs
+from causalsim.models.formats.glass import TOKENIZER, WEIGHTS, read_glass
 
 FOLDER = Path(glassllm.__file__).parent / "weights"
 ORACLE = glassllm.load_pretrained("en")[0]
@@ -77,7 +78,7 @@ def test_permuted_heads_rotate_alike(n_heads: int, half: int, seed: int) -> None
     """Rotating halves after the permutation is the permutation of rotating adjacent pairs."""
     rng = np.random.default_rng(seed)
     heads, angles = rng.normal(size=(n_heads, 2 * half)), rng.normal(size=half)
-    ours = halves_from_pairs(heads.reshape(1, -1), 2 * half).reshape(n_heads, 2 * half)
+    ours = halves_from_pairs(heads.ravel(), 2 * half, 2 * half).reshape(n_heads, 2 * half)
     turned = (heads[:, 0::2] + 1j * heads[:, 1::2]) * np.exp(1j * angles)
     np.testing.assert_allclose(
         _rotate_halves(ours, angles), np.concatenate([turned.real, turned.imag], axis=1)
@@ -231,7 +232,7 @@ def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     assert there is not None
     (record / "RECORD").write_text(there)
     monkeypatch.syspath_prepend(tmp_path / "site")
-    monkeypatch.setattr("causalsim.models.glass.weights_folder", lambda: package / "weights")
+    monkeypatch.setattr("causalsim.models.formats.glass.weights_folder", lambda: package / "weights")
     return package / "weights"
 
 

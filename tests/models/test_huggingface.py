@@ -13,7 +13,8 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from causalsim.models import read_checkpoint
-from causalsim.models.huggingface import CONFIG, INDEX, WEIGHTS, read_folder
+from causalsim.models.formats.hf_config import CONFIG
+from causalsim.models.formats.hf_model import INDEX, WEIGHTS, read_folder
 from tests.models.folders import (
     A_MATRIX,
     A_NORM,

@@ -13,7 +13,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from causalsim.errors import CheckpointError
-from causalsim.models.huggingface import CONFIG, WEIGHTS, read_folder
+from causalsim.models.formats.hf_config import CONFIG
+from causalsim.models.formats.hf_model import WEIGHTS, read_folder
 from tests.models.folders import (
     A_NORM,
     PLAIN,

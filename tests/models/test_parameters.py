@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
+import hashlib
+import json
 import math
 from typing import Any
 
@@ -11,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from causalsim.errors import CheckpointError, InputError
+from causalsim.events.kinds import Kind, registered
 from causalsim.models import (
     ModelConfig,
     check_parameters,
@@ -18,6 +22,7 @@ from causalsim.models import (
     parameter_shapes,
     random_parameters,
 )
+from causalsim.verification.strategies import configs
 
 TIED = ModelConfig(
     n_layers=2,
@@ -73,7 +78,8 @@ def test_random_parameters_pass_the_check(config: ModelConfig) -> None:
 
 @given(names, seeds)
 def test_a_random_tensor_depends_on_seed_and_name_only(name: str, seed: int) -> None:
-    once, again = random_parameters(UNTIED, seed), random_parameters(UNTIED, seed)
+    given_seed = np.int64(seed) if abs(seed) < 2**63 else seed
+    once, again = random_parameters(UNTIED, seed), random_parameters(UNTIED, given_seed)
     np.testing.assert_array_equal(once[name], again[name])
     assert not np.array_equal(once[name], random_parameters(UNTIED, seed + 1)[name])
     # A tensor that other shapes and switches leave alone is the same in another model.
@@ -100,6 +106,117 @@ def test_random_scales(config: ModelConfig) -> None:
     norm = params["layers.1.mlp.norm"]
     assert norm.mean() == pytest.approx(1, abs=0.05)
     assert norm.std() == pytest.approx(0.1, rel=0.3)
+
+
+LAYER_NORM = {"norm": "layer", "gated": False}
+BIASES = {"qkv_biases": True, "out_biases": True, "mlp_biases": True}
+# As they were before parameters became a table.
+DRAWN: dict[str, tuple[dict[str, Any], str]] = {
+    "llama": ({}, "22b4a1cb4290c583"),
+    "grouped, tied": ({"n_kv_heads": 2, "tied_embeddings": True}, "ce6b31c51b695c00"),
+    "one layer": ({"n_layers": 1}, "fa89b509a061cc40"),
+    "qwen2": ({"qkv_biases": True, "n_kv_heads": 1}, "972d12fe96e20647"),
+    "qwen3": ({"qk_norms": True}, "3c4af85be65cdfe6"),
+    "gemma2": ({"post_norms": True, "tied_embeddings": True, "windows": [2, None, 3]}, "ad9e5463116143eb"),
+    "gpt2": ({**LAYER_NORM, **BIASES, "positions": "learned", "tied_embeddings": True}, "3d5cf291eccf22d7"),
+    "neox": ({**LAYER_NORM, **BIASES, "parallel_residual": True, "d_rotary": 2}, "208119deff4bb205"),
+    "all": (
+        {**BIASES, "norm": "layer", "post_norms": True, "qk_norms": True, "positions": "learned"},
+        "8a5be53883b538e1",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", DRAWN)
+def test_random_parameters_keep_their_names_order_and_bits(name: str) -> None:
+    fields, expected = DRAWN[name]
+    sizes = {"n_heads": 4, "d_model": 24, "d_head": 6, "d_ff": 20, "vocab_size": 31, "max_length": 8}
+    config = ModelConfig(**{"n_layers": 3, **sizes, **fields})
+    whole = hashlib.sha256()
+    for tensor, array in random_parameters(config, 2**70 + 5).items():
+        whole.update(f"{tensor} {array.shape} {array.dtype} ".encode() + array.tobytes())
+    assert whole.hexdigest().startswith(expected)
+
+
+@given(configs(), seeds)
+def test_a_random_tensor_is_the_draw_that_its_name_and_shape_say(config: ModelConfig, seed: int) -> None:
+    for name, array in random_parameters(config, seed).items():
+        key = int.from_bytes(hashlib.sha256(f"{seed}/{name}".encode()).digest()[:16], "little")
+        normal = np.random.Generator(np.random.Philox(key=key)).standard_normal(array.shape, np.float32)
+        part = name.rpartition(".")[2]
+        if part.endswith("norm"):
+            expected = np.float32(1) + np.float32(0.1) * normal
+        elif name == "embed":
+            expected = normal * np.float32(1 / math.sqrt(config.d_model) if config.tied_embeddings else 1)
+        elif part == "positions" or part.endswith("bias"):
+            expected = normal * np.float32(0.1)
+        else:
+            branch = math.sqrt(2 * config.n_layers) if part in ("o", "down") else 1.0
+            expected = normal * np.float32(1 / math.sqrt(array.shape[0]) / branch)
+        assert array.tobytes() == expected.tobytes(), name
+
+
+ADAPTER = Kind(
+    "adapter", "layer", ("residual",), "residual", (("d_model",),), "adapter", "ad", "#000000",
+    parameters={"norm": ("d_model",), "into": ("d_model", "n_heads*d_head"), "gain": (), "shift": ("d_ff",)},
+)  # fmt: skip
+WITH_ADAPTER = ("kv", "attn", "adapter", "mlp")
+
+
+@given(configs(), seeds)
+def test_an_extra_kind_brings_its_parameters_and_moves_no_others(config: ModelConfig, seed: int) -> None:
+    with registered(ADAPTER):
+        more = dataclasses.replace(config, sublayers=WITH_ADAPTER)
+        assert ModelConfig.from_dict(json.loads(json.dumps(more.to_dict()))) == more != config
+        assert more.wiring.sublayers == WITH_ADAPTER
+        shapes, params = parameter_shapes(more), random_parameters(more, seed)
+        assert count_parameters(more) == sum(map(math.prod, shapes.values()))
+        each = {
+            "norm": (config.d_model,), "into": (config.d_model, config.n_heads * config.d_head), "gain": (),
+            "shift": (config.d_ff,),
+        }  # fmt: skip
+        extra = {
+            f"layers.{layer}.adapter.{name}": shape
+            for layer in range(config.n_layers)
+            for name, shape in each.items()
+        }
+        assert shapes == parameter_shapes(config) | extra
+        assert list(check_parameters(more, params)) == list(shapes)
+        assert all(np.abs(params[name]).max() > 0 for name in extra)
+        for name, array in random_parameters(config, seed).items():
+            assert array.tobytes() == params[name].tobytes()
+        with pytest.raises(CheckpointError, match=r"adapter\.norm: every parameter is there"):
+            check_parameters(more, random_parameters(config, seed))
+        ours, theirs = more.footprint("float16"), config.footprint("float16")
+        adapter = 2 * sum(math.prod(shape) for shape in extra.values()) // config.n_layers
+        assert ours.weights == {
+            **theirs.weights, "adapter": adapter, "block": theirs.weights["block"] + adapter,
+        }  # fmt: skip
+        assert ours.values == {**theirs.values, "adapter": 2 * config.d_model}
+        assert ours.flops["adapter"] == adapter
+    with pytest.raises(CheckpointError, match="no other parameters"):
+        check_parameters(config, params)
+
+
+def test_a_model_without_mlps_has_no_parameters_of_one() -> None:
+    bare = dataclasses.replace(TIED, sublayers=("kv", "attn"))
+    gone = set(parameter_shapes(TIED)) - set(parameter_shapes(bare))
+    assert gone == {name for name in parameter_shapes(TIED) if ".mlp." in name}
+    assert bare.footprint().weights["mlp"] == 0
+
+
+@pytest.mark.parametrize(
+    "sublayers", ["kv", ("attn", "kv"), ("kv", "attn", "no such"), (), None, 3], ids=repr
+)
+def test_refuses_sublayers_that_are_no_layer(sublayers: Any) -> None:
+    with pytest.raises(InputError, match="a layer has each kind of event once"):
+        dataclasses.replace(TIED, sublayers=sublayers)
+
+
+def test_refuses_a_kind_whose_shapes_are_of_no_size() -> None:
+    wrong = dataclasses.replace(ADAPTER, parameters={"gain": ("width",)})
+    with registered(wrong), pytest.raises(InputError, match="sizes of a configuration: got 'width'"):
+        dataclasses.replace(TIED, sublayers=WITH_ADAPTER)
 
 
 @pytest.mark.parametrize("seed", [True, 1.5, "0", None, np.bool_(True)], ids=repr)

@@ -25,7 +25,7 @@ Metadata = Mapping[str, Any]
 
 MAGIC = b"GGUF"
 VERSIONS = (2, 3)
-CURE = "Get the file anew: it is damaged, or not what it says."
+FETCH_ANEW = "Get the file anew: it is damaged, or not what it says."
 
 _ALIGNMENT, _ALIGNMENT_KEY = 32, "general.alignment"
 _MOST_DIMENSIONS = 4
@@ -38,7 +38,7 @@ _LEAST_STRING, _LEAST_PAIR, _LEAST_TENSOR = 8, 13, 24
 
 @dataclass(frozen=True, slots=True)
 class TensorEntry:
-    """What the header says of a tensor: ``shape`` is outermost first, ``start`` counts from byte 0."""
+    """Entry of a tensor in the header: ``shape`` is outermost first, ``start`` counts from byte 0."""
 
     shape: tuple[int, ...]
     kind: int
@@ -56,7 +56,7 @@ class Header:
 
 
 def read_header(path: Path, file: BinaryIO, size: int) -> Header:
-    """What stands before the numbers; ``CheckpointError`` names the byte where it cannot be read."""
+    """Read all that stands before the numbers; ``CheckpointError`` names the byte where that fails."""
     cursor = _Cursor(path, file, size)
     _check_start(cursor)
     n_tensors, n_pairs = cursor.number("Q", "the number of tensors"), cursor.number("Q", "of metadata")
@@ -104,7 +104,7 @@ class _Cursor:
 
     def refusal(self, rule: str, got: object, expected: object) -> CheckpointError:
         return CheckpointError(
-            f"{self._path}: byte {self.at:,}: {rule}", got=got, expected=expected, hint=CURE
+            f"{self._path}: byte {self.at:,}: {rule}", got=got, expected=expected, hint=FETCH_ANEW
         )
 
 
@@ -179,6 +179,6 @@ def _placed(path: Path, name: str, entry: TensorEntry, start: int, alignment: in
             tensor=name,
             got=f"offset {entry.start:,}",
             expected=f"a multiple of {alignment}",
-            hint=CURE,
+            hint=FETCH_ANEW,
         )
     return TensorEntry(entry.shape, entry.kind, start + entry.start)

@@ -1,4 +1,4 @@
-"""Reading a model from wherever it is kept: one reader for each known name."""
+"""Checkpoints by name or path: the choice among the readers."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, NamedTuple
 from causalsim.errors import CheckpointError
 from causalsim.models.config import ModelConfig
 from causalsim.models.fetching import located
-from causalsim.models.gguf_file import is_gguf, read_gguf
-from causalsim.models.glass import read_glass
-from causalsim.models.huggingface import CONFIG, read_folder
+from causalsim.models.formats.gguf_model import is_gguf, read_gguf
+from causalsim.models.formats.glass import read_glass
+from causalsim.models.formats.hf_config import CONFIG
+from causalsim.models.formats.hf_model import read_folder
 from causalsim.models.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class Checkpoint(NamedTuple):
-    """What a checkpoint holds: the configuration, checked float32 parameters, and the tokenizer, if any."""
+    """Content of a checkpoint: the configuration, checked float32 parameters, and the tokenizer, if any."""
 
     config: ModelConfig
     params: Mapping[str, NDArray[np.float32]]
@@ -38,6 +39,9 @@ _NAMED: Mapping[str, Callable[[], _Read]] = {
 def known_names() -> tuple[str, ...]:
     """Names that ``read_checkpoint`` knows.
 
+    Returns:
+        The names.
+
     >>> known_names()
     ('glass', 'smollm2')
     """
@@ -47,8 +51,15 @@ def known_names() -> tuple[str, ...]:
 def read_checkpoint(path_or_name: str | os.PathLike[str]) -> Checkpoint:
     """Read a model by its known name, from a GGUF file, or from a folder as transformers saves it.
 
-    ``CheckpointError`` if the name is not known or its files are missing or damaged; it
-    lists what can be read.
+    Args:
+        path_or_name: A known name, or where the model is kept.
+
+    Returns:
+        Configuration, checked float32 parameters, and the tokenizer, if there is one.
+
+    Raises:
+        CheckpointError: The name is not known, or its files are missing, damaged or not understood; it
+            lists what can be read, or names the key or tensor.
     """
     name = _as_text(path_or_name)
     if name in _NAMED:
@@ -77,4 +88,5 @@ def _as_text(path_or_name: object) -> str:
         "a checkpoint is given by a name or a path",
         got=repr(path_or_name),
         expected=f"a string, for example {next(iter(_NAMED))!r}",
+        hint="Model(config, params) makes a model of what is in memory.",
     )

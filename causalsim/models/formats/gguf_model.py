@@ -12,15 +12,17 @@ import math
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 
 from causalsim.errors import CheckpointError, InputError
 from causalsim.models.config import ModelConfig
-from causalsim.models.gguf_config import FACTORS, config_of, names_in_file, stored_as_pairs
-from causalsim.models.gguf_header import CURE, MAGIC, Header, TensorEntry, read_header
-from causalsim.models.gguf_tokenizer import tokenizer_of
+from causalsim.models.formats.conversions import halves_from_pairs
+from causalsim.models.formats.gguf_config import FACTORS, config_of, names_in_file, stored_as_pairs
+from causalsim.models.formats.gguf_header import FETCH_ANEW, MAGIC, Header, TensorEntry, read_header
+from causalsim.models.formats.gguf_tokenizer import tokenizer_of
+from causalsim.models.formats.packages import missing_package
 from causalsim.models.parameters import check_tensors, parameter_shapes
 from causalsim.models.tokenizer import Tokenizer
 
@@ -28,13 +30,18 @@ if TYPE_CHECKING:
     from gguf import GGMLQuantizationType
     from numpy.typing import NDArray
 
-INSTALL = "pip install 'causalsim[models]'"
 SUFFIX = ".gguf"
 TYPES = ("F32", "F16", "BF16", "Q8_0", "Q4_0", "Q4_1", "Q4_K", "Q6_K")
 
 
 def is_gguf(name: str) -> bool:
-    """Whether this names a GGUF file: by its ending, or by how what is there begins.
+    """True if this names a GGUF file: by its ending, or by the first bytes of what is there.
+
+    Args:
+        name: A path, or any other text.
+
+    Returns:
+        The answer.
 
     >>> is_gguf("a.gguf"), is_gguf("no such file")
     (True, False)
@@ -54,8 +61,15 @@ def is_gguf(name: str) -> bool:
 def read_gguf(path: Path) -> tuple[ModelConfig, dict[str, NDArray[np.float32]], Tokenizer | None]:
     """Configuration, float32 parameters and tokenizer, if it has one, of a GGUF file.
 
-    ``CheckpointError`` names the byte, key or tensor where the file is damaged, contradicts
-    itself, or is of a model that is not understood.
+    Args:
+        path: The file.
+
+    Returns:
+        The three.
+
+    Raises:
+        CheckpointError: The file is damaged, contradicts itself, or is of a model that is not understood;
+            it names the byte, key or tensor.
     """
     _check_file(path)
     try:
@@ -103,12 +117,12 @@ def _with_factors(path: Path, config: ModelConfig, factors: NDArray[np.float32])
         return dataclasses.replace(config, rope_factors=tuple(map(float, factors)))
     except InputError as error:
         raise CheckpointError(
-            f"{path}: {FACTORS}: rotary factors are positive", tensor=FACTORS, got=error, hint=CURE
+            f"{path}: {FACTORS}: rotary factors are positive", tensor=FACTORS, got=error, hint=FETCH_ANEW
         ) from error
 
 
 def _ours(config: ModelConfig, name: str, tensor: NDArray[np.float32], pairs: bool) -> NDArray[np.float32]:
-    """A tensor in the layout of ``parameter_shapes``, read-only."""
+    """A tensor in the shape that ``parameter_shapes`` says, read-only."""
     if pairs and name.endswith((".q", ".k", ".q_bias", ".k_bias")):
         tensor = halves_from_pairs(tensor, config.d_head, config.d_rotary)
     if tensor.ndim == 2 and name != "embed":
@@ -116,17 +130,6 @@ def _ours(config: ModelConfig, name: str, tensor: NDArray[np.float32], pairs: bo
     tensor = np.ascontiguousarray(tensor)
     tensor.flags.writeable = False
     return tensor
-
-
-def halves_from_pairs(tensor: NDArray[Any], d_head: int, d_rotary: int) -> NDArray[Any]:
-    """Reorder the rows of each head from rotary pairs (2i, 2i + 1) to pairs (i, i + d_rotary / 2).
-
-    >>> halves_from_pairs(np.array([0, 1, 2, 3, 4, 5, 10, 11, 12, 13, 14, 15]), d_head=6, d_rotary=4)
-    array([ 0,  2,  1,  3,  4,  5, 10, 12, 11, 13, 14, 15])
-    """
-    order = np.concatenate([np.arange(d_rotary).reshape(-1, 2).T.ravel(), np.arange(d_rotary, d_head)])
-    heads = tensor.reshape(-1, d_head, *tensor.shape[1:])
-    return heads[:, order].reshape(tensor.shape)
 
 
 class _Tensors(Mapping[str, "NDArray[np.float32]"]):
@@ -190,7 +193,7 @@ class _Tensors(Mapping[str, "NDArray[np.float32]"]):
 
     def _refusal(self, name: str, rule: str, got: object, expected: object) -> CheckpointError:
         return CheckpointError(
-            f"{self._path}: {name}: {rule}", tensor=name, got=got, expected=expected, hint=CURE
+            f"{self._path}: {name}: {rule}", tensor=name, got=got, expected=expected, hint=FETCH_ANEW
         )
 
 
@@ -199,11 +202,7 @@ def _block(path: Path, name: str, number: int) -> tuple[GGMLQuantizationType, in
     try:
         from gguf import GGML_QUANT_SIZES, GGMLQuantizationType
     except ImportError:
-        raise CheckpointError(
-            "the blocks of GGUF files are read by the package gguf",
-            got="no such package",
-            hint=f"Install it: {INSTALL}",
-        ) from None
+        raise missing_package("the blocks of GGUF files are read by the package gguf") from None
     kind = next((kind for kind in GGMLQuantizationType if kind == number), None)
     if kind is None or kind.name not in TYPES:
         raise CheckpointError(

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from causalsim.errors import CheckpointError, InputError
 from causalsim.models.config import ModelConfig
-from causalsim.models.families import FAMILIES, Family
-from causalsim.models.keys import MISSING, Fields, Given, refuse
+from causalsim.models.formats.hf_families import FAMILIES, Family
+from causalsim.models.formats.hf_keys import MISSING, Fields, Given, refuse
+
+CONFIG = "config.json"
+FETCH_AGAIN = "Fetch the file again."
 
 _BOUNDED = ("n_heads", "n_kv_heads", "d_model", "d_head", "d_ff", "vocab_size")
 
 
 class Limits(NamedTuple):
-    """What a file holds: no configuration of its model has more layers, or a larger size."""
+    """Bounds by the size of a file: no configuration of its model has more layers, or a larger size."""
 
     tensors: int
     numbers: int
@@ -36,8 +41,16 @@ def family_of(given: Given) -> Family:
 def read_configuration(given: Mapping[str, Any], limits: Limits) -> ModelConfig:
     """The configuration that the keys describe.
 
-    ``CheckpointError`` names a key that is not understood, is missing, or has a value that is
-    not supported or that its weights cannot have.
+    Args:
+        given: The keys of a config.json.
+        limits: Bounds that the file with the weights sets to any size.
+
+    Returns:
+        The configuration.
+
+    Raises:
+        CheckpointError: A key, which it names, is not understood, is missing, or has a value that is not
+            supported or that its weights cannot have.
     """
     family = family_of(given)
     _check_keys(family, given)
@@ -50,7 +63,11 @@ def read_configuration(given: Mapping[str, Any], limits: Limits) -> ModelConfig:
     try:
         return ModelConfig(**fields)
     except InputError as error:
-        raise CheckpointError("the keys of config.json are consistent", got=error) from error
+        raise CheckpointError(
+            "the keys of config.json are consistent",
+            got=error,
+            hint="Correct the key, or fetch the file again.",
+        ) from error
 
 
 def _check_keys(family: Family, given: Given) -> None:
@@ -83,3 +100,22 @@ def _check_sizes(fields: Fields, limits: Limits) -> None:
                 expected=f"at most {bound}, {limits.reason}",
                 hint="Is the file whole, and the configuration its own?",
             )
+
+
+def read_object(path: Path) -> dict[str, Any]:
+    """The keys of a JSON file; ``CheckpointError`` if it is missing, damaged or holds something else."""
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise CheckpointError(f"{path}: the file is there", got="no such file", hint=FETCH_AGAIN) from None
+    except (OSError, ValueError, RecursionError) as error:
+        raise unreadable(path, "the file is readable JSON", error) from error
+    if not isinstance(data, dict):
+        rule, got = f"{path}: the file holds an object", type(data).__name__
+        raise CheckpointError(rule, got=got, expected="keys", hint=FETCH_AGAIN)
+    return data
+
+
+def unreadable(path: Path, rule: str, error: Exception) -> CheckpointError:
+    """The error about a damaged file."""
+    return CheckpointError(f"{path}: {rule}", got=f"{type(error).__name__} ({error})", hint=FETCH_AGAIN)

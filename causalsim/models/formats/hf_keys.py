@@ -1,4 +1,4 @@
-"""What single keys of a config.json may hold, and the groups of keys that are read together."""
+"""Readers of single keys of a config.json, and of the groups of keys that are read together."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ Fields = dict[str, Any]
 Given = Mapping[str, Any]
 
 MISSING = "none"
+_CORRECT = "Correct it in config.json, if this model is another than the file says."
 
 # Names outside an object, GPT-NeoX's own included, and inside.
 _ROPE_NAMES = {
@@ -54,7 +55,7 @@ class Group(NamedTuple):
     read: Callable[[Given, Fields], Fields]
 
 
-def refuse(key: str, rule: str, got: object, expected: object, hint: str | None = None) -> NoReturn:
+def refuse(key: str, rule: str, got: object, expected: object, hint: str = _CORRECT) -> NoReturn:
     """``CheckpointError`` about a key; what was got is shown shortened."""
     shown = got if got is MISSING else reprlib.repr(got)
     raise CheckpointError(f"configuration key {key!r} {rule}", got=shown, expected=expected, hint=hint)
@@ -131,7 +132,7 @@ def _share(value: object) -> float:
 
 
 def _rope_parameters(given: Given) -> dict[str, Any]:
-    """What the keys of before and since transformers 5 say together; they may not contradict each other."""
+    """All keys of before and since transformers 5 together; they may not contradict each other."""
     old = _object(given, "rope_scaling")
     top = {name: given[key] for key, name in _ROPE_NAMES.items() if given.get(key) is not None}
     said: dict[str, Any] = {}
@@ -172,10 +173,8 @@ def _linear(frequencies: list[float], values: Mapping[str, float]) -> list[float
 
 
 def _llama3(frequencies: list[float], values: Mapping[str, float]) -> list[float]:
-    """Low frequencies are divided by the factor, high ones are not, those between partly.
-
-    Source: ``_compute_llama3_parameters`` in transformers' modeling_rope_utils.py.
-    """
+    """Low frequencies are divided by the factor, high ones are not, those between partly."""
+    # Source: _compute_llama3_parameters in transformers' modeling_rope_utils.py.
     low, high = values["low_freq_factor"], values["high_freq_factor"]
     if low >= high:
         refuse("high_freq_factor", "is above low_freq_factor", high, f"more than {low}")

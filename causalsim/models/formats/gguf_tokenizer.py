@@ -14,14 +14,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from causalsim.errors import CheckpointError, InputError
-from causalsim.models.gguf_header import CURE, Metadata
+from causalsim.models.formats.gguf_header import FETCH_ANEW, Metadata
+from causalsim.models.formats.packages import missing_package
 from causalsim.models.tokenizer import BytePairTokenizer, Tokenizer
 
 if TYPE_CHECKING:
     import tokenizers
     from tokenizers.pre_tokenizers import PreTokenizer
-
-INSTALL = "pip install 'causalsim[models]'"
 
 _START = "tokenizer.ggml."
 _BYTE_LEVEL = "gpt2"
@@ -34,17 +33,20 @@ _WORDS = (
 
 
 def tokenizer_of(path: Path, metadata: Metadata, vocab_size: int) -> Tokenizer | None:
-    """The tokenizer of a file, ``None`` if it has none or one that is no byte-level encoding.
+    """The tokenizer of a file; ``CheckpointError`` names the key that is damaged.
 
-    One whose rule for cutting text is not known decodes, and refuses to encode.
-    ``CheckpointError`` names the key that is damaged.
+    Args:
+        path: The file, for messages.
+        metadata: Its metadata.
+        vocab_size: The rows of its embedding.
+
+    Returns:
+        ``None`` if it has none or one that is no byte-level encoding. One whose rule for cutting text is
+        not known decodes, and refuses to encode.
     """
     if metadata.get(f"{_START}model") != _BYTE_LEVEL:
         return None
-    tokens = _texts(path, metadata, "tokens")
-    if len(tokens) != vocab_size or len(set(tokens)) != len(tokens):
-        got = f"{len(tokens):,} tokens, {len(set(tokens)):,} different"
-        raise _refusal(path, "tokens", "every row of the embedding has its token", got, f"{vocab_size:,}")
+    tokens = _tokens(path, metadata, vocab_size)
     merges = [_pair(path, merge) for merge in _texts(path, metadata, "merges")]
     library = _library(path, tokens, merges)
     _add_special(path, library, tokens, _types(path, metadata, len(tokens)))
@@ -64,7 +66,7 @@ class ByteLevelTokenizer(BytePairTokenizer):
         """The different characters of a text that lose a byte, since no token stands for it."""
         known = self.backend.get_vocab()
         lost = {byte for byte, symbol in enumerate(byte_symbols()) if symbol not in known}
-        return tuple(dict.fromkeys(each for each in self._normal(text) if lost & set(each.encode())))
+        return tuple(dict.fromkeys(each for each in self.normalised(text) if lost & set(each.encode())))
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +95,9 @@ def byte_symbols() -> list[str]:
     Printable Latin-1 stands for itself, the others follow from 256 on. Source: OpenAI's GPT-2,
     ``encoder.py``.
 
+    Returns:
+        256 characters, that of a byte at its number.
+
     >>> byte_symbols()[ord("a")], byte_symbols()[ord(" ")]
     ('a', 'Ġ')
     """
@@ -107,6 +112,14 @@ def byte_symbols() -> list[str]:
 
 
 # -- what the file says ----------------------------------------------------------------------
+
+
+def _tokens(path: Path, metadata: Metadata, vocab_size: int) -> list[str]:
+    tokens = _texts(path, metadata, "tokens")
+    if len(tokens) != vocab_size or len(set(tokens)) != len(tokens):
+        got = f"{len(tokens):,} tokens, {len(set(tokens)):,} different"
+        raise _refusal(path, "tokens", "every row of the embedding has its token", got, f"{vocab_size:,}")
+    return tokens
 
 
 def _texts(path: Path, metadata: Metadata, key: str) -> list[str]:
@@ -136,7 +149,7 @@ def _types(path: Path, metadata: Metadata, count: int) -> list[int]:
 
 
 def _refusal(path: Path, key: str, rule: str, got: object, expected: object) -> CheckpointError:
-    return CheckpointError(f"{path}: {_START}{key}: {rule}", got=got, expected=expected, hint=CURE)
+    return CheckpointError(f"{path}: {_START}{key}: {rule}", got=got, expected=expected, hint=FETCH_ANEW)
 
 
 # -- what the library makes of it ------------------------------------------------------------
@@ -146,11 +159,7 @@ def _library(path: Path, tokens: list[str], merges: list[tuple[str, str]]) -> to
     try:
         from tokenizers import Tokenizer, decoders, models
     except ImportError:
-        raise CheckpointError(
-            f"{path}: the tokenizer runs on the package tokenizers",
-            got="no such package",
-            hint=f"Install it: {INSTALL}",
-        ) from None
+        raise missing_package(f"{path}: the tokenizer runs on the package tokenizers") from None
     try:
         model = models.BPE(vocab={token: index for index, token in enumerate(tokens)}, merges=merges)
     except Exception as error:  # The library raises no narrower class.

@@ -1,4 +1,4 @@
-"""What the metadata of a GGUF file says of a model: its configuration and the names of its tensors."""
+"""Metadata of a GGUF file read as a configuration, and the names of its tensors."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from causalsim.arguments import as_int
 from causalsim.errors import CheckpointError, InputError
 from causalsim.models.checks import positive_int
 from causalsim.models.config import ModelConfig
-from causalsim.models.gguf_header import CURE, Header, Metadata
+from causalsim.models.formats.gguf_header import FETCH_ANEW, Header, Metadata
 from causalsim.models.parameters import parameter_shapes
 
 FACTORS = "rope_freqs.weight"
@@ -45,27 +45,11 @@ _GEMMA_27B_LAYERS = 46
 
 _NAMES = {"embed": "token_embd.weight", "final_norm": "output_norm.weight", "unembed": "output.weight"}
 _LAYER_NAMES = {
-    "attn.norm": "attn_norm.weight",
-    "attn.q": "attn_q.weight",
-    "attn.k": "attn_k.weight",
-    "attn.v": "attn_v.weight",
-    "attn.q_bias": "attn_q.bias",
-    "attn.k_bias": "attn_k.bias",
-    "attn.v_bias": "attn_v.bias",
-    "attn.q_norm": "attn_q_norm.weight",
-    "attn.k_norm": "attn_k_norm.weight",
-    "attn.o": "attn_output.weight",
-    "attn.o_bias": "attn_output.bias",
-    "attn.post_norm": "post_attention_norm.weight",
-    "mlp.norm": "ffn_norm.weight",
-    "mlp.gate": "ffn_gate.weight",
-    "mlp.up": "ffn_up.weight",
-    "mlp.gate_bias": "ffn_gate.bias",
-    "mlp.up_bias": "ffn_up.bias",
-    "mlp.down": "ffn_down.weight",
-    "mlp.down_bias": "ffn_down.bias",
-    "mlp.post_norm": "post_ffw_norm.weight",
-}
+    "attn.norm": "attn_norm", "attn.q": "attn_q", "attn.k": "attn_k", "attn.v": "attn_v",
+    "attn.q_norm": "attn_q_norm", "attn.k_norm": "attn_k_norm", "attn.o": "attn_output",
+    "attn.post_norm": "post_attention_norm", "mlp.norm": "ffn_norm", "mlp.gate": "ffn_gate",
+    "mlp.up": "ffn_up", "mlp.down": "ffn_down", "mlp.post_norm": "post_ffw_norm",
+}  # fmt: skip
 
 
 def config_of(path: Path, header: Header) -> ModelConfig:
@@ -80,7 +64,10 @@ def config_of(path: Path, header: Header) -> ModelConfig:
         _check_values(said, config)
     except InputError as error:
         raise CheckpointError(
-            f"{path}: the metadata are a configuration", got=error, expected="a model's sizes", hint=CURE
+            f"{path}: the metadata are a configuration",
+            got=error,
+            expected="a model's sizes",
+            hint=FETCH_ANEW,
         ) from error
     return config
 
@@ -93,6 +80,7 @@ def _hyperparameters(path: Path, metadata: Metadata) -> dict[str, Any]:
             f"{path}: general.architecture is one that is understood",
             got=repr(architecture),
             expected=" or ".join(_FAMILIES),
+            hint="Take a model of one of these families.",
         )
     start = f"{architecture}."
     said = {key.removeprefix(start): value for key, value in metadata.items() if key.startswith(start)}
@@ -100,7 +88,9 @@ def _hyperparameters(path: Path, metadata: Metadata) -> dict[str, Any]:
         _check_understood(path, architecture, key, value)
     for key in _REQUIRED:
         if key not in said:
-            raise CheckpointError(f"{path}: the metadata give every size", got=f"no {start}{key}", hint=CURE)
+            raise CheckpointError(
+                f"{path}: the metadata give every size", got=f"no {start}{key}", hint=FETCH_ANEW
+            )
     return said
 
 
@@ -124,7 +114,7 @@ def _check_layers(path: Path, n_layers: object, n_tensors: int) -> None:
             f"{path}: every layer has tensors",
             got=f"block_count {n_layers!r} with {n_tensors:,} tensors",
             expected=f"1 to {n_tensors:,} layers",
-            hint=CURE,
+            hint=FETCH_ANEW,
         )
 
 
@@ -144,7 +134,7 @@ def _vocabulary(header: Header) -> int:
 
 
 def _switches(header: Header) -> dict[str, Any]:
-    """What the presence of tensors says; that all layers agree is checked with their shapes."""
+    """Switches that the presence of tensors tells; that all layers agree is checked with their shapes."""
     there = header.tensors
     return {
         "tied_embeddings": _NAMES["unembed"] not in there,
@@ -157,7 +147,8 @@ def _switches(header: Header) -> dict[str, Any]:
 def _check_values(said: Mapping[str, Any], config: ModelConfig) -> None:
     width = _plain(said.get(_VALUES, config.d_head))
     if width != config.d_head:
-        raise InputError("values are as wide as keys", got=f"{_VALUES}={width!r}", expected=config.d_head)
+        got = f"{_VALUES}={width!r}"
+        raise InputError("values are as wide as keys", got=got, expected=config.d_head, hint=FETCH_ANEW)
 
 
 def _gemma2(said: Mapping[str, Any]) -> dict[str, Any]:
@@ -184,7 +175,7 @@ _FAMILIES: Mapping[str, Callable[[Mapping[str, Any]], dict[str, Any]]] = {
 
 
 def stored_as_pairs(metadata: Metadata) -> bool:
-    """Whether Q and K are stored for rotary pairs (2i, 2i + 1), as llama.cpp computes for Llama alone."""
+    """True if Q and K are stored for rotary pairs (2i, 2i + 1), as llama.cpp computes for Llama alone."""
     return metadata["general.architecture"] == "llama"
 
 
@@ -197,4 +188,5 @@ def _name_in_file(name: str) -> str:
     if name in _NAMES:
         return _NAMES[name]
     _, layer, part = name.split(".", 2)
-    return f"blk.{layer}.{_LAYER_NAMES[part]}"
+    matrix = part.removesuffix("_bias")
+    return f"blk.{layer}.{_LAYER_NAMES[matrix]}.{'weight' if matrix == part else 'bias'}"

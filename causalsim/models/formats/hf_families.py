@@ -10,7 +10,15 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from causalsim.models.keys import (
+from causalsim.models.formats.conversions import (
+    AS_IS,
+    LESS_ONE,
+    TRANSPOSED,
+    Conversion,
+    third,
+    third_of_each_head,
+)
+from causalsim.models.formats.hf_keys import (
     Group,
     Key,
     activation,
@@ -26,7 +34,6 @@ from causalsim.models.keys import (
     size,
     upper_windows,
 )
-from causalsim.models.layouts import AS_IS, LESS_ONE, TRANSPOSED, Layout, third, third_of_each_head
 
 # Understood, and without meaning for what a trained model computes from given tokens.
 SILENT = frozenset([
@@ -51,10 +58,10 @@ _FIXED: Mapping[str, tuple[object, ...]] = {
 
 
 class Tensor(NamedTuple):
-    """Where a file has a tensor of ours: its name, with ``{}`` for the layer, and its layout."""
+    """Place of a tensor of ours in a file: its name, with ``{}`` for the layer, and its conversion."""
 
     name: str
-    layout: Layout = AS_IS
+    conversion: Conversion = AS_IS
 
 
 class Family(NamedTuple):
@@ -74,7 +81,7 @@ class Family(NamedTuple):
     fixed: Mapping[str, tuple[object, ...]] = MappingProxyType({})
 
     def is_understood(self, key: str) -> bool:
-        """Whether a key of config.json is one that this table says something about."""
+        """True if this table says something about a key of config.json."""
         grouped = (key in group.keys for group in self.groups)
         return key in self.keys or key in self.all_fixed or key in SILENT or any(grouped)
 
@@ -113,19 +120,19 @@ _UPPER_WINDOWS = Group(
 )
 
 
-def _weights(layout: Layout, **names: str) -> dict[str, Tensor]:
+def _weights(conversion: Conversion, **names: str) -> dict[str, Tensor]:
     """Matrices ``layers.PART.NAME`` of ours, given as PART_NAME, with their biases."""
     tensors = {}
     for part, name in names.items():
-        tensors[part.replace("_", ".", 1)] = Tensor(f"{name}.weight", layout)
+        tensors[part.replace("_", ".", 1)] = Tensor(f"{name}.weight", conversion)
         tensors[f"{part.replace('_', '.', 1)}_bias"] = Tensor(f"{name}.bias")
     return tensors
 
 
-def _fused(layout: Any, name: str) -> dict[str, Tensor]:
+def _fused(conversion: Any, name: str) -> dict[str, Tensor]:
     """Q, K and V in one matrix, and one bias."""
     return {
-        f"attn.{part}{ending}": Tensor(f"{name}.{kind}", layout(index))
+        f"attn.{part}{ending}": Tensor(f"{name}.{kind}", conversion(index))
         for index, part in enumerate("qkv")
         for ending, kind in (("", "weight"), ("_bias", "bias"))
     }

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 from causalsim.errors import CheckpointError
+from causalsim.models.formats.packages import missing_package
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-INSTALL = "pip install 'causalsim[models]'"
 # Those that float32 holds exactly.
 _DTYPES = ("F32", "F16", "BF16")
 
@@ -74,11 +74,8 @@ def _opened(path: Path) -> Any:
         import ml_dtypes  # noqa: F401  NumPy knows bfloat16 from it
         from safetensors import safe_open
     except ImportError as error:
-        raise CheckpointError(
-            "safetensors files are read by the package safetensors",
-            got=f"no package {error.name}",
-            hint=f"Install it: {INSTALL}",
-        ) from None
+        rule = "safetensors files are read by the package safetensors"
+        raise missing_package(rule, f"package {error.name}") from None
     try:
         return safe_open(path, framework="numpy")
     # The library has an error of its own for damage, the system others for folders, devices and rights.
@@ -96,4 +93,5 @@ def _unreadable(path: Path, error: Exception) -> CheckpointError:
 
 
 def _refuse(name: str, path: Path, rule: str, got: str, expected: str) -> NoReturn:
-    raise CheckpointError(f"{path}: {name}: {rule}", tensor=name, got=got, expected=expected)
+    hint = "Save the model anew, as save_pretrained of transformers writes it."
+    raise CheckpointError(f"{path}: {name}: {rule}", tensor=name, got=got, expected=expected, hint=hint)

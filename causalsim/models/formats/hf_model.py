@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from contextlib import ExitStack
@@ -13,27 +12,41 @@ import numpy as np
 
 from causalsim.errors import CheckpointError
 from causalsim.models.config import ModelConfig
-from causalsim.models.families import Family, Tensor
-from causalsim.models.folder_config import Limits, family_of, read_configuration
+from causalsim.models.formats.hf_config import (
+    CONFIG,
+    FETCH_AGAIN,
+    Limits,
+    family_of,
+    read_configuration,
+    read_object,
+    unreadable,
+)
+from causalsim.models.formats.hf_families import Family, Tensor
+from causalsim.models.formats.hf_shards import Tensors
+from causalsim.models.formats.packages import missing_package
 from causalsim.models.parameters import check_parameters, check_tensors, parameter_shapes
-from causalsim.models.shards import INSTALL, Tensors
 from causalsim.models.tokenizer import BytePairTokenizer
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-CONFIG, WEIGHTS, TOKENIZER = "config.json", "model.safetensors", "tokenizer.json"
+WEIGHTS, TOKENIZER = "model.safetensors", "tokenizer.json"
 INDEX = f"{WEIGHTS}.index.json"
-_FETCH = "Fetch the file again."
 
 
 def read_folder(
     folder: Path,
 ) -> tuple[ModelConfig, dict[str, NDArray[np.float32]], BytePairTokenizer | None]:
-    """Configuration, float32 parameters and tokenizer, ``None`` where there is no tokenizer.json.
+    """Configuration, float32 parameters and tokenizer; ``CheckpointError`` if that fails.
 
-    ``CheckpointError`` names the file, key or tensor that is missing, damaged, or says what
-    is not understood. Source: transformers' ``from_pretrained``.
+    The error names the file, key or tensor that is missing, damaged or not understood. Source:
+    transformers' ``from_pretrained``.
+
+    Args:
+        folder: The folder, as ``save_pretrained`` writes it.
+
+    Returns:
+        The three; the tokenizer is ``None`` where there is no tokenizer.json.
     """
     given = read_object(folder / CONFIG)
     with ExitStack() as stack:
@@ -41,23 +54,6 @@ def read_folder(
         config = read_configuration(given, Limits(len(tensors), tensors.n_bytes))
         params = _parameters(family_of(given), config, tensors)
     return config, params, _read_tokenizer(folder / TOKENIZER)
-
-
-def read_object(path: Path) -> dict[str, Any]:
-    """The keys of a JSON file; ``CheckpointError`` if it is missing, damaged or holds something else."""
-    try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise CheckpointError(f"{path}: the file is there", got="no such file", hint=_FETCH) from None
-    except (OSError, ValueError, RecursionError) as error:
-        raise _unreadable(path, "the file is readable JSON", error) from error
-    if not isinstance(data, dict):
-        raise CheckpointError(f"{path}: the file holds an object", got=type(data).__name__, expected="keys")
-    return data
-
-
-def _unreadable(path: Path, rule: str, error: Exception) -> CheckpointError:
-    return CheckpointError(f"{path}: {rule}", got=f"{type(error).__name__} ({error})", hint=_FETCH)
 
 
 def _open_weights(folder: Path, stack: ExitStack) -> Tensors:
@@ -79,7 +75,7 @@ def _open_weights(folder: Path, stack: ExitStack) -> Tensors:
                 tensor=name,
                 got=f"it in {tensors.path(name).name}" if name in tensors else "it nowhere",
                 expected=place,
-                hint=_FETCH,
+                hint=FETCH_AGAIN,
             )
     return tensors
 
@@ -87,7 +83,9 @@ def _open_weights(folder: Path, stack: ExitStack) -> Tensors:
 def _read_index(path: Path) -> dict[str, str]:
     places = read_object(path).get("weight_map")
     if not isinstance(places, dict) or not places:
-        raise CheckpointError(f"{path}: the index has a weight_map", got=type(places).__name__, hint=_FETCH)
+        raise CheckpointError(
+            f"{path}: the index has a weight_map", got=type(places).__name__, hint=FETCH_AGAIN
+        )
     for name, place in places.items():
         # A path would lead out of the folder.
         if not isinstance(place, str) or not re.fullmatch(r"[\w-][\w.-]*\.safetensors", place):
@@ -96,6 +94,7 @@ def _read_index(path: Path) -> dict[str, str]:
                 tensor=name,
                 got=repr(place),
                 expected="the name of a safetensors file",
+                hint=FETCH_AGAIN,
             )
     return places
 
@@ -105,11 +104,11 @@ def _parameters(family: Family, config: ModelConfig, tensors: Tensors) -> dict[s
     prefix = _prefix(family, tensors)
     shapes = parameter_shapes(config)
     sources = {name: _source(family, prefix, name) for name in shapes}
-    in_file = {source.name: source.layout.shape(shapes[name]) for name, source in sources.items()}
+    in_file = {source.name: source.conversion.shape(shapes[name]) for name, source in sources.items()}
     checked = check_tensors(in_file, _Wanted(tensors, _beside(family, config, prefix, tensors)))
     converted = {}
     for name, source in sources.items():
-        converted[name] = np.ascontiguousarray(source.layout.take(checked[source.name], config.d_head))
+        converted[name] = np.ascontiguousarray(source.conversion.take(checked[source.name], config.d_head))
         converted[name].flags.writeable = False  # Nobody else has it, so it need not be copied again.
     return check_parameters(config, converted)
 
@@ -131,7 +130,7 @@ class _Wanted(Mapping[str, "NDArray[Any]"]):
 
 
 def _prefix(family: Family, tensors: Tensors) -> str:
-    """What the names in this file begin with: nothing, where the model was saved without its head."""
+    """The beginning of names in this file: nothing, where the model was saved without its head."""
     return "" if family.tensors["embed"].name in tensors else family.prefix
 
 
@@ -143,7 +142,7 @@ def _source(family: Family, prefix: str, name: str) -> Tensor:
 
 
 def _beside(family: Family, config: ModelConfig, prefix: str, tensors: Tensors) -> set[str]:
-    """What is in a file and no parameter: buffers of old files, and a second copy of a tied matrix."""
+    """Names in a file that are no parameters: buffers of old files, and a second copy of a tied matrix."""
     buffers = re.compile(re.escape(prefix) + family.buffers)
     beside = {name for name in tensors if buffers.fullmatch(name)}
     embed, unembed = (_source(family, prefix, part).name for part in ("embed", "unembed"))
@@ -165,16 +164,12 @@ def _read_tokenizer(path: Path) -> BytePairTokenizer | None:
     try:
         from tokenizers import Tokenizer
     except ImportError:
-        raise CheckpointError(
-            "tokenizer.json is read by the package tokenizers",
-            got="no such package",
-            hint=f"Install it: {INSTALL}",
-        ) from None
+        raise missing_package("tokenizer.json is read by the package tokenizers") from None
     try:
         library = Tokenizer.from_file(str(path))
     # The library has no error class of its own.
     except Exception as error:
-        raise _unreadable(path, "the tokenizer is one that the library tokenizers reads", error) from error
+        raise unreadable(path, "the tokenizer is one that the library tokenizers reads", error) from error
     # Settings for training, under which a text would lose its end.
     library.no_truncation()
     library.no_padding()

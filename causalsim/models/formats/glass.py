@@ -17,6 +17,8 @@ import numpy as np
 
 from causalsim.errors import CheckpointError, InputError
 from causalsim.models.config import ModelConfig
+from causalsim.models.formats.conversions import halves_from_pairs
+from causalsim.models.formats.packages import install, missing_package
 from causalsim.models.parameters import check_parameters, check_tensors, parameter_shapes
 from causalsim.models.pinned import check_digest, recorded_digest
 from causalsim.models.tokenizer import BytePairTokenizer
@@ -27,7 +29,7 @@ if TYPE_CHECKING:
 
 WEIGHTS, TOKENIZER = "en.npz", "en.tokenizer.json"
 PACKAGE = "glassllm"
-INSTALL = "pip install 'causalsim[demo]'"
+INSTALL = install("demo")
 REINSTALL = f"pip install --force-reinstall --no-deps {PACKAGE}"
 
 _CONFIG = "__config__"
@@ -66,9 +68,15 @@ def read_glass(
 ) -> tuple[ModelConfig, dict[str, NDArray[np.float32]], BytePairTokenizer]:
     """Configuration, float32 parameters and tokenizer of the English glassllm model.
 
-    ``folder`` holds the two files; by default it is the installed package's, whose record says what
-    bytes they have. Raises ``CheckpointError`` where the package or a file is missing, damaged or
-    inconsistent.
+    Args:
+        folder: The folder of the two files; by default the installed package's, whose record says what
+            bytes they have.
+
+    Returns:
+        The three.
+
+    Raises:
+        CheckpointError: The package or a file is missing, damaged or inconsistent.
     """
     found = weights_folder() if folder is None else folder
     for path in (found / WEIGHTS, found / TOKENIZER):
@@ -89,7 +97,7 @@ def read_glass(
 
 
 def weights_folder() -> Path:
-    """Where the installed package keeps its files; ``CheckpointError`` if there is none."""
+    """The folder in which the installed package keeps its files; ``CheckpointError`` if there is none."""
     # Looking for the package runs none of its code, as importing it would.
     spec = find_spec(PACKAGE)
     if spec is None or not spec.submodule_search_locations:
@@ -153,7 +161,7 @@ def _parameters(config: ModelConfig, arrays: Mapping[str, NDArray[Any]]) -> dict
     renamed = {name: checked[_name_in_file(name)] for name in shapes}
     for name in shapes:
         if name.endswith((".q", ".k")):
-            renamed[name] = halves_from_pairs(renamed[name], config.d_head)
+            renamed[name] = halves_from_pairs(renamed[name].T, config.d_head, config.d_head).T
     return check_parameters(config, renamed)
 
 
@@ -162,19 +170,6 @@ def _name_in_file(name: str) -> str:
         return _NAMES[name]
     _, layer, part = name.split(".", 2)
     return f"blocks.{layer}.{_LAYER_NAMES[part]}"
-
-
-def halves_from_pairs(matrix: NDArray[Any], d_head: int) -> NDArray[Any]:
-    """Reorder the columns of each head from rotary pairs (2i, 2i + 1) to pairs (i, i + d_head / 2).
-
-    ``matrix`` is Float32[Array, "inputs heads*d_head"], and so is the result. Scores keep their
-    value, queries and keys being permuted alike.
-
-    >>> halves_from_pairs(np.array([[0, 1, 2, 3, 10, 11, 12, 13]]), d_head=4)
-    array([[ 0,  2,  1,  3, 10, 12, 11, 13]])
-    """
-    pairs = matrix.reshape(matrix.shape[0], -1, d_head // 2, 2)
-    return pairs.swapaxes(2, 3).reshape(matrix.shape)
 
 
 def _read_tokenizer(path: Path) -> BytePairTokenizer:
@@ -225,10 +220,8 @@ def _library_tokenizer(alphabet: list[str], merges: list[list[str]]) -> tokenize
     try:
         from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers
     except ImportError:
-        raise CheckpointError(
-            "the tokenizer of 'glass' runs on the package tokenizers",
-            got="no such package",
-            hint=f"Install it: {INSTALL}",
+        raise missing_package(
+            "the tokenizer of 'glass' runs on the package tokenizers", extra="demo"
         ) from None
     vocabulary = [*_SPECIALS, *alphabet, *(left + right for left, right in merges)]
     ids = {token: index for index, token in enumerate(vocabulary)}
@@ -241,5 +234,5 @@ def _library_tokenizer(alphabet: list[str], merges: list[list[str]]) -> tokenize
 
 
 def _shown_as() -> dict[str, str]:
-    """What decoding shows for the tokens that do not show as themselves."""
+    """Texts that decoding shows for the tokens that do not show as themselves."""
     return {**dict.fromkeys(_SPECIALS, ""), _UNKNOWN: _UNKNOWN_TEXT, _SPACE: " "}
