@@ -74,10 +74,10 @@ def test_what_is_no_graph_no_order_and_no_footprint(given):
         with pytest.raises(InputError, match="a graph must be of type EventGraph: got"):
             call(given)
     for call in OF_AN_ORDER:
-        with pytest.raises(InputError, match="an order must be of type Foliation: got"):
+        with pytest.raises(InputError, match="a foliation must be of type Foliation: got"):
             call(given)
     for call in PRICED:
-        with pytest.raises(InputError, match="an order must be of type Foliation: got"):
+        with pytest.raises(InputError, match="a foliation must be of type Foliation: got"):
             call(given, SIZES)
         with pytest.raises(InputError, match="a footprint must be of type Footprint: got"):
             call(ORDER, given)

@@ -23,7 +23,7 @@ from causalsim.foliations import (
     peak_during,
 )
 from causalsim.verification.strategies import graphs
-from tests.foliations.orders import graphs_with_foliation
+from tests.foliations.support import graphs_with_foliation
 
 GRAPH = EventGraph(Wiring(1), 2)
 EVENTS = tuple(GRAPH)
@@ -160,8 +160,8 @@ OF_ANOTHER_CLASS = [
     (lambda: from_slices(GRAPH, None), "the slices must be of type Iterable: got None"),
     (lambda: from_slices(GRAPH, EVENTS), "slice 0 must be of type Iterable: got Event"),
     (lambda: Foliation.from_json(GRAPH, None), "of type str: got None"),
-    (lambda: layer_major(GRAPH).meet(3), "the other order must be of type Foliation: got 3"),
-    (lambda: peak_during(GRAPH, None), "an order must be of type Foliation"),
+    (lambda: layer_major(GRAPH).meet(3), "the other foliation must be of type Foliation: got 3"),
+    (lambda: peak_during(GRAPH, None), "a foliation must be of type Foliation"),
     (lambda: peak_at_cuts(layer_major(GRAPH), None), "a footprint must be of type Footprint"),
 ]
 

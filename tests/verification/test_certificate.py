@@ -28,7 +28,7 @@ from causalsim.verification.target import Target
 from causalsim.verification.trials import Trial, every_place, executables, forms, in_rotation
 from causalsim.verification.walk import lattice_of, walk
 from tests.engine.faulty import unmasked
-from tests.foliations.orders import graphs_with_foliation
+from tests.foliations.support import graphs_with_foliation
 from tests.models_for_tests import tiny, wide
 from tests.verification.test_walk import counting_what_is_written, target
 
