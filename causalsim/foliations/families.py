@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from fractions import Fraction
+from typing import SupportsIndex
 
 import numpy as np
 from jaxtyping import Int
@@ -21,7 +22,7 @@ from causalsim.events.lines import colevels, gather, levels
 from causalsim.foliations.dense_times import narrow
 from causalsim.foliations.foliation import Foliation
 
-Velocity = int | float | str | Fraction | np.integer | np.floating
+Velocity = SupportsIndex | float | str | Fraction | np.floating
 
 MOST_DIGITS = 1000
 
@@ -62,7 +63,7 @@ def token_major(graph: EventGraph) -> Foliation:
     return _columns_shifted(graph, 1, lambda position, _: position * column)
 
 
-def chunked(graph: EventGraph, size: int) -> Foliation:
+def chunked(graph: EventGraph, size: SupportsIndex) -> Foliation:
     """Chunked prefill: layer-major inside chunks of ``size`` positions, chunk after chunk.
 
     Positions that wait for a token are decoded one by one after the prompt's chunks.
@@ -82,11 +83,11 @@ def chunked(graph: EventGraph, size: int) -> Foliation:
     >>> chunked(EventGraph(Wiring(1), 3, granularity="block"), 2).times.tolist()
     [0, 0, 1]
     """
-    column, size = _column(graph), min(check_whole("the size of a chunk", size, 1), max(graph.lengths))
+    column, chunk = _column(graph), min(check_whole("the size of a chunk", size, 1), max(graph.lengths))
 
     def shift(position: int, prompt: int) -> int:
-        decoded = -(-prompt // size) + position - prompt
-        return column * (position // size if position < prompt else decoded)
+        decoded = -(-prompt // chunk) + position - prompt
+        return column * (position // chunk if position < prompt else decoded)
 
     return _columns_shifted(graph, 1, shift)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import Literal
+from typing import Literal, SupportsIndex
 
 import numpy as np
 from jaxtyping import Int
@@ -25,7 +25,7 @@ from causalsim.posets import (
 )
 from causalsim.posets.relations import elements, successors
 
-Seed = int | np.random.Generator
+Seed = SupportsIndex | np.random.Generator
 
 METHODS = ("uniform", "kahn")
 

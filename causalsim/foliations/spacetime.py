@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from fractions import Fraction
 from math import inf, lgamma, log
+from typing import SupportsIndex
 
 import numpy as np
 from jaxtyping import Int
@@ -19,7 +20,9 @@ from causalsim.foliations.foliation import Foliation
 MOST_STEPS = 3_000_000
 
 
-def ticks(foliation: Foliation, position: int, request: int = 0) -> Int[np.ndarray, " ticks"]:
+def ticks(
+    foliation: Foliation, position: SupportsIndex, request: SupportsIndex = 0
+) -> Int[np.ndarray, " ticks"]:
     """The slices at which one position's worldline computes, each once, ascending.
 
     Between two ticks the position waits, as a moving clock does: token-major slices tick for one

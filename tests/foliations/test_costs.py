@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from causalsim.errors import InputError, LimitError
-from causalsim.events import Event, EventGraph, Wiring
+from causalsim.errors import CausalityError, InputError, LimitError
+from causalsim.events import Event, EventGraph, Kind, Wiring
+from causalsim.events.kinds import registered
 from causalsim.foliations import (
     Foliation,
     Footprint,
@@ -22,6 +25,10 @@ from causalsim.foliations import (
     least_peak,
     peak_at_cuts,
     peak_during,
+    random_foliation,
+    shape,
+    tilt_bound,
+    tilted,
     token_major,
     wavefront,
     weight_bytes_read,
@@ -29,7 +36,7 @@ from causalsim.foliations import (
 from causalsim.models import ModelConfig
 from causalsim.verification.strategies import graphs
 from tests.foliations.support import graphs_with_foliation
-from tests.foliations.test_peaks import BYTES
+from tests.foliations.test_peaks import BYTES, D, simulated
 
 KINDS = ("embed", "kv", "attn", "mlp", "unembed", "sample", "block")
 PRICES = Footprint(
@@ -46,8 +53,8 @@ def seen(graph: EventGraph, event: Event) -> int:
         return sum(source.kind == "kv" for source in graph.predecessors(event))
     if event.kind != "block":
         return 0
-    reach = graph.wiring.windows_by_layer[event.layer]
-    return event.position + 1 if reach is None else min(event.position + 1, reach)
+    window = graph.wiring.windows_by_layer[event.layer]
+    return event.position + 1 if window is None else min(event.position + 1, window)
 
 
 @given(graphs_with_foliation(max_length=4))
@@ -177,3 +184,50 @@ def test_the_least_peak_has_a_limit():
     assert caught.value.bound < 4_000_000
     with pytest.raises(LimitError):
         least_peak(EventGraph(Wiring(1), 2000, granularity="block"), BYTES)
+
+
+# -- a kind that was not there before ---------------------------------------------------------------
+
+
+ADAPTER = Kind("adapter", "layer", ("residual",), "residual", (("d_model",),), "adapter", "ad", "#0e7490")
+COLUMNS = [
+    ("kv", "attn", "adapter", "mlp"),
+    ("kv", "attn", "mlp", "adapter"),
+    ("adapter", "kv", "attn", "mlp"),
+    ("kv", "adapter", "attn"),
+]
+
+
+@pytest.mark.parametrize("parallel", [False, True])
+@pytest.mark.parametrize("sublayers", COLUMNS)
+def test_a_kind_that_is_registered_is_costed(sublayers, parallel):
+    with registered(ADAPTER):
+        wiring = Wiring(2, parallel_residual=parallel, sublayers=sublayers)
+        graph = EventGraph(wiring, [3, 2], prompt=[2, 2])
+        for foliation in (token_major(graph), chunked(graph, 2), random_foliation(graph, 3)):
+            values = {**BYTES.values, "adapter": D + 6}
+            prices = Footprint(
+                values, {**PRICES.weights, "adapter": 5}, {**PRICES.flops, "adapter": 11}, flops_per_read=7
+            )
+            found, events = costs(foliation, prices), [e for e in graph if e.kind == "adapter"]
+            without = Footprint(values, {**PRICES.weights, "adapter": 0}, {**PRICES.flops, "adapter": 0}, 7)
+            batches_of_it = len({(foliation.time(event), event.layer) for event in events})
+            assert found.weight_bytes - costs(foliation, without).weight_bytes == 5 * batches_of_it
+            assert found.flops - costs(foliation, without).flops == 11 * len(events)
+            assert (found.peak_during, found.peak_at_cuts) == simulated(foliation, values)
+            assert shape(foliation).batches == sum(batches(foliation))
+        lacking = Footprint(BYTES.values, {})
+        with pytest.raises(InputError, match="those of adapter among them"):
+            peak_during(token_major(graph), lacking)
+
+
+@pytest.mark.parametrize("parallel", [False, True])
+@pytest.mark.parametrize("sublayers", COLUMNS)
+def test_tilted_slices_of_a_kind_that_is_registered_are_valid_above_their_bound_alone(sublayers, parallel):
+    with registered(ADAPTER):
+        wiring = Wiring(2, parallel_residual=parallel, sublayers=sublayers)
+        for graph in (EventGraph(wiring, 5), EventGraph(wiring, 5, prompt=2)):
+            bound = tilt_bound(graph)
+            assert tilted(graph, bound + Fraction(1, 100)).graph == graph
+            with pytest.raises(CausalityError):
+                tilted(graph, bound)

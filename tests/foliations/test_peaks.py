@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import pytest
 from hypothesis import given
@@ -36,11 +36,11 @@ def _readers_of_blocks(graph: EventGraph) -> dict[Value, list[Event]]:
     for request, length in enumerate(graph.lengths):
         for p in range(length):
             for layer in range(graph.wiring.n_layers):
-                reach = graph.wiring.windows_by_layer[layer]
+                window = graph.wiring.windows_by_layer[layer]
                 readers["kv", layer, p, request] = [
                     Event("block", layer, q, request)
                     for q in range(p, length)
-                    if reach is None or q - p < reach
+                    if window is None or q - p < window
                 ]
                 readers["block", layer, p, request] = []
             residuals = [("embed", -1, p, request)] + [
@@ -79,21 +79,17 @@ def _sublayer_lives(graph: EventGraph, times: dict[Event, int]) -> list[tuple[st
     return lives
 
 
-def simulated(foliation: Foliation) -> tuple[int, int]:
+def simulated(foliation: Foliation, sizes: Mapping[str, int] = BYTES.values) -> tuple[int, int]:
     """Peak during events and peak at cuts, by counting what is live at every moment."""
     graph = foliation.graph
     lives_of = _block_lives if graph.granularity == "block" else _sublayer_lives
     order = [event for events in foliation.slices() for event in events]
     one_by_one = lives_of(graph, {event: step for step, event in enumerate(order)})
     during = [
-        sum(BYTES.values[k] for k, born, last in one_by_one if born <= step <= last)
-        for step in range(len(order))
+        sum(sizes[k] for k, born, last in one_by_one if born <= step <= last) for step in range(len(order))
     ]
     sliced = lives_of(graph, {event: foliation.time(event) for event in graph})
-    cuts = [
-        sum(BYTES.values[k] for k, born, last in sliced if born <= cut < last)
-        for cut in range(foliation.depth)
-    ]
+    cuts = [sum(sizes[k] for k, born, last in sliced if born <= cut < last) for cut in range(foliation.depth)]
     return max(during), max(cuts)
 
 
