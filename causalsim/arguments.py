@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import operator
+from collections.abc import Iterable
+from difflib import get_close_matches
 from typing import Any, cast
 
 import numpy as np
@@ -100,3 +102,13 @@ def check_type(name: str, value: object, kind: type | tuple[type, ...], hint: st
         kinds = kind if isinstance(kind, tuple) else (kind,)
         names = " or ".join(each.__name__ for each in kinds)
         raise InputError(f"{name} must be of type {names}", got=got, hint=hint)
+
+
+def nearest(word: object, known: Iterable[str]) -> str | None:
+    """A question that names the known word nearest to a misspelt one, if any is near.
+
+    >>> nearest("velocty", ["size", "velocity"])
+    "Did you mean 'velocity'?"
+    """
+    found = get_close_matches(str(word), list(known), n=1, cutoff=0.6)
+    return f"Did you mean {found[0]!r}?" if found else None

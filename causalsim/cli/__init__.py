@@ -8,10 +8,13 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, NoReturn, TextIO
 
+from causalsim.cli.exit_codes import BAD_INPUT, BUG, FAILS, HOLDS, INTERRUPTED, UNREAD
+
 if TYPE_CHECKING:
     from causalsim.errors import CausalsimError
 
-HOLDS, FAILS, BAD_INPUT, BUG, INTERRUPTED, UNREAD = 0, 1, 2, 70, 130, 141
+
+__all__ = ["BAD_INPUT", "BUG", "FAILS", "HOLDS", "INTERRUPTED", "UNREAD", "main", "message"]
 
 # Set to anything, it shows where an error came from that causalsim did not raise on purpose.
 TRACEBACK = "CAUSALSIM_TRACEBACK"

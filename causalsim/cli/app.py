@@ -2,22 +2,15 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
 from cyclopts import App, Parameter
 from cyclopts.validators import Number
 
-from causalsim import __version__
 from causalsim.cli.usage import byte_count, whole
 
-Family = Annotated[
-    str | None,
-    Parameter(
-        help="layer_major, token_major, chunked, wavefront, tilted, earliest, latest, "
-        "random_linear_extension or random_foliation. [default: the graph alone]"
-    ),
-]
 Count = Annotated[int, Parameter(converter=whole, validator=Number(gte=1))]
 Bytes = Annotated[int, Parameter(converter=byte_count)]
 Flag = Annotated[bool, Parameter(negative=(), show_default=False)]
@@ -27,7 +20,7 @@ app = App(
     name="causalsim",
     help="A transformer is one causal graph of events; every schedule is a foliation of it, and none "
     "changes a bit.\n\nStart with: causalsim demo",
-    version=__version__,
+    version=lambda: str(sys.modules["causalsim"].__version__),
     # Markdown would cost a third of the time in which --help answers.
     help_format="plaintext",
     result_action="return_value",
@@ -69,7 +62,7 @@ def run(
     :param out: The folder for its pictures. [default: causalsim-NAME]
     :param json: A file for the whole result.
     """
-    from causalsim.cli.commands import run as show
+    from causalsim.cli.run import run as show
 
     return show(scenario, out, json, dtype)
 
@@ -125,7 +118,7 @@ def verify(
 
 @app.command
 def draw(
-    family: Family = None,
+    family: str | None = None,
     /,
     *,
     layers: Count | None = None,
@@ -133,30 +126,27 @@ def draw(
     model: str | None = None,
     text: str | None = None,
     granularity: str = "sublayer",
-    size: Count | None = None,
-    velocity: Annotated[str | None, Parameter(allow_leading_hyphen=True)] = None,
-    seed: Seed | None = None,
-    method: str | None = None,
     out: Path | None = None,
+    **arguments: Annotated[str, Parameter(allow_leading_hyphen=True)],
 ) -> int:
     """Draw a graph, or the slices of a foliation, as SVG or PNG.
 
+    For example: causalsim draw chunked:4, or causalsim draw tilted --velocity -1/7
+
+    :param family: A family of foliations: layer_major, token_major, wavefront, earliest, latest,
+        chunked:SIZE, tilted:VELOCITY, random_foliation:SEED or random_linear_extension:SEED.
+        [default: the graph alone]
     :param layers: Layers of a graph without a model. [default: 3]
     :param length: Positions of a graph without a model. [default: 6]
     :param model: The name of a model, whose graph over --text is drawn.
     :param text: What the model reads.
     :param granularity: sublayer or block.
-    :param size: Positions in a chunk.
-    :param velocity: Of tilted slices: a number or a fraction such as -1/7.
-    :param seed: Of random families.
-    :param method: Of random_linear_extension: uniform or kahn.
     :param out: The picture: a name that ends in .svg or .png. [default: FAMILY.svg]
+    :param arguments: Arguments of the family by name, such as --size 4 or --method kahn.
     """
-    from causalsim.cli.commands import draw as show
+    from causalsim.cli.draw import draw as show
 
-    arguments = {"size": size, "velocity": velocity, "seed": seed, "method": method}
-    given = {name: value for name, value in arguments.items() if value is not None}
-    return show(family, given, out, (layers, length), (model, text), granularity)
+    return show(family, arguments, out, (layers, length), (model, text), granularity)
 
 
 @app.command

@@ -14,8 +14,8 @@ from rich.text import Text
 
 from causalsim.calibration import calibrate as measure
 from causalsim.calibration import measured
-from causalsim.cli import FAILS, HOLDS
-from causalsim.cli.files import check_file, write_text
+from causalsim.cli.exit_codes import FAILS, HOLDS
+from causalsim.cli.results import check_file, write_text
 from causalsim.cli.tables import Indented, check_lines, plain_table
 from causalsim.cli.terminal import console, progress
 from causalsim.engine import Calibration, Model, load

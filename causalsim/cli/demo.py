@@ -13,26 +13,28 @@ import numpy as np
 from rich.markup import escape
 from rich.text import Text
 
-from causalsim import engine, scenario
-from causalsim.cli import FAILS, HOLDS
-from causalsim.cli.files import check_folder, write_text
+from causalsim.cli.exit_codes import FAILS, HOLDS
+from causalsim.cli.results import check_folder, write_text
 from causalsim.cli.tables import (
     Indented,
     check_lines,
     file_table,
+    foliation_table,
     ink,
     last_word,
-    order_table,
     plain_table,
     unread_note,
 )
 from causalsim.cli.terminal import console, progress
+from causalsim.engine import random_model, run
 from causalsim.errors import CausalsimError, ScenarioError
 from causalsim.events import EventGraph
-from causalsim.foliations import Foliation, chunked, layer_major, random_foliation, token_major, wavefront
+from causalsim.foliations import Foliation
+from causalsim.foliations.registry import parse
 from causalsim.kernels import STOCK
 from causalsim.models import ModelConfig
-from causalsim.scenario import Experiment, Outcome, Scenario
+from causalsim.scenario import Experiment, Outcome, Scenario, check, prepare
+from causalsim.scenario import run as run_scenario
 from causalsim.scenario.pictures import Figure, figures, write
 from causalsim.verification import Divergence, first_divergence
 
@@ -75,7 +77,7 @@ def demo(text: str | None, folder: Path, tokens: int, seed: int) -> int:
 def _prepared(text: str, tokens: int, seed: int) -> tuple[Experiment, Experiment]:
     """The two scenarios of the demo, with all that could be wrong with the input found before any work."""
     try:
-        return scenario.prepare(_reading(text, seed)), scenario.prepare(_writing(text, tokens, seed))
+        return prepare(_reading(text, seed)), prepare(_writing(text, tokens, seed))
     except ScenarioError as error:
         # Nobody wrote a file here, so the key that the scenario names would puzzle.
         raise error.__cause__ if isinstance(error.__cause__, CausalsimError) else error from None
@@ -114,7 +116,7 @@ def _writing(text: str, tokens: int, seed: int) -> Scenario:
 
 
 def _glass(text: str, **tables: Any) -> Scenario:
-    return scenario.check({"about": "", "texts": [text], "model": {"name": "glass"}, **tables})
+    return check({"about": "", "texts": [text], "model": {"name": "glass"}, **tables})
 
 
 # -- the problem -----------------------------------------------------------------------------
@@ -122,7 +124,7 @@ def _glass(text: str, **tables: Any) -> Scenario:
 
 @dataclass(frozen=True)
 class Contrast:
-    """One order of the wide model: what it gave on XLA's stock kernels and on causalsim's."""
+    """One foliation of the wide model: what it gave on XLA's stock kernels and on causalsim's."""
 
     name: str
     slices: int
@@ -164,33 +166,35 @@ def _in_words(count: int) -> str:
 
 
 def _contrasts(seed: int, watch: Progress) -> list[Contrast]:
-    model, graph = engine.random_model(WIDE, seed=0), EventGraph(WIDE, WIDE_LENGTH)
+    model, graph = random_model(WIDE, seed=0), EventGraph(WIDE, WIDE_LENGTH)
     ids = np.random.default_rng(0).integers(0, WIDE.vocab_size, WIDE_LENGTH)
-    orders = _wide_orders(graph, seed)
+    foliations = _wide_foliations(graph, seed)
     rows: list[Contrast] = []
     reference = None
-    for number, (name, foliation) in enumerate(orders.items()):
-        watch("the wide model, in five orders", number, len(orders))
-        stock = engine.run(model, ids, foliation, record=True, kernels=STOCK)
+    for number, (name, foliation) in enumerate(foliations.items()):
+        watch("the wide model, in five orders", number, len(foliations))
+        stock = run(model, ids, foliation, record=True, kernels=STOCK)
         reference = reference or stock
-        ours = engine.run(model, ids, foliation)
+        ours = run(model, ids, foliation)
         found = first_divergence(reference, stock)
         rows.append(Contrast(name, foliation.depth, stock.digest, found, ours.digest))
     return rows
 
 
-def _wide_orders(graph: EventGraph, seed: int) -> dict[str, Foliation]:
-    return {
-        "layer by layer": layer_major(graph),
-        "token by token": token_major(graph),
-        "chunks of 8 tokens": chunked(graph, 8),
-        "diagonal": wavefront(graph),
-        "random slices": random_foliation(graph, seed),
+def _wide_foliations(graph: EventGraph, seed: int) -> dict[str, Foliation]:
+    named = {
+        "layer by layer": "layer_major",
+        "token by token": "token_major",
+        "chunks of 8 tokens": "chunked:8",
+        "diagonal": "wavefront",
+        "random slices": f"random_foliation:{seed}",
     }
+    parsed = {name: parse(text) for name, text in named.items()}
+    return {name: family(graph, **arguments) for name, (family, arguments) in parsed.items()}
 
 
 def _contrast_table(rows: list[Contrast]) -> Any:
-    table = plain_table("order")
+    table = plain_table("foliation")
     table.add_column("slices", justify="right")
     for heading in ("XLA's kernels", "diverges at", "by ULP", "causalsim's"):
         table.add_column(heading, justify="right" if "ULP" in heading else "left")
@@ -219,8 +223,8 @@ def _answer(out: Console, reading: Experiment) -> Outcome:
     if reading.unread:
         out.print(Indented(unread_note(reading.unread)), Text())
     with progress(out) as watch:
-        outcome = scenario.run(reading, watch)
-    out.print(order_table(outcome.orders))
+        outcome = run_scenario(reading, watch)
+    out.print(foliation_table(outcome.foliations))
     _say(
         out,
         "\nslices: steps that wait for each other; widest: most events in one step; "
@@ -232,10 +236,10 @@ def _answer(out: Console, reading: Experiment) -> Outcome:
 def _continuation(out: Console, writing: Experiment) -> Outcome:
     _heading(out, 3, "It writes on, and every order writes the same")
     with progress(out) as watch:
-        outcome = scenario.run(writing, watch)
+        outcome = run_scenario(writing, watch)
     for text in outcome.continuations:
         _say(out, f"{escape(_on_one_line(_text(writing)))}[bold cyan]{escape(_on_one_line(text))}[/]\n")
-    out.print(order_table(outcome.orders))
+    out.print(foliation_table(outcome.foliations))
     return outcome
 
 
@@ -252,7 +256,7 @@ def _text(experiment: Experiment) -> object:
 
 def _verdict(out: Console, read: Outcome, written: Outcome) -> None:
     _heading(out, 4, "The verdict")
-    for part in check_lines([*read.checks, *(check for check in written.checks if not check.holds)]):
+    for part in check_lines([*read.checks, *(each for each in written.checks if not each.holds)]):
         out.print(part)
 
 

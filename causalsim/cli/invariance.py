@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 from rich.text import Text
 
-from causalsim.cli import FAILS, HOLDS
-from causalsim.cli.files import check_file, write_text
+from causalsim.cli.exit_codes import FAILS, HOLDS
+from causalsim.cli.results import check_file, write_text
 from causalsim.cli.tables import last_word
 from causalsim.cli.terminal import console, progress
 from causalsim.errors import InputError

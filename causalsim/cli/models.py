@@ -6,7 +6,7 @@ from pathlib import Path
 
 from rich.text import Text
 
-from causalsim.cli import HOLDS
+from causalsim.cli.exit_codes import HOLDS
 from causalsim.cli.tables import Indented, plain_table
 from causalsim.cli.terminal import console, progress
 from causalsim.errors import CheckpointError

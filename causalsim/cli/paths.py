@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING, Any
 from rich.table import Table
 from rich.text import Text
 
-from causalsim.cli import HOLDS
-from causalsim.cli.files import check_file, write_text
+from causalsim.cli.exit_codes import HOLDS
+from causalsim.cli.results import check_file, write_text
 from causalsim.cli.tables import Indented, plain_table
 from causalsim.cli.terminal import console
 from causalsim.errors import InputError, LimitError
 from causalsim.events import Event, EventGraph, Wiring, diamond, parse_event
 from causalsim.models import read_config
-from causalsim.scenario.running import describe as in_words
+from causalsim.scenario import in_words
 
 if TYPE_CHECKING:
     from graphviz import Digraph

@@ -10,24 +10,24 @@ from typing import TYPE_CHECKING
 
 from rich.text import Text
 
-from causalsim import scenario
-from causalsim.cli import FAILS, HOLDS
-from causalsim.cli.files import check_file, write_text
+from causalsim.cli.exit_codes import FAILS, HOLDS
+from causalsim.cli.results import check_file, write_text
 from causalsim.cli.tables import Indented, plain_table, size, work
 from causalsim.cli.terminal import console, progress
 from causalsim.errors import CausalityError, InputError
 from causalsim.events import EventGraph
 from causalsim.foliations import Costs, Foliation, Footprint, admissible, costs
+from causalsim.foliations.registry import compared, parse
 from causalsim.models import ModelConfig, count_parameters, known_dtype, read_config
 from causalsim.models.known import KNOWN, known_config
-from causalsim.scenario.running import describe as in_words
+from causalsim.scenario import in_words
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from causalsim.progress import Progress
 
-LENGTH, CHUNK = 8192, 512
+LENGTH = 8192
 
 # The limits, each with its word in a narrow column.
 LIMITS = {"token_budget": "tokens", "memory_cap": "memory"}
@@ -83,7 +83,7 @@ def plan(
     config, out = read_config(name), console()
     graph = _graph(config, *sizes)
     with progress(out) as watch:
-        costed = _compared(graph, families or _usual(graph), config.footprint(known_dtype(dtype)), watch)
+        costed = _compared(graph, families or compared(graph), config.footprint(known_dtype(dtype)), watch)
     found = Plan(name, config, dtype, graph, caps, *costed)
     for part in _shown(found):
         out.print(part)
@@ -104,15 +104,6 @@ def _graph(config: ModelConfig, length: int | None, prompt: int | None, requests
     return EventGraph(config, [length] * requests, prompt=prompt)
 
 
-def _usual(graph: EventGraph) -> list[str]:
-    """What engines do: prefill whole and in chunks, decode, and a pipeline where nothing waits for tokens."""
-    prompt = max(graph.prompts)
-    chunked = f"chunked:{min(CHUNK, -(-prompt // 4))}"
-    if graph.has_feedback:
-        return list(dict.fromkeys([f"chunked:{prompt}", chunked, "token_major"]))
-    return ["layer_major", chunked, "token_major", "wavefront"]
-
-
 def _compared(
     graph: EventGraph, families: Sequence[str], footprint: Footprint, watch: Progress
 ) -> tuple[dict[str, Costs], dict[str, CausalityError]]:
@@ -130,7 +121,8 @@ def _compared(
 def _foliation(graph: EventGraph, family: str) -> Foliation:
     if family.endswith(".json"):
         return Foliation.from_json(graph, Path(family).read_bytes().decode(errors="replace"))
-    return scenario.build(graph, *scenario.written(family))
+    found, arguments = parse(family)
+    return found(graph, **arguments)
 
 
 # -- what is shown ---------------------------------------------------------------------------
@@ -159,14 +151,16 @@ def _model(found: Plan) -> str:
 def _texts(found: Plan) -> str:
     same = next(iter(found.costs.values()), None)
     whatever = (
-        "" if same is None else f"\nIn every order {work(same.flops)}, and {size(same.kv_bytes)} of K/V read."
+        ""
+        if same is None
+        else f"\nIn every foliation {work(same.flops)}, and {size(same.kv_bytes)} of K/V read."
     )
     return in_words(found.graph) + "." + whatever
 
 
 def _table(found: Plan) -> RenderableType:
     judged = bool(found.refusals) or any(cap is not None for cap in found.caps.values())
-    table = plain_table("order", narrow=True)
+    table = plain_table("foliation", narrow=True)
     for heading in ("slices", "widest", "batches", "tokens", "weights\nread", "peak\nlive", "peak\nat cuts"):
         table.add_column(heading, justify="right")
     if judged:
@@ -211,10 +205,11 @@ def _last_word(found: Plan) -> Text:
 
 def _to_json(found: Plan) -> str:
     rows = [
-        {"order": name, "verdict": found.verdict(name), **asdict(each)} for name, each in found.costs.items()
+        {"foliation": name, "verdict": found.verdict(name), **asdict(each)}
+        for name, each in found.costs.items()
     ]
     refused = [
-        {"order": name, "verdict": "refused", "edge": str(error.edge), "message": str(error)}
+        {"foliation": name, "verdict": "refused", "edge": str(error.edge), "message": str(error)}
         for name, error in found.refusals.items()
     ]
     whole = {
@@ -223,7 +218,7 @@ def _to_json(found: Plan) -> str:
         "parameters": count_parameters(found.config),
         "graph": found.graph.to_dict(),
         **found.caps,
-        "orders": [*rows, *refused],
+        "foliations": [*rows, *refused],
         "admissible": found.admissible,
     }
     return json.dumps(whole, indent=2) + "\n"

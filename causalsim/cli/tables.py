@@ -11,7 +11,7 @@ from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
-from causalsim.scenario import Check, OrderRow, Outcome, RouteRow
+from causalsim.scenario import Check, FoliationRow, Outcome, RouteRow
 from causalsim.scenario.pictures import Figure
 
 if TYPE_CHECKING:
@@ -30,8 +30,8 @@ def show(outcome: Outcome) -> Iterator[RenderableType]:
     yield Text(f"\n{outcome.graph}", style="dim")
     if outcome.unread:
         yield unread_note(outcome.unread)
-    if outcome.orders:
-        yield from (Text(), order_table(outcome.orders))
+    if outcome.foliations:
+        yield from (Text(), foliation_table(outcome.foliations))
     if outcome.routes:
         yield from (Text(), route_table(outcome.routes))
     if outcome.continuations:
@@ -40,10 +40,10 @@ def show(outcome: Outcome) -> Iterator[RenderableType]:
     yield from check_lines(outcome.checks)
 
 
-def order_table(rows: Iterable[OrderRow]) -> RenderableType:
-    """A row an order: its shape, its cost, its digest."""
+def foliation_table(rows: Iterable[FoliationRow]) -> RenderableType:
+    """A row a foliation: its shape, its cost, its digest."""
     rows = list(rows)
-    table = plain_table("order")
+    table = plain_table("foliation")
     for heading in ("slices", "widest"):
         table.add_column(heading, justify="right")
     ran = any(row.digest for row in rows)
@@ -70,7 +70,7 @@ def route_table(rows: Iterable[RouteRow]) -> RenderableType:
 
 
 def check_lines(checks: Iterable[Check]) -> Iterator[RenderableType]:
-    """A line a check: whether it holds, what it says, what was found."""
+    """A line a check: if it holds, what it says, what was found."""
     for check in checks:
         style, mark = ("green", "holds") if check.holds else ("bold red", "FAILS")
         line = Table.grid(padding=(0, 2))

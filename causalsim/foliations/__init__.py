@@ -1,17 +1,20 @@
-"""The Foliation type, named families, sampling, and costs over a footprint."""
+"""The Foliation type, one registry of families, sampling, steps from one to another, and costs."""
 
-from causalsim.foliations.accounts import (
+from causalsim.foliations.costs import (
     Costs,
+    Footprint,
     Shape,
     admissible,
     batches,
     costs,
     flops,
     kv_bytes_read,
+    least_peak,
+    peak_at_cuts,
+    peak_during,
     shape,
     weight_bytes_read,
 )
-from causalsim.foliations.costs import Footprint, peak_at_cuts, peak_during
 from causalsim.foliations.families import (
     Velocity,
     chunked,
@@ -24,10 +27,16 @@ from causalsim.foliations.families import (
     wavefront,
 )
 from causalsim.foliations.foliation import Foliation, from_slices, from_time
-from causalsim.foliations.frames import dimension, ordering_fraction, ticks
-from causalsim.foliations.memory import least_peak
-from causalsim.foliations.naming import chunks_of, family_of
-from causalsim.foliations.orders import (
+from causalsim.foliations.recognition import chunks_of
+from causalsim.foliations.registry import FAMILIES, Argument, Family, family_of
+from causalsim.foliations.sampling import (
+    random_down_set,
+    random_foliation,
+    random_linear_extension,
+    random_orders,
+)
+from causalsim.foliations.spacetime import dimension, ordering_fraction, ticks
+from causalsim.foliations.swaps_and_merges import (
     Path,
     adjacent_swaps,
     distance,
@@ -36,15 +45,12 @@ from causalsim.foliations.orders import (
     swap_path,
     swapped,
 )
-from causalsim.foliations.sampling import (
-    random_down_set,
-    random_foliation,
-    random_linear_extension,
-    random_orders,
-)
 
 __all__ = [
+    "FAMILIES",
+    "Argument",
     "Costs",
+    "Family",
     "Foliation",
     "Footprint",
     "Path",

@@ -9,19 +9,20 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from fractions import Fraction
+from typing import SupportsIndex
 
 import numpy as np
 from jaxtyping import Int
 
 from causalsim.arguments import check_whole
 from causalsim.errors import CausalityError, InputError
-from causalsim.events import EventGraph, Site
+from causalsim.events import KINDS, EventGraph, Kind, Site
 from causalsim.events.graph import checked_graph
 from causalsim.events.vectorised import colevels, gather, levels
+from causalsim.foliations.dense_times import narrow
 from causalsim.foliations.foliation import Foliation
-from causalsim.foliations.ranks import narrow
 
-Velocity = int | float | str | Fraction
+Velocity = SupportsIndex | float | str | Fraction | np.floating
 
 MOST_DIGITS = 1000
 
@@ -29,7 +30,14 @@ MOST_DIGITS = 1000
 def layer_major(graph: EventGraph) -> Foliation:
     """Prefill: every position of a layer before the next layer, ``tilted`` with velocity 0.
 
-    Refused with the edge, as ``CausalityError``, where positions wait for tokens.
+    Args:
+        graph: The graph.
+
+    Returns:
+        A foliation.
+
+    Raises:
+        CausalityError: Positions wait for tokens; ``edge`` is one that would run backwards.
 
     >>> from causalsim.events import Wiring
     >>> layer_major(EventGraph(Wiring(1), 2)).slice_sizes.tolist()
@@ -41,6 +49,12 @@ def layer_major(graph: EventGraph) -> Foliation:
 def token_major(graph: EventGraph) -> Foliation:
     """Decode: every layer of a position before the next position; requests in step.
 
+    Args:
+        graph: The graph.
+
+    Returns:
+        A foliation.
+
     >>> from causalsim.events import Wiring
     >>> token_major(EventGraph(Wiring(1), 2)).depth
     10
@@ -49,21 +63,31 @@ def token_major(graph: EventGraph) -> Foliation:
     return _columns_shifted(graph, 1, lambda position, _: position * column)
 
 
-def chunked(graph: EventGraph, size: int) -> Foliation:
+def chunked(graph: EventGraph, size: SupportsIndex) -> Foliation:
     """Chunked prefill: layer-major inside chunks of ``size`` positions, chunk after chunk.
 
     Positions that wait for a token are decoded one by one after the prompt's chunks.
     Source: Agrawal et al. 2023, Sarathi (arXiv 2308.16369).
 
+    Args:
+        graph: The graph.
+        size: Positions in a chunk.
+
+    Returns:
+        A foliation.
+
+    Raises:
+        InputError: The size is no whole number of at least 1.
+
     >>> from causalsim.events import Wiring
     >>> chunked(EventGraph(Wiring(1), 3, granularity="block"), 2).times.tolist()
     [0, 0, 1]
     """
-    column, size = _column(graph), min(check_whole("the size of a chunk", size, 1), max(graph.lengths))
+    column, chunk = _column(graph), min(check_whole("the size of a chunk", size, 1), max(graph.lengths))
 
     def shift(position: int, prompt: int) -> int:
-        decoded = -(-prompt // size) + position - prompt
-        return column * (position // size if position < prompt else decoded)
+        decoded = -(-prompt // chunk) + position - prompt
+        return column * (position // chunk if position < prompt else decoded)
 
     return _columns_shifted(graph, 1, shift)
 
@@ -72,6 +96,15 @@ def wavefront(graph: EventGraph) -> Foliation:
     """Diagonals: one layer up costs as much time as one position right, ``tilted`` with velocity 1.
 
     The hyperplane method (Lamport 1974).
+
+    Args:
+        graph: The graph.
+
+    Returns:
+        A foliation.
+
+    Raises:
+        CausalityError: Positions wait for tokens; ``edge`` is one that would run backwards.
 
     >>> from causalsim.events import Wiring
     >>> wavefront(EventGraph(Wiring(2), 2, granularity="block")).times.tolist()
@@ -83,8 +116,18 @@ def wavefront(graph: EventGraph) -> Foliation:
 def tilted(graph: EventGraph, velocity: Velocity) -> Foliation:
     """Slices of constant height + velocity * position.
 
-    The velocity is taken as an exact fraction (``Fraction(str(v))`` for a float). Valid for
-    velocities above ``tilt_bound(graph)``; below, ``CausalityError`` names an edge.
+    Valid for velocities above ``tilt_bound(graph)``.
+
+    Args:
+        graph: The graph.
+        velocity: Heights a position, taken as an exact fraction (``Fraction(str(v))`` for a float).
+
+    Returns:
+        A foliation.
+
+    Raises:
+        CausalityError: The velocity is not above the bound; ``edge`` is one that would run backwards.
+        InputError: The velocity is no finite number.
 
     >>> from causalsim.events import Wiring
     >>> graph = EventGraph(Wiring(4), 32)
@@ -108,28 +151,40 @@ def tilted(graph: EventGraph, velocity: Velocity) -> Foliation:
 def tilt_bound(graph: EventGraph) -> Fraction | float:
     """The velocity that tilted slices must exceed; ``-inf`` where every velocity is valid.
 
-    -1/(m-1) with m the largest number of positions that an attention spans, and, where
-    tokens are fed back, the height of a whole column.
+    Every family of edges bounds it by how far it rises and how many positions it spans: -1/(m-1) with m
+    the largest number of positions that an attention spans, and, where tokens are fed back, the height of
+    a whole column.
+
+    Args:
+        graph: The graph.
+
+    Returns:
+        The bound, in heights a position.
 
     >>> from causalsim.events import Wiring
     >>> tilt_bound(EventGraph(Wiring(2), 2, granularity="block")), tilt_bound(EventGraph(Wiring(1), 1))
     (Fraction(-1, 1), -inf)
     """
-    if checked_graph(graph).has_feedback:
-        heights = _heights(graph).values()
-        return Fraction(max(heights) - min(heights))
-    first = 1 if graph.granularity == "block" else 0
-    windows = [
-        max(graph.lengths) if window is None else window for window in graph.wiring.windows_by_layer[first:]
-    ]
-    spanned = min(max(graph.lengths), max(windows, default=1))
-    return Fraction(-1, spanned - 1) if spanned > 1 else float("-inf")
+    heights, longest = _heights(checked_graph(graph)), max(graph.lengths) - 1
+    bounds: list[Fraction | float] = []
+    for family in graph.edge_families:
+        apart = longest if family.last is None else min(longest, family.last)
+        fed_back = KINDS[family.source.kind].place == "feedback"
+        if apart > 0 and (graph.has_feedback or not fed_back):
+            bounds.append(Fraction(heights[family.source] - heights[family.target], apart))
+    return max(bounds, default=float("-inf"))
 
 
 def earliest(graph: EventGraph) -> Foliation:
     """Every event as early as the graph allows: its longest chain from below.
 
     As soon as possible: the canonical partition into antichains (Mirsky 1971).
+
+    Args:
+        graph: The graph.
+
+    Returns:
+        A foliation.
 
     >>> from causalsim.events import Wiring
     >>> earliest(EventGraph(Wiring(2), 2, granularity="block")).times.tolist()
@@ -143,6 +198,12 @@ def earliest(graph: EventGraph) -> Foliation:
 
 def latest(graph: EventGraph) -> Foliation:
     """Every event as late as the graph's depth allows: its longest chain from above.
+
+    Args:
+        graph: The graph.
+
+    Returns:
+        A foliation.
 
     >>> from causalsim.events import Wiring
     >>> latest(EventGraph(Wiring(1), 1)).times.tolist()
@@ -165,7 +226,7 @@ def as_velocity(velocity: Velocity) -> Fraction:
         # A power of ten that no text is long enough for would only fill the memory with digits.
         if abs(int(text.lower().partition("e")[2] or 0)) > MOST_DIGITS:
             raise ValueError(text)
-        return Fraction(text) if isinstance(velocity, float) else Fraction(velocity)
+        return Fraction(text)
     except (TypeError, ValueError, ZeroDivisionError):
         raise InputError(
             "a velocity is a finite number",
@@ -179,8 +240,12 @@ def _heights(graph: EventGraph) -> dict[Site, int]:
     if checked_graph(graph).granularity == "block" or not graph.wiring.parallel_residual:
         first = 0 if graph.granularity == "block" else -1
         return {site: rank + first for rank, site in enumerate(graph.sites)}
-    above = {"embed": 1, "kv": 0, "attn": 1, "mlp": 1, "unembed": 0, "sample": 1}
-    return {site: 2 * site.layer + above[site.kind] for site in graph.sites}
+    return {site: 2 * site.layer + _rises(KINDS[site.kind]) for site in graph.sites}
+
+
+def _rises(kind: Kind) -> bool:
+    """True if a kind stands one above the lowest of its layer: it adds to the residual stream, or samples."""
+    return kind.place in ("below", "feedback") or (kind.place == "layer" and kind.writes == "residual")
 
 
 def coordinates(graph: EventGraph) -> tuple[Int[np.ndarray, " events"], Int[np.ndarray, " events"]]:

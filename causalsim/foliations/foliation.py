@@ -16,7 +16,7 @@ from causalsim.errors import CausalityError, InputError
 from causalsim.events import Edge, Event, EventGraph
 from causalsim.events.graph import checked_graph
 from causalsim.events.vectorised import ABSENT, Lines, first_violation, latest_predecessors
-from causalsim.foliations.ranks import count_slices, dense, places
+from causalsim.foliations.dense_times import count_slices, dense, places
 
 FORMAT = "causalsim.foliation/1"
 
@@ -375,7 +375,7 @@ def runs_backwards(edge: Edge, source_time: object, target_time: object) -> Caus
 
 
 def _same_graph(a: Foliation, b: Foliation) -> Foliation:
-    check_type("the other order", b, Foliation)
+    check_type("the other foliation", b, Foliation)
     if a.graph != b.graph:
         raise InputError(
             "two foliations are compared over one graph", got=repr(b.graph), expected=repr(a.graph)

@@ -1,23 +1,33 @@
-"""Random orders and random foliations, each with its law."""
+"""Random linear extensions, down-sets and foliations, each with its law."""
 
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import Literal
+from typing import Literal, SupportsIndex
 
 import numpy as np
 from jaxtyping import Int
 
-from causalsim import posets
 from causalsim.arguments import as_int, check_whole, shown
 from causalsim.errors import InputError, LimitError
 from causalsim.events import Event, EventGraph
 from causalsim.events.graph import checked_graph
 from causalsim.events.lattice import refuse_large
 from causalsim.foliations.foliation import Foliation
+from causalsim.posets import (
+    DEFAULT_LIMIT,
+    DEFAULT_STEPS,
+    CoupledSampler,
+    DownSetSampler,
+    UniformSampler,
+    kahn_order,
+    kahn_orders,
+)
 from causalsim.posets.relations import elements, successors
 
-Seed = int | np.random.Generator
+Seed = SupportsIndex | np.random.Generator
+
+METHODS = ("uniform", "kahn")
 
 # Kahn orders need every edge once, as an integer each: some gigabytes at the most.
 KAHN_EDGES = 50_000_000
@@ -29,29 +39,44 @@ def random_linear_extension(
     seed: Seed,
     *,
     method: Literal["uniform", "kahn"] = "uniform",
-    limit: int = posets.DEFAULT_LIMIT,
-    steps: int = posets.DEFAULT_STEPS,
+    limit: int = DEFAULT_LIMIT,
+    steps: int = DEFAULT_STEPS,
 ) -> Foliation:
-    """A random order of the events, one by one.
+    """A random linear extension of a graph.
 
     ``"uniform"`` draws each linear extension with exactly the same probability: by counting over
     the lattice of down-sets where it has at most ``limit`` of them, else by coupling from the past
-    in at most ``steps`` moves (Huber 2006), or raises ``LimitError``.
+    in at most ``steps`` moves (Huber 2006).
     ``"kahn"`` picks uniformly among the events that are enabled: any size, but *not* uniform
-    over orders (on 4x4 blocks the likeliest order is 21,845 times as likely as the rarest).
+    over them (on 4x4 blocks the likeliest is 21,845 times as likely as the rarest).
+
+    Args:
+        graph: The graph.
+        seed: A whole number of at least 0, or a NumPy generator.
+        method: The law, as above.
+        limit: The most down-sets that ``"uniform"`` tabulates.
+        steps: The most moves of coupling from the past.
+
+    Returns:
+        A foliation of one event a slice.
+
+    Raises:
+        LimitError: ``"uniform"`` would pass both bounds, or the graph has too many edges to list.
 
     >>> from causalsim.events import Wiring
     >>> random_linear_extension(EventGraph(Wiring(1), 1), seed=0).times.tolist()
     [0, 1, 2, 3, 4]
     """
     checked_graph(graph)
-    if method not in ("uniform", "kahn"):
+    if method not in METHODS:
         raise InputError(
-            "a random order is drawn by a known method", got=repr(method), expected="uniform or kahn"
+            "a random linear extension is drawn by a known method",
+            got=repr(method),
+            expected=" or ".join(METHODS),
         )
     rng, limit, steps = _generator(seed), check_whole("a limit", limit, 1), check_whole("steps", steps, 0)
     uniform = method == "uniform"
-    order = _sampler(graph, limit, steps).sample(rng) if uniform else posets.kahn_order(_sources(graph), rng)
+    order = _sampler(graph, limit, steps).sample(rng) if uniform else kahn_order(_sources(graph), rng)
     times = np.empty(len(graph), np.int64)
     times[order] = np.arange(len(graph))
     return Foliation(graph, times)
@@ -62,17 +87,39 @@ def random_orders(graph: EventGraph, seed: Seed, count: int) -> Int[np.ndarray, 
 
     By the law of ``random_linear_extension(..., method="kahn")``; for campaigns over small graphs.
 
+    Args:
+        graph: The graph.
+        seed: A whole number of at least 0, or a NumPy generator.
+        count: How many.
+
+    Returns:
+        A row a linear extension.
+
+    Raises:
+        LimitError: The graph has too many edges to list.
+
     >>> from causalsim.events import Wiring
     >>> random_orders(EventGraph(Wiring(1), 1), seed=0, count=2).tolist()
     [[0, 1, 2, 3, 4], [0, 1, 2, 3, 4]]
     """
-    return posets.kahn_orders(_sources(checked_graph(graph)), _generator(seed), count)
+    return kahn_orders(_sources(checked_graph(graph)), _generator(seed), count)
 
 
-def random_down_set(graph: EventGraph, seed: Seed, *, limit: int = posets.DEFAULT_LIMIT) -> frozenset[Event]:
+def random_down_set(graph: EventGraph, seed: Seed, *, limit: int = DEFAULT_LIMIT) -> frozenset[Event]:
     """A set of events that holds the past of each of its own, each such set equally likely.
 
-    What may have run at some moment. Raises ``LimitError`` where more than ``limit`` are tabulated.
+    What may have run at some moment.
+
+    Args:
+        graph: The graph.
+        seed: A whole number of at least 0, or a NumPy generator.
+        limit: The most down-sets that are tabulated.
+
+    Returns:
+        Its events.
+
+    Raises:
+        LimitError: There are more.
 
     >>> from causalsim.events import Wiring
     >>> sorted(map(str, random_down_set(EventGraph(Wiring(1), 1), seed=2)))
@@ -89,6 +136,16 @@ def random_foliation(graph: EventGraph, seed: Seed) -> Foliation:
     event joins the next slice with that probability, independently, and a slice that would
     be empty takes one of them uniformly. Dense draws come near ``earliest``, sparse ones
     near a Kahn order, so slices of every width occur. Not uniform over foliations.
+
+    Args:
+        graph: The graph.
+        seed: A whole number of at least 0, or a NumPy generator.
+
+    Returns:
+        A foliation.
+
+    Raises:
+        LimitError: The graph has too many edges to list.
 
     >>> from causalsim.events import Wiring
     >>> random_foliation(EventGraph(Wiring(1), 1), seed=0).times.tolist()
@@ -113,7 +170,7 @@ def random_foliation(graph: EventGraph, seed: Seed) -> Foliation:
 
 
 def _sources(graph: EventGraph) -> list[tuple[int, ...]]:
-    # Campaigns draw many orders of one graph; only large graphs are too big to keep.
+    # Campaigns draw many linear extensions of one graph; only large graphs are too big to keep.
     return _kept(graph) if graph.count_edges() < KEPT_EDGES else graph.explicit(KAHN_EDGES)
 
 
@@ -136,17 +193,17 @@ def _generator(seed: Seed) -> np.random.Generator:
 
 
 @lru_cache(maxsize=2)
-def _sampler(graph: EventGraph, limit: int, steps: int) -> posets.UniformSampler | posets.CoupledSampler:
+def _sampler(graph: EventGraph, limit: int, steps: int) -> UniformSampler | CoupledSampler:
     sources = graph.explicit()
     try:
         refuse_large(graph, limit)
-        return posets.UniformSampler(sources, limit=limit)
+        return UniformSampler(sources, limit=limit)
     except LimitError:
-        return posets.CoupledSampler(sources, steps=steps)
+        return CoupledSampler(sources, steps=steps)
 
 
 @lru_cache(maxsize=2)
-def _down_sets(graph: EventGraph, limit: int) -> posets.DownSetSampler:
+def _down_sets(graph: EventGraph, limit: int) -> DownSetSampler:
     refuse_large(graph, limit)
     sources = graph.explicit()
-    return posets.DownSetSampler(sources, limit=limit)
+    return DownSetSampler(sources, limit=limit)

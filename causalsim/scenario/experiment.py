@@ -1,16 +1,17 @@
-"""A scenario made ready: its model, graph, orders and routes, all checked before anything runs."""
+"""A scenario made ready: its model, graph, foliations and routes, all checked before anything runs."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from causalsim.arguments import nearest
 from causalsim.errors import CausalityError, InputError, ScenarioError
 from causalsim.events import Edge, Event, EventGraph, Wiring, parse_edge, parse_event
 from causalsim.foliations import Foliation
+from causalsim.foliations.registry import family_named
 from causalsim.models import ModelConfig
-from causalsim.scenario.families import build
-from causalsim.scenario.problems import at, located, nearest
+from causalsim.scenario.problems import at, located
 from causalsim.scenario.schema import FoliationTable, ModelTable, RouteTable, Scenario
 
 if TYPE_CHECKING:
@@ -23,8 +24,8 @@ DRAWN_ROUTES = 100
 
 
 @dataclass(frozen=True)
-class Order:
-    """What became of a ``[[foliation]]``: the foliation, or the refusal of its family.
+class FoliationEntry:
+    """A ``[[foliation]]`` made ready: the foliation, or the refusal of its family.
 
     ``named`` holds the edges that the refusal may name; any, where it is ``None``.
     """
@@ -36,12 +37,13 @@ class Order:
 
     @property
     def name(self) -> str:
+        """The name in tables and files."""
         return self.table.title
 
 
 @dataclass(frozen=True)
-class Passage:
-    """What became of a ``[[route]]``: its ends and the number of routes between them."""
+class RouteEntry:
+    """A ``[[route]]`` made ready: its ends and the number of routes between them."""
 
     table: RouteTable
     source: Event
@@ -55,8 +57,8 @@ class Experiment:
 
     scenario: Scenario
     graph: EventGraph
-    orders: tuple[Order, ...]
-    passages: tuple[Passage, ...]
+    foliations: tuple[FoliationEntry, ...]
+    routes: tuple[RouteEntry, ...]
     model: Model | None
     ids: Ids
 
@@ -68,13 +70,23 @@ class Experiment:
         return () if model is None else tuple(dict.fromkeys(p for text in texts for p in model.unread(text)))
 
     @property
-    def runnable(self) -> tuple[Order, ...]:
-        """The orders that are to run."""
-        return tuple(order for order in self.orders if order.table.expect == "runs")
+    def runnable(self) -> tuple[FoliationEntry, ...]:
+        """The foliations that are to run."""
+        return tuple(entry for entry in self.foliations if entry.table.expect == "runs")
 
 
 def prepare(scenario: Scenario) -> Experiment:
-    """Load, build and check all that a scenario names; ``ScenarioError`` carries the key that is wrong."""
+    """Load, build and check all that a scenario names.
+
+    Args:
+        scenario: A checked scenario.
+
+    Returns:
+        All that it takes to run it.
+
+    Raises:
+        ScenarioError: The model or the graph excludes what it says; ``key`` is the place.
+    """
     with at("model"):
         source = _source(scenario.model)
     model = None if isinstance(source, Wiring) else source
@@ -82,20 +94,22 @@ def prepare(scenario: Scenario) -> Experiment:
     with at("generate" if scenario.generate else "granularity"):
         graph = _graph(scenario, source if isinstance(source, Wiring) else source.config, ids)
     _check_drawable(scenario, graph)
-    orders = tuple(_order(graph, f"foliation[{n}]", table) for n, table in enumerate(scenario.foliation, 1))
-    passages = tuple(_passage(graph, f"route[{n}]", table) for n, table in enumerate(scenario.route, 1))
-    return Experiment(scenario, graph, orders, passages, model, ids)
+    foliations = tuple(
+        _entry(graph, f"foliation[{n}]", table) for n, table in enumerate(scenario.foliation, 1)
+    )
+    routes = tuple(_route(graph, f"route[{n}]", table) for n, table in enumerate(scenario.route, 1))
+    return Experiment(scenario, graph, foliations, routes, model, ids)
 
 
 def _source(table: ModelTable) -> Model | Wiring:
     if table.layers is not None:
         return Wiring(table.layers, windows=_windows(table), parallel_residual=table.parallel_residual)
     # JAX is imported only for scenarios that run something.
-    from causalsim import engine
+    from causalsim.engine import load, random_model
 
     if table.name is not None:
-        return engine.load(table.name, dtype=table.dtype)
-    return engine.random_model(_sizes(table.random or {}), table.seed, dtype=table.dtype)
+        return load(table.name, dtype=table.dtype)
+    return random_model(_sizes(table.random or {}), table.seed, dtype=table.dtype)
 
 
 def _windows(table: ModelTable) -> int | list[int | None] | None:
@@ -147,22 +161,22 @@ def _check_drawable(scenario: Scenario, graph: EventGraph) -> None:
         check_drawable(graph, Style())
 
 
-def _order(graph: EventGraph, key: str, table: FoliationTable) -> Order:
+def _entry(graph: EventGraph, key: str, table: FoliationTable) -> FoliationEntry:
     named = None if table.edge is None else _edge(graph, f"{key}.edge", table.edge)
     try:
         with at(key):
-            return Order(table, named, build(graph, table.family, table.arguments))
+            return FoliationEntry(table, named, family_named(table.family)(graph, **table.arguments))
     except ScenarioError as error:
         cause = error.__cause__
         if not isinstance(cause, CausalityError):
             raise
         if table.expect == "refused":
-            return Order(table, named, refusal=cause)
+            return FoliationEntry(table, named, refusal=cause)
         hint = f'{cause.hint} Or say expect = "refused", if the refusal is the point.'
         raise located(cause, key, hint) from cause
 
 
-def _passage(graph: EventGraph, key: str, table: RouteTable) -> Passage:
+def _route(graph: EventGraph, key: str, table: RouteTable) -> RouteEntry:
     source = _event(graph, f"{key}.from", table.source)
     target = _event(graph, f"{key}.to", table.target)
     with at(key):
@@ -174,7 +188,7 @@ def _passage(graph: EventGraph, key: str, table: RouteTable) -> Passage:
                 expected=f"at most {DRAWN_ROUTES}",
                 hint="Leave draw out, or take events that lie nearer.",
             )
-    return Passage(table, source, target, count)
+    return RouteEntry(table, source, target, count)
 
 
 def _event(graph: EventGraph, key: str, text: str) -> Event:

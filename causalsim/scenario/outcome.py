@@ -11,8 +11,17 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class OrderRow:
-    """One order: its shape, and where it ran its cost and the sha256 of its logits."""
+class FoliationRow:
+    """One foliation: its shape, and where it ran its cost and the sha256 of its logits.
+
+    Attributes:
+        name: The name that the scenario gives it.
+        slices: How many it has.
+        widest: Events of the widest.
+        peak_bytes: Bytes live at most while its events run one by one.
+        seconds: The time of a run, once compiled.
+        digest: The sha256 of the logits.
+    """
 
     name: str
     slices: int
@@ -33,7 +42,7 @@ class RouteRow:
 
 @dataclass(frozen=True)
 class Check:
-    """One thing that had to hold, whether it did, and what was found."""
+    """One thing that had to hold, if it did, and what was found."""
 
     name: str
     holds: bool
@@ -42,15 +51,24 @@ class Check:
 
 @dataclass(frozen=True)
 class Outcome:
-    """The result of a scenario. ``continuations`` are the texts that it generated, one a request.
+    """The result of a scenario.
 
-    ``unread`` are the pieces of its texts that the model had no token for.
+    Attributes:
+        title: The scenario's title.
+        about: The question that it asks.
+        graph: The graph in words.
+        foliations: A row a foliation that ran.
+        routes: A row a route that it counts.
+        continuations: Texts that it generated, one a request.
+        unread: Pieces of its texts that the model had no token for.
+        checks: What had to hold.
+        report: The three verdicts, where it asks for them.
     """
 
     title: str
     about: str
     graph: str
-    orders: tuple[OrderRow, ...] = ()
+    foliations: tuple[FoliationRow, ...] = ()
     routes: tuple[RouteRow, ...] = ()
     continuations: tuple[str, ...] = ()
     unread: tuple[str, ...] = ()
@@ -59,14 +77,14 @@ class Outcome:
 
     @property
     def holds(self) -> bool:
-        """Whether everything that had to hold did."""
+        """True if everything that had to hold did."""
         return all(check.holds for check in self.checks)
 
     def to_json(self) -> str:
         """The whole outcome as a JSON object."""
         names = ("title", "about", "graph", "continuations", "unread")
         shown: dict[str, Any] = {"holds": self.holds, **{name: getattr(self, name) for name in names}}
-        for name in ("orders", "routes", "checks"):
+        for name in ("foliations", "routes", "checks"):
             shown[name] = [asdict(row) for row in getattr(self, name)]
         shown["report"] = json.loads(self.report.to_json()) if self.report else None
         return json.dumps(shown, indent=2, ensure_ascii=False)

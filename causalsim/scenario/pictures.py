@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from causalsim.events import Event, EventGraph
 from causalsim.foliations import Foliation
-from causalsim.scenario.experiment import Experiment, Passage
+from causalsim.scenario.experiment import Experiment, RouteEntry
 
 if TYPE_CHECKING:
     from graphviz import Digraph
@@ -45,8 +45,15 @@ class Figure:
 
 
 def figures(ready: Experiment) -> tuple[Figure, ...]:
-    """All pictures that a scenario asks for."""
-    return (*_of_graph(ready), *_of_orders(ready), *_of_passages(ready))
+    """All pictures that a scenario asks for.
+
+    Args:
+        ready: The scenario, made ready.
+
+    Returns:
+        Pictures still to be drawn, each with the names of its files.
+    """
+    return (*_of_graph(ready), *_of_foliations(ready), *_of_routes(ready))
 
 
 def write(figures: Iterable[Figure], folder: Path) -> None:
@@ -61,34 +68,34 @@ def _of_graph(ready: Experiment) -> Iterator[Figure]:
         yield Figure("graph", _formats(ready), "the causal graph", draw)
 
 
-def _of_orders(ready: Experiment) -> Iterator[Figure]:
-    for number, order in enumerate(ready.orders if ready.scenario.pictures.foliations else (), 1):
-        if order.foliation is not None:
-            draw = partial(_drawn, ready, order.foliation, order.name)
+def _of_foliations(ready: Experiment) -> Iterator[Figure]:
+    for number, entry in enumerate(ready.foliations if ready.scenario.pictures.foliations else (), 1):
+        if entry.foliation is not None:
+            draw = partial(_drawn, ready, entry.foliation, entry.name)
             # The number keeps apart names that differ only in what a file name cannot hold.
-            shape = f"{order.foliation.depth:,} slices, widest {order.foliation.width:,}"
-            yield Figure(_stem(f"{number}-{order.name}"), _formats(ready), shape, draw)
+            shape = f"{entry.foliation.depth:,} slices, widest {entry.foliation.width:,}"
+            yield Figure(_stem(f"{number}-{entry.name}"), _formats(ready), shape, draw)
 
 
-def _of_passages(ready: Experiment) -> Iterator[Figure]:
-    for place, passage in enumerate(ready.passages, 1):
+def _of_routes(ready: Experiment) -> Iterator[Figure]:
+    for place, entry in enumerate(ready.routes, 1):
         stem = f"routes-{place}"
-        words = f"from {passage.source} to {passage.target}"
-        routes = list(ready.graph.routes(passage.source, passage.target)) if passage.table.draw else []
-        if passage.table.draw == "together":
-            draw = partial(_routes_drawn, ready, passage, routes, f"The {len(routes)} routes {words}")
+        words = f"from {entry.source} to {entry.target}"
+        routes = list(ready.graph.routes(entry.source, entry.target)) if entry.table.draw else []
+        if entry.table.draw == "together":
+            draw = partial(_routes_drawn, ready, entry, routes, f"The {len(routes)} routes {words}")
             yield Figure(stem, _formats(ready), f"the {len(routes)} routes {words}", draw)
-        for number, route in enumerate(routes, 1) if passage.table.draw == "each" else ():
+        for number, route in enumerate(routes, 1) if entry.table.draw == "each" else ():
             caption = f"route {number} of {len(routes)} {words}: up at position {', '.join(map(str, route))}"
-            draw = partial(_routes_drawn, ready, passage, [route], caption)
+            draw = partial(_routes_drawn, ready, entry, [route], caption)
             yield Figure(f"{stem}-{number}", _formats(ready), caption, draw)
 
 
-def _routes_drawn(ready: Experiment, passage: Passage, routes: list[tuple[int, ...]], title: str) -> Digraph:
+def _routes_drawn(ready: Experiment, entry: RouteEntry, routes: list[tuple[int, ...]], title: str) -> Digraph:
     from causalsim.rendering import route_edges
 
-    edges = [route_edges(ready.graph, passage.source, passage.target, route) for route in routes]
-    ends = {passage.source: "A", passage.target: "B"}
+    edges = [route_edges(ready.graph, entry.source, entry.target, route) for route in routes]
+    ends = {entry.source: "A", entry.target: "B"}
     return _drawn(ready, ready.graph, title, highlight=edges, more=ends)
 
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from contextlib import contextmanager
-from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
 from causalsim.errors import CausalsimError, ScenarioError
@@ -14,16 +13,6 @@ if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
 
 REFUSED = "refused"
-
-
-def nearest(word: object, known: Iterable[str]) -> str | None:
-    """A question that names the known word nearest to a misspelt one, if any is near.
-
-    >>> nearest("velocty", ["size", "velocity"])
-    "Did you mean 'velocity'?"
-    """
-    found = get_close_matches(str(word), list(known), n=1, cutoff=0.6)
-    return f"Did you mean {found[0]!r}?" if found else None
 
 
 @contextmanager

@@ -10,21 +10,42 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from causalsim.arguments import nearest
 from causalsim.errors import ScenarioError
-from causalsim.scenario.problems import first_problem, nearest
+from causalsim.scenario.problems import first_problem
 from causalsim.scenario.schema import Scenario
 
 
 def load(path: str | PathLike[str], **model: Any) -> Scenario:
-    """Read a scenario file; ``ScenarioError`` says which key is wrong and what is near it.
+    """Read a scenario file.
 
-    What is given for ``model`` stands in place of the same keys of the file's ``[model]``.
+    Args:
+        path: A ``.toml`` file.
+        **model: Values that stand in place of the same keys of the file's ``[model]``.
+
+    Returns:
+        The scenario, its keys and types checked.
+
+    Raises:
+        ScenarioError: The file cannot be read, or a key is wrong; ``key`` says which.
     """
     return parse(_text(Path(path)), str(path), **model)
 
 
 def parse(text: str, name: str = "the scenario", **model: Any) -> Scenario:
-    """A scenario from the text of a file; ``name`` is what messages call it."""
+    """A scenario from the text of a file.
+
+    Args:
+        text: TOML.
+        name: What messages call it.
+        **model: Values that stand in place of the same keys of its ``[model]``.
+
+    Returns:
+        The scenario, its keys and types checked.
+
+    Raises:
+        ScenarioError: The text is no TOML, or a key is wrong; ``key`` says which.
+    """
     try:
         data = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
@@ -39,7 +60,17 @@ def parse(text: str, name: str = "the scenario", **model: Any) -> Scenario:
 
 
 def check(data: Mapping[str, Any]) -> Scenario:
-    """A scenario from its tables; ``ScenarioError`` says which key is wrong."""
+    """A scenario from its tables.
+
+    Args:
+        data: Tables and keys, as a file gives them.
+
+    Returns:
+        The scenario.
+
+    Raises:
+        ScenarioError: A key is wrong; ``key`` says which.
+    """
     try:
         return Scenario.model_validate(data)
     except ValidationError as error:

@@ -1,4 +1,4 @@
-"""Running a scenario: every order, every question, every expectation."""
+"""Running a scenario: every foliation, every question, every expectation."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from causalsim.events import EventGraph
 from causalsim.foliations import Foliation, peak_during
-from causalsim.scenario.experiment import Experiment, Order, prepare
-from causalsim.scenario.outcome import Check, OrderRow, Outcome, RouteRow
+from causalsim.scenario.experiment import Experiment, FoliationEntry, prepare
+from causalsim.scenario.outcome import Check, FoliationRow, Outcome, RouteRow
 from causalsim.scenario.schema import Scenario
 
 if TYPE_CHECKING:
@@ -22,9 +22,17 @@ if TYPE_CHECKING:
 
 
 def run(scenario: Scenario | Experiment, watch: Progress | None = None) -> Outcome:
-    """Answer what a scenario asks; ``watch(stage, done, total)`` is told how far it is.
+    """Answer what a scenario asks.
 
-    Raises ``ScenarioError``, before anything runs, for what the graph or the model excludes.
+    Args:
+        scenario: A scenario, made ready or not.
+        watch: Is told ``(stage, done, total)`` on the way.
+
+    Returns:
+        What was seen, and which of its expectations hold.
+
+    Raises:
+        ScenarioError: The graph or the model excludes something; nothing ran.
     """
     ready = scenario if isinstance(scenario, Experiment) else prepare(scenario)
     runs = _Runs(ready, watch)
@@ -34,9 +42,9 @@ def run(scenario: Scenario | Experiment, watch: Progress | None = None) -> Outco
     return Outcome(
         title=ready.scenario.title,
         about=ready.scenario.about.strip(),
-        graph=describe(ready.graph),
-        orders=rows,
-        routes=tuple(RouteRow(str(p.source), str(p.target), p.count) for p in ready.passages),
+        graph=in_words(ready.graph),
+        foliations=rows,
+        routes=tuple(RouteRow(str(p.source), str(p.target), p.count) for p in ready.routes),
         continuations=runs.continuations(),
         unread=ready.unread,
         checks=tuple(checks),
@@ -44,8 +52,15 @@ def run(scenario: Scenario | Experiment, watch: Progress | None = None) -> Outco
     )
 
 
-def describe(graph: EventGraph) -> str:
-    """A graph in words."""
+def in_words(graph: EventGraph) -> str:
+    """A graph in a sentence: layers, positions, events, edges.
+
+    Args:
+        graph: The graph.
+
+    Returns:
+        The sentence, without its stop.
+    """
     texts = f"{len(graph.lengths)} texts of {', '.join(map(str, graph.lengths))}"
     length = f"{graph.lengths[0]}" if len(graph.lengths) == 1 else texts
     waiting = sum(graph.lengths) - sum(graph.prompts)
@@ -67,21 +82,22 @@ class _Runs:
         if self.watch is not None:
             self.watch(stage, done, total)
 
-    def rows(self) -> Iterator[OrderRow]:
-        orders = self.ready.runnable
-        for number, order in enumerate(orders):
-            self._tell("orders", number, len(orders))
-            yield self._row(order)
+    def rows(self) -> Iterator[FoliationRow]:
+        entries = self.ready.runnable
+        for number, entry in enumerate(entries):
+            self._tell("foliations", number, len(entries))
+            yield self._row(entry)
 
-    def _row(self, order: Order) -> OrderRow:
-        foliation = _built(order)
+    def _row(self, entry: FoliationEntry) -> FoliationRow:
+        foliation = entry.foliation
+        assert foliation is not None
         if self.ready.model is None:
-            return OrderRow(order.name, foliation.depth, foliation.width)
+            return FoliationRow(entry.name, foliation.depth, foliation.width)
         seconds, result = timed(lambda: self._run(self.ready.ids, foliation))
-        self.done[order.name] = result
+        self.done[entry.name] = result
         model = self.ready.model
         peak = peak_during(foliation, model.config.footprint(model.dtype))
-        return OrderRow(order.name, foliation.depth, foliation.width, peak, seconds, result.digest)
+        return FoliationRow(entry.name, foliation.depth, foliation.width, peak, seconds, result.digest)
 
     def _kernels(self) -> Kernels | None:
         from causalsim.kernels import STOCK
@@ -89,13 +105,13 @@ class _Runs:
         return STOCK if self.ready.scenario.model.kernels == "stock" else None
 
     def _run(self, texts: tuple[Any, ...], foliation: Foliation | None = None) -> Run:
-        from causalsim import engine
+        from causalsim.engine import generate, run
 
         table, model, chosen = self.ready.scenario.generate, self._model(), self._kernels()
         if table is None:
-            return engine.run(model, texts, foliation, kernels=chosen)
+            return run(model, texts, foliation, kernels=chosen)
         temperature, seed = table.temperature, table.seed
-        return engine.generate(
+        return generate(
             model, texts, table.tokens, foliation, temperature=temperature, seed=seed, kernels=chosen
         )
 
@@ -124,11 +140,11 @@ class _Runs:
         for number, text in enumerate(self.ready.ids):
             self._tell("each text alone", number, len(self.ready.ids))
             alone.append(self._run((text,)).digest)
-        crowds = [run.digests for run in self.done.values()]
-        same = sum(crowd == tuple(alone) for crowd in crowds)
+        together = [run.digests for run in self.done.values()]
+        same = sum(digests == tuple(alone) for digests in together)
         name = "each text alone has the bits that it has among the others"
-        found = f"in {same} of {len(crowds)} orders, for {len(alone)} texts"
-        return Check(name if expected else f"not: {name}", (same == len(crowds)) is expected, found)
+        found = f"in {same} of {len(together)} orders, for {len(alone)} texts"
+        return Check(name if expected else f"not: {name}", (same == len(together)) is expected, found)
 
     def report(self) -> Report | None:
         wanted = self.expect.verify
@@ -163,20 +179,20 @@ def timed(work: Callable[[], Run]) -> tuple[float, Run]:
 
 
 def _refusals(ready: Experiment) -> Iterator[Check]:
-    for order in ready.orders:
-        if order.table.expect == "refused":
-            edge = None if order.refusal is None else order.refusal.edge
-            as_named = edge is not None and (order.named is None or edge in order.named)
-            words = f"{order.name}: refused" + (f", naming {order.table.edge}" if order.table.edge else "")
+    for entry in ready.foliations:
+        if entry.table.expect == "refused":
+            edge = None if entry.refusal is None else entry.refusal.edge
+            as_named = edge is not None and (entry.named is None or edge in entry.named)
+            words = f"{entry.name}: refused" + (f", naming {entry.table.edge}" if entry.table.edge else "")
             yield Check(words, as_named, f"{edge} runs backwards" if edge else "nothing refused it")
 
 
 def _counts(ready: Experiment) -> Iterator[Check]:
-    for passage in ready.passages:
-        if passage.table.count is not None:
-            routes = f"{passage.table.count:,} route{'s' * (passage.table.count != 1)}"
-            words = f"{passage.source} to {passage.target} by {routes}"
-            yield Check(words, passage.count == passage.table.count, f"counted {passage.count:,}")
+    for entry in ready.routes:
+        if entry.table.count is not None:
+            routes = f"{entry.table.count:,} route{'s' * (entry.table.count != 1)}"
+            words = f"{entry.source} to {entry.target} by {routes}"
+            yield Check(words, entry.count == entry.table.count, f"counted {entry.count:,}")
 
 
 def _verdicts(report: Report | None) -> Iterator[Check]:
@@ -184,8 +200,3 @@ def _verdicts(report: Report | None) -> Iterator[Check]:
         caught = sum(control.caught for control in verdict.controls)
         faults = f"{caught} of {len(verdict.controls)} planted faults caught."
         yield Check(verdict.name, verdict.holds, f"{verdict.summary} {faults}")
-
-
-def _built(order: Order) -> Foliation:
-    assert order.foliation is not None
-    return order.foliation

@@ -7,9 +7,10 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
+from causalsim.arguments import nearest
 from causalsim.errors import ScenarioError
-from causalsim.scenario.families import check_arguments
-from causalsim.scenario.problems import REFUSED, nearest
+from causalsim.foliations.registry import FAMILIES, family_named
+from causalsim.scenario.problems import REFUSED
 
 Count = Annotated[int, Field(ge=1)]
 Seed = Annotated[int, Field(ge=0, lt=2**31)]
@@ -26,10 +27,14 @@ class Table(BaseModel):
 
     model_config = ConfigDict(frozen=True, strict=True, extra="forbid", validate_by_name=False)
 
+    @classmethod
+    def _keys(cls) -> list[str]:
+        return [field.alias or name for name, field in cls.model_fields.items()]
+
     @model_validator(mode="before")
     @classmethod
     def _known_keys(cls, data: Any) -> Any:
-        known = [field.alias or name for name, field in cls.model_fields.items()]
+        known = cls._keys()
         unknown = [key for key in data if key not in known] if isinstance(data, dict) else []
         if unknown:
             hint = nearest(unknown[0], known)
@@ -76,7 +81,7 @@ class ModelTable(Table):
 
     @property
     def has_weights(self) -> bool:
-        """Whether there is something to run."""
+        """True if there is something to run."""
         return self.layers is None
 
 
@@ -89,27 +94,28 @@ class GenerateTable(Table):
 
 
 class FoliationTable(Table):
-    """``[[foliation]]``: a family with its arguments, under a name.
+    """``[[foliation]]``: a family with its arguments, under a name; the registry says which there are.
 
     ``expect = "refused"`` where the family must break causality; ``edge`` is then the edge that
     the refusal has to name.
     """
 
+    model_config = ConfigDict(extra="allow")
+
     family: str
     name: str | None = None
-    size: int | None = None
-    velocity: int | float | str | None = None
-    seed: Annotated[int, Field(ge=0)] | None = None
-    method: str | None = None
-    slices: list[list[str]] | None = None
     expect: Literal["runs", "refused"] = "runs"
     edge: str | None = None
 
     @property
     def arguments(self) -> dict[str, Any]:
         """What the file gives for the family's own arguments."""
-        own = self.model_fields_set - {"family", "name", "expect", "edge"}
-        return {key: getattr(self, key) for key in sorted(own)}
+        return dict(sorted((self.model_extra or {}).items()))
+
+    @classmethod
+    def _keys(cls) -> list[str]:
+        taken = (argument.name for family in FAMILIES.values() for argument in family.arguments)
+        return [*super()._keys(), *dict.fromkeys(taken)]
 
     @property
     def title(self) -> str:
@@ -120,7 +126,7 @@ class FoliationTable(Table):
     @model_validator(mode="after")
     def _family_takes_arguments(self) -> FoliationTable:
         try:
-            check_arguments(self.family, self.arguments)
+            family_named(self.family).check(self.arguments)
         except ScenarioError as error:
             clauses = {"got": error.got, "expected": error.expected, "hint": error.hint}
             raise refused(error.rule, key=error.key, **clauses) from None  # type: ignore[arg-type]
@@ -148,8 +154,8 @@ class VerifyTable(Table):
 class ExpectTable(Table):
     """``[expect]``: what has to come out.
 
-    ``same_bits``: whether all orders give one digest. ``alone``: each text by itself gives the
-    bits that it has among the others.
+    ``same_bits``: all foliations give one digest, or with ``false`` not. ``alone``: each text by itself
+    gives the bits that it has among the others.
     """
 
     same_bits: bool | None = None
@@ -186,7 +192,7 @@ class Scenario(Table):
 
     @property
     def draws(self) -> bool:
-        """Whether it asks for a picture."""
+        """True if it asks for a picture."""
         return self.pictures.graph or self.pictures.foliations or any(table.draw for table in self.route)
 
     @model_validator(mode="after")

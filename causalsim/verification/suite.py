@@ -3,38 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import suppress
 
 import numpy as np
 
-from causalsim.errors import CausalityError
 from causalsim.events import EventGraph
-from causalsim.foliations import (
-    Foliation,
-    chunked,
-    latest,
-    layer_major,
-    random_foliation,
-    random_linear_extension,
-    token_major,
-    wavefront,
-)
+from causalsim.foliations import Foliation, random_foliation, random_linear_extension
+from causalsim.foliations.registry import verified
 
 
 def named_foliations(graph: EventGraph) -> dict[str, Foliation]:
-    """The named families that respect a graph's edges, by name."""
-    families = {
-        "layer_major": layer_major,
-        "token_major": token_major,
-        "chunked(4)": lambda graph: chunked(graph, 4),
-        "wavefront": wavefront,
-        "latest": latest,
-    }
-    found = {}
-    for name, family in families.items():
-        with suppress(CausalityError):
-            found[name] = family(graph)
-    return found
+    """The named families that respect a graph's edges, by name, as their registry has them."""
+    return verified(graph)
 
 
 def random_orders(graph: EventGraph, count: int, seed: int) -> Iterator[tuple[str, Foliation]]:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 
 import pytest
+from causalsim.engine.kept import file_of
 
 from causalsim import engine
 from causalsim.cli import BAD_INPUT, FAILS, HOLDS, main
 from causalsim.engine import Calibration
-from causalsim.engine.kept import file_of
 from tests.engine.test_calibration import made
 from tests.models_for_tests import tiny
 

@@ -230,7 +230,7 @@ def test_what_the_system_refuses_is_a_message(monkeypatch, capsys):
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("causalsim.cli.commands.write", full)
+    monkeypatch.setattr("causalsim.cli.run.write", full)
     assert main(["run", str(SCENARIOS / "two-highways.toml")]) == BAD_INPUT
     assert "No space left on device" in capsys.readouterr().err
 
@@ -270,7 +270,7 @@ def test_a_bug_is_no_verdict(shown, monkeypatch, capsys):
 
 
 def test_a_file_that_fails_halfway_is_not_there(tmp_path):
-    from causalsim.cli.files import write_text
+    from causalsim.cli.results import write_text
 
     path = tmp_path / "report.json"
     path.write_text("old")

@@ -38,14 +38,14 @@ def test_figures_are_the_costs_of_the_foliations(tmp_path):
     found = planned(["gpt2", "--length", "12", "--dtype", "float32", *families(*names)], tmp_path)
     graph, sizes = EventGraph(GPT2, 12), GPT2.footprint("float32")
     built = (layer_major(graph), chunked(graph, 5), tilted(graph, "1/2"), random_foliation(graph, 3))
-    for row, name, foliation in zip(found["orders"], names, built, strict=True):
-        assert row == {"order": name, "verdict": "fits", **asdict(costs(foliation, sizes))}
+    for row, name, foliation in zip(found["foliations"], names, built, strict=True):
+        assert row == {"foliation": name, "verdict": "fits", **asdict(costs(foliation, sizes))}
     assert found["parameters"] == 124_439_808 and found["dtype"] == "float32"
 
 
 def test_the_usual_schedules_are_compared(tmp_path, capsys):
-    assert [row["order"] for row in planned(["gpt2"], tmp_path)["orders"]] == [
-        "layer_major", "chunked:256", "token_major", "wavefront",
+    assert [row["foliation"] for row in planned(["gpt2"], tmp_path)["foliations"]] == [
+        "layer_major", "token_major", "chunked:256", "wavefront",
     ]  # fmt: skip
     out = capsys.readouterr().out
     assert "gpt2: 124,439,808 parameters, 237.4 MiB in bfloat16; K/V of a position: 36.0 KiB" in out
@@ -55,13 +55,13 @@ def test_the_usual_schedules_are_compared(tmp_path, capsys):
 
 def test_the_usual_schedules_of_a_text_that_is_written_on(tmp_path):
     found = planned(["gpt2", "--length", "20", "--prompt", "8"], tmp_path)
-    assert [row["order"] for row in found["orders"]] == ["chunked:8", "chunked:2", "token_major"]
+    assert [row["foliation"] for row in found["foliations"]] == ["token_major", "chunked:8", "chunked:2"]
     assert found["graph"]["prompts"] == [8]
 
 
 def test_several_texts_share_batches(tmp_path):
-    one = planned(["gpt2", "--length", "9"], tmp_path)["orders"]
-    four = planned(["gpt2", "--length", "9", "--requests", "4"], tmp_path)["orders"]
+    one = planned(["gpt2", "--length", "9"], tmp_path)["foliations"]
+    four = planned(["gpt2", "--length", "9", "--requests", "4"], tmp_path)["foliations"]
     assert [row["batches"] for row in four] == [row["batches"] for row in one]
     assert [row["tokens"] for row in four] == [4 * row["tokens"] for row in one]
 
@@ -72,13 +72,13 @@ def test_limits_decide_and_say_why(tmp_path, capsys):
     limits = ["--token-budget", "10", "--memory-cap", str(cap)]
     names = families("layer_major", "chunked:10", "token_major", "tilted:-1/2")
     found = planned(["gpt2", "--length", "40", *limits, *names], tmp_path)
-    verdicts = {row["order"]: row["verdict"] for row in found["orders"]}
+    verdicts = {row["foliation"]: row["verdict"] for row in found["foliations"]}
     assert verdicts == {
         "layer_major": "token_budget", "chunked:10": "fits", "token_major": "memory_cap",
         "tilted:-1/2": "refused",
     }  # fmt: skip
     assert found["admissible"] == ["chunked:10"]
-    assert found["orders"][3]["edge"] == "kv(0,0) -> attn(0,2) [kv]"
+    assert found["foliations"][3]["edge"] == "kv(0,0) -> attn(0,2) [kv]"
     out = capsys.readouterr().out
     assert "layer_major: batches of 40 tokens, over the budget of 10." in out
     assert f"token_major: {cap + 1:,} bytes live at once, over the cap of {cap:,}." in out
@@ -96,10 +96,10 @@ def test_a_configuration_and_a_foliation_from_files(tmp_path):
     (tmp_path / "config.json").write_text(json.dumps(dict(KNOWN["gpt2"].keys)))
     (tmp_path / "mine.json").write_text(chunked(EventGraph(GPT2, 12), 5).to_json())
     own, known = (
-        planned([name, "--length", "12", *families("mine.json", "chunked:5")], tmp_path)["orders"]
+        planned([name, "--length", "12", *families("mine.json", "chunked:5")], tmp_path)["foliations"]
         for name in (str(tmp_path), "gpt2")
     )
-    assert own == known and own[0] == {**own[1], "order": "mine.json"}
+    assert own == known and own[0] == {**own[1], "foliation": "mine.json"}
 
 
 def test_a_table_in_a_pipe_keeps_to_its_width(capsys):

@@ -10,13 +10,13 @@ import jax.numpy as jnp
 import ml_dtypes
 import numpy as np
 import pytest
+from causalsim.engine.forms import Forms, Where
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import causalsim as cs
 from causalsim.engine import State, Values, compile, event_values, execute, many, run_orders
 from causalsim.engine.digests import digest_of
-from causalsim.engine.forms import Forms, Where
 from causalsim.events import Edge
 from causalsim.foliations import random_orders
 from causalsim.kernels import CERTIFIED, FIXED, STOCK

@@ -7,12 +7,12 @@ from collections.abc import Iterator
 import jax
 import numpy as np
 import pytest
+from causalsim.engine.forms import Where, form
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import causalsim as cs
 from causalsim.engine import Values, compile, compile_unchecked, execute, step
-from causalsim.engine.forms import Where, form
 from causalsim.kernels import CERTIFIED
 from tests.engine.support import architectures, bits, cells_of, fresh, graphs_of, ids, texts
 from tests.models_for_tests import tiny

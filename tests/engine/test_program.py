@@ -8,16 +8,16 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
+from causalsim.engine.dispatches import LAYER, MOST_LAYERS, deepest, dispatches_of, whole_layers
 from hypothesis import given
 from hypothesis import strategies as st
 
 import causalsim as cs
 from causalsim.engine import Batch, Program, compile, compile_unchecked
-from causalsim.engine.dispatches import LAYER, MOST_LAYERS, deepest, dispatches_of, whole_layers
 from causalsim.engine.program import MANY_ROWS
 from causalsim.kernels import CERTIFIED_BUCKETS, FIXED_BUCKETS, Buckets
 from causalsim.verification.strategies import foliations, graphs, wirings
-from tests.foliations.orders import graphs_with_foliation
+from tests.foliations.support import graphs_with_foliation
 from tests.models_for_tests import tiny
 
 GRAPH = cs.EventGraph(cs.Wiring(2), (3, 2))

@@ -6,12 +6,12 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
+from causalsim.engine.dispatches import Dispatch, dispatches_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import causalsim as cs
 from causalsim.engine import Program, compile, execute
-from causalsim.engine.dispatches import Dispatch, dispatches_of
 from causalsim.engine.placement import Placement, lifetimes
 from causalsim.engine.state import Layout, State
 from causalsim.kernels import CERTIFIED_BUCKETS, PAGE

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-
 from causalsim.engine.forms import form
+
 from causalsim.kernels import CERTIFIED
 from tests.models_for_tests import tiny
 

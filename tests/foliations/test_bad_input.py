@@ -15,7 +15,6 @@ from causalsim.foliations import (
     chunked,
     chunks_of,
     costs,
-    describe,
     dimension,
     distance,
     earliest,
@@ -53,7 +52,7 @@ OTHERS = [None, -1, 1.5, "a", [], {"a": 3}, Wiring(2)]
 COUNTS = [None, -1, 1.5, True, "a", [1]]
 
 OF_A_GRAPH = [
-    layer_major, token_major, wavefront, earliest, latest, tilt_bound, dimension, ordering_fraction, describe,
+    layer_major, token_major, wavefront, earliest, latest, tilt_bound, dimension, ordering_fraction,
     lambda graph: chunked(graph, 2), lambda graph: tilted(graph, 1), lambda graph: least_peak(graph, SIZES),
     lambda graph: random_linear_extension(graph, 0), lambda graph: random_foliation(graph, 0),
     lambda graph: random_orders(graph, 0, 1), lambda graph: random_down_set(graph, 0),
@@ -74,10 +73,10 @@ def test_what_is_no_graph_no_order_and_no_footprint(given):
         with pytest.raises(InputError, match="a graph must be of type EventGraph: got"):
             call(given)
     for call in OF_AN_ORDER:
-        with pytest.raises(InputError, match="an order must be of type Foliation: got"):
+        with pytest.raises(InputError, match="a foliation must be of type Foliation: got"):
             call(given)
     for call in PRICED:
-        with pytest.raises(InputError, match="an order must be of type Foliation: got"):
+        with pytest.raises(InputError, match="a foliation must be of type Foliation: got"):
             call(given, SIZES)
         with pytest.raises(InputError, match="a footprint must be of type Footprint: got"):
             call(ORDER, given)

@@ -19,7 +19,7 @@ from causalsim.foliations import (
     wavefront,
 )  # fmt: skip
 from causalsim.verification.strategies import foliations, graphs
-from tests.foliations.orders import backwards, dense, height
+from tests.foliations.support import backwards, dense, height
 
 ALWAYS = [token_major, earliest, latest, lambda graph: chunked(graph, 1), lambda graph: chunked(graph, 3)]
 

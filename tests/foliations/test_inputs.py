@@ -15,7 +15,6 @@ from causalsim.events import Event, EventGraph, Wiring
 from causalsim.foliations import (
     Foliation,
     chunked,
-    describe,
     from_slices,
     from_time,
     layer_major,
@@ -23,7 +22,7 @@ from causalsim.foliations import (
     peak_during,
 )
 from causalsim.verification.strategies import graphs
-from tests.foliations.orders import graphs_with_foliation
+from tests.foliations.support import graphs_with_foliation
 
 GRAPH = EventGraph(Wiring(1), 2)
 EVENTS = tuple(GRAPH)
@@ -47,9 +46,9 @@ def test_every_way_of_writing_gives_the_same_foliation(foliation, random):
 @given(graphs_with_foliation(max_length=3), graphs(max_length=3))
 def test_json_is_read_for_its_own_graph_only(foliation, other):
     text = foliation.to_json()
-    assert json.loads(text)["graph"] == describe(foliation.graph)
+    assert json.loads(text)["graph"] == foliation.graph.to_dict()
     if other != foliation.graph:
-        assert describe(other) != describe(foliation.graph)
+        assert other.to_dict() != foliation.graph.to_dict()
         with pytest.raises(InputError, match=r"got .*expected"):
             Foliation.from_json(other, text)
 
@@ -160,8 +159,8 @@ OF_ANOTHER_CLASS = [
     (lambda: from_slices(GRAPH, None), "the slices must be of type Iterable: got None"),
     (lambda: from_slices(GRAPH, EVENTS), "slice 0 must be of type Iterable: got Event"),
     (lambda: Foliation.from_json(GRAPH, None), "of type str: got None"),
-    (lambda: layer_major(GRAPH).meet(3), "the other order must be of type Foliation: got 3"),
-    (lambda: peak_during(GRAPH, None), "an order must be of type Foliation"),
+    (lambda: layer_major(GRAPH).meet(3), "the other foliation must be of type Foliation: got 3"),
+    (lambda: peak_during(GRAPH, None), "a foliation must be of type Foliation"),
     (lambda: peak_at_cuts(layer_major(GRAPH), None), "a footprint must be of type Footprint"),
 ]
 

@@ -10,7 +10,7 @@ from causalsim.errors import InputError
 from causalsim.events import EventGraph, Wiring
 from causalsim.foliations import Foliation, earliest, layer_major, token_major
 from causalsim.verification.strategies import foliations, graphs
-from tests.foliations.orders import backwards, dense, graphs_with_foliation
+from tests.foliations.support import backwards, dense, graphs_with_foliation
 
 
 @given(graphs_with_foliation())

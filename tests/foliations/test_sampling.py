@@ -13,7 +13,7 @@ from causalsim.errors import InputError, LimitError
 from causalsim.events import EventGraph, Wiring
 from causalsim.foliations import random_down_set, random_foliation, random_linear_extension
 from causalsim.verification.strategies import graphs
-from tests.foliations.orders import backwards
+from tests.foliations.support import backwards
 
 SMALL = EventGraph(Wiring(1), 2)  # 186 linear extensions
 BLOCKS = EventGraph(Wiring(3), 3, granularity="block")  # 684, the likeliest Kahn order 45.6 times the rarest

@@ -15,19 +15,19 @@ from causalsim.foliations import (
     Foliation,
     Footprint,
     chunked,
+    dense_times,
     earliest,
     latest,
     layer_major,
     peak_at_cuts,
     peak_during,
-    ranks,
     tilted,
     token_major,
     wavefront,
 )  # fmt: skip
 from causalsim.verification.strategies import graphs
-from tests.foliations.orders import backwards, disturbed_times, times_of
-from tests.foliations.test_costs import BYTES, simulated
+from tests.foliations.support import backwards, disturbed_times, times_of
+from tests.foliations.test_peaks import BYTES, simulated
 
 shared = settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 
@@ -35,7 +35,7 @@ shared = settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @pytest.fixture
 def small_parts(monkeypatch):
     """Chunks and bands so small that every small graph has several."""
-    monkeypatch.setattr(ranks, "CHUNK", 3)
+    monkeypatch.setattr(dense_times, "CHUNK", 3)
     monkeypatch.setattr(lines, "BAND", 2)
 
 
@@ -44,19 +44,19 @@ def small_parts(monkeypatch):
 @given(st.lists(st.integers(-9, 9) | st.integers(-(2**62), 2**62), min_size=1, max_size=20))
 def test_ranks_and_places_come_from_chunks(times):
     values = sorted(set(times))
-    dense = ranks.dense(np.array(times))
+    dense = dense_times.dense(np.array(times))
     assert dense.tolist() == [values.index(time) for time in times]
-    sizes = ranks.count_slices(dense)
+    sizes = dense_times.count_slices(dense)
     assert sizes.tolist() == [times.count(value) for value in values]
     order = sorted(range(len(times)), key=times.__getitem__)
-    assert ranks.places(dense, sizes).tolist() == np.argsort(order).tolist()
+    assert dense_times.places(dense, sizes).tolist() == np.argsort(order).tolist()
 
 
 @given(st.lists(st.integers(0, 10), min_size=1, max_size=30), st.sampled_from([1, 6553, 6554, 2**27]))
 def test_near_times_and_far_ones_are_sorted_alike(times, apart):
     """Sixteen bits hold what is less than 65,536 apart."""
     far = (np.array(times) * apart + 2**31).astype(np.int64)
-    assert ranks._stable_order(far).tolist() == sorted(range(len(times)), key=times.__getitem__)
+    assert dense_times._stable_order(far).tolist() == sorted(range(len(times)), key=times.__getitem__)
 
 
 @pytest.mark.usefixtures("small_parts")

@@ -12,7 +12,7 @@ from causalsim.errors import CausalityError, InputError
 from causalsim.events import EventGraph, Wiring
 from causalsim.foliations import layer_major, tilt_bound, tilted, token_major
 from causalsim.verification.strategies import graphs
-from tests.foliations.orders import backwards, dense, height, slanted
+from tests.foliations.support import backwards, dense, height, slanted
 
 HAIR = Fraction(1, 10**30)
 

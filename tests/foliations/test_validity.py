@@ -14,7 +14,7 @@ from causalsim.errors import CausalityError
 from causalsim.events import Edge, Event, EventGraph, Wiring
 from causalsim.foliations import Foliation
 from causalsim.verification.strategies import graphs
-from tests.foliations.orders import backwards, dense, disturbed_times, graphs_with_foliation, times_of
+from tests.foliations.support import backwards, dense, disturbed_times, graphs_with_foliation, times_of
 
 
 @given(graphs(), st.data())

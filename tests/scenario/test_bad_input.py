@@ -36,9 +36,9 @@ ADDED = [
     ('[[foliation]]\nfamily = "xyzzy"', "foliation[1].family", "layer_major, token_major"),
     ('[[foliation]]\nfamily = "wavefront"\nsize = 2', "foliation[1].size", "wavefront takes no size"),
     ('[[foliation]]\nfamily = "chunked"', "foliation[1].size", "chunked needs its size"),
-    ('[[foliation]]\nfamily = "chunked"\nsize = "8"', "foliation[1].size", "'8', expected a valid integer"),
-    ('[[foliation]]\nfamily = "chunked"\nsize = 0', "foliation[1]", "at least 1"),
-    ('[[foliation]]\nfamily = "tilted"\nvelocity = "fast"', "foliation[1]", "a finite number"),
+    ('[[foliation]]\nfamily = "chunked"\nsize = "8"', "foliation[1].size", "at least 1: got '8'"),
+    ('[[foliation]]\nfamily = "chunked"\nsize = 0', "foliation[1].size", "at least 1"),
+    ('[[foliation]]\nfamily = "tilted"\nvelocity = "fast"', "foliation[1].velocity", "a finite number"),
     ('[[foliation]]\nfamily = "tilted"\nvelocity = "-1/4"', "foliation[1]", "velocity > -1/4"),
     ('[[foliation]]\nfamily = "tilted"\nvelocity = "-1/4"', "foliation[1]", 'expect = "refused"'),
     ('[[foliation]]\nfamily = "latest"\nexpect = "maybe"', "foliation[1].expect", "'runs' or 'refused'"),
@@ -47,7 +47,7 @@ ADDED = [
     (REFUSED + '"kv(0,0) -> attn(0,9)"', "foliation[1].edge", "position 9 lies outside the text"),
     (REFUSED + '"kv(0,3) -> attn(0,2)"', "foliation[1].edge", "reads embed(2), kv(0,0), kv(0,1), ..."),
     (REFUSED + '"kv(0,0) -> attn(0,2) [token]"', "foliation[1].edge", "names an edge of the graph"),
-    ('[[foliation]]\nfamily = "random_foliation"\nseed = -1', "foliation[1].seed", "greater than"),
+    ('[[foliation]]\nfamily = "random_foliation"\nseed = -1', "foliation[1].seed", "at least 0"),
     ('[[foliation]]\nfamily = "slices"\nslices = [["embed(0)"]]', "foliation[1]", "exactly one slice"),
     ('[[foliation]]\nfamily = "slices"\nslices = [["embd(0)"]]', "foliation[1]", "an event is written"),
     ('[[foliation]]\nfamily = "latest"\n' * 2, "foliation", "different names"),
@@ -172,7 +172,7 @@ def test_a_picture_that_nobody_could_look_at_is_refused_before_any_order_is_made
     def made(*_: object) -> None:
         raise AssertionError("nothing is to be built first")
 
-    monkeypatch.setattr("causalsim.scenario.experiment.build", made)
+    monkeypatch.setattr("causalsim.foliations.registry.Family.__call__", made)
     with pytest.raises(ScenarioError, match="a person can look at") as caught:
         scenario.prepare(scenario.parse(WIRING.replace("[5]", "[900]") + asked))
     assert caught.value.key == "pictures"

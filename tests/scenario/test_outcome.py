@@ -5,8 +5,7 @@ from __future__ import annotations
 import pytest
 
 from causalsim import scenario
-from causalsim.foliations import peak_during
-from causalsim.scenario.families import FAMILIES, arguments_of
+from causalsim.foliations import FAMILIES, peak_during
 
 BASE = """
 title = "t"
@@ -62,8 +61,8 @@ def test_a_model_in_bfloat16_keeps_its_bits_and_takes_half_the_memory():
     found = scenario.run(narrow)
     assert found.holds
     # The tables price residuals and K/V; nothing here is a token that waits.
-    assert [2 * row.peak_bytes for row in found.orders] == [
-        peak_during(order.foliation, narrow.model.config.footprint()) for order in narrow.orders
+    assert [2 * row.peak_bytes for row in found.foliations] == [
+        peak_during(entry.foliation, narrow.model.config.footprint()) for entry in narrow.foliations
     ]
 
 
@@ -130,7 +129,7 @@ def test_windows_per_layer():
 
 
 def test_families_take_the_arguments_of_their_functions():
-    assert {name: list(arguments_of(name)) for name in FAMILIES if arguments_of(name)} == {
+    assert {n: [a.name for a in family.arguments] for n, family in FAMILIES.items() if family.arguments} == {
         "chunked": ["size"],
         "tilted": ["velocity"],
         "random_linear_extension": ["seed", "method", "limit", "steps"],
@@ -142,4 +141,4 @@ def test_families_take_the_arguments_of_their_functions():
 def test_progress_is_told():
     told = []
     scenario.run(scenario.parse(SMALL + ORDERS), lambda stage, done, total: told.append((stage, done, total)))
-    assert told == [("orders", 0, 2), ("orders", 1, 2)]
+    assert told == [("foliations", 0, 2), ("foliations", 1, 2)]

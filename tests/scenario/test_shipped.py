@@ -60,14 +60,14 @@ def test_three_routes_are_drawn_orange(tmp_path):
 
 
 def test_orders_agree_in_bits_and_differ_in_shape():
-    for name in ("prefill-decode-chunked", "alone-or-in-a-crowd", "tilted-to-the-limit"):
-        rows = outcome(name).orders
+    for name in ("prefill-decode-chunked", "alone-or-batched", "tilted-to-the-limit"):
+        rows = outcome(name).foliations
         assert len({row.digest for row in rows}) == 1
         assert len({(row.slices, row.widest) for row in rows}) > 2
 
 
 def test_stock_kernels_do_not():
-    assert len({row.digest for row in outcome("stock-kernels").orders}) > 1
+    assert len({row.digest for row in outcome("stock-kernels").foliations}) > 1
 
 
 def test_the_continuation_is_text():

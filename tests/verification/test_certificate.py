@@ -8,12 +8,12 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from causalsim.engine.dispatches import deepest, dispatches_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import causalsim as cs
 from causalsim.engine import compile
-from causalsim.engine.dispatches import deepest, dispatches_of
 from causalsim.engine.placement import Placement
 from causalsim.engine.placement import lifetimes as lifetimes_of
 from causalsim.engine.state import Layout
@@ -28,7 +28,7 @@ from causalsim.verification.target import Target
 from causalsim.verification.trials import Trial, every_place, executables, forms, in_rotation
 from causalsim.verification.walk import lattice_of, walk
 from tests.engine.faulty import unmasked
-from tests.foliations.orders import graphs_with_foliation
+from tests.foliations.support import graphs_with_foliation
 from tests.models_for_tests import tiny, wide
 from tests.verification.test_walk import counting_what_is_written, target
 

@@ -19,7 +19,7 @@ import causalsim as cs
 from causalsim.errors import MissingPackageError
 from causalsim.models import random_parameters
 from causalsim.verification.steps import trace_of_steps
-from tests.foliations.orders import backwards
+from tests.foliations.support import backwards
 
 strategies = cs.strategies
 

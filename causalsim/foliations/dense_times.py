@@ -1,4 +1,4 @@
-"""Times as dense ranks, slices counted, and the place of every event in the order that splits slices.
+"""Times as dense ranks, slices counted, and the place of every event in the refinement.
 
 All of it is counting in chunks: next to the result only a chunk, and a table of slices, is held.
 """

@@ -1,4 +1,4 @@
-"""The order with the least peak of live bytes, exactly, by dynamic programming over down-sets."""
+"""The linear extension with the least peak of live bytes, exactly, by dynamic programming over down-sets."""
 
 from __future__ import annotations
 
@@ -7,13 +7,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from causalsim import posets
 from causalsim.arguments import check_type, check_whole
-from causalsim.events import Event, EventGraph
+from causalsim.events import KINDS, Event, EventGraph
 from causalsim.events.graph import checked_graph
+from causalsim.events.kinds import kinds_at
 from causalsim.events.lattice import refuse_large
-from causalsim.foliations.costs import Footprint
+from causalsim.foliations.costs.footprint import HINT, Footprint
 from causalsim.foliations.foliation import Foliation
+from causalsim.posets import DEFAULT_LIMIT
 from causalsim.posets.downsets import ranks
 from causalsim.posets.growth import Budget
 from causalsim.posets.relations import elements
@@ -32,17 +33,29 @@ class _Life:
 
 
 def least_peak(
-    graph: EventGraph, footprint: Footprint, *, limit: int = posets.DEFAULT_LIMIT
+    graph: EventGraph, footprint: Footprint, *, limit: int = DEFAULT_LIMIT
 ) -> tuple[int, Foliation]:
-    """The least ``peak_during`` of any order of the events, and an order that has it.
+    """The least ``peak_during`` of any linear extension, and one that has it.
 
     What is live while an event runs depends only on the set of events before it, so the least peak
     of a down-set is a minimum over its last event: one-shot pebbling, NP-complete in general (Sethi
-    1975), exact here while at most ``limit`` down-sets are tabulated. Raises ``LimitError`` beyond.
+    1975), exact here while at most ``limit`` down-sets are tabulated.
 
     Measured over up to 5 layers, 8 positions and 3,000 down-sets (8,000 with windows of 2 to 4) for ten
     or more ratios of sizes: at block granularity nothing beats the better of ``layer_major`` and
-    ``token_major``; at sublayer granularity short windows let other orders win.
+    ``token_major``; at sublayer granularity short windows let others win.
+
+    Args:
+        graph: The graph.
+        footprint: Bytes of the values of every kind in it.
+        limit: The most down-sets that are tabulated.
+
+    Returns:
+        Bytes, and the linear extension.
+
+    Raises:
+        LimitError: There are more down-sets.
+        InputError: The footprint lacks a kind.
 
     >>> from causalsim.events import Wiring
     >>> graph = EventGraph(Wiring(2), 2, granularity="block")
@@ -50,7 +63,7 @@ def least_peak(
     >>> least_peak(graph, sizes)[0]  # token by token: (2*2 - 2 + 1) * 1 + 2 * 10
     23
     """
-    check_type("a footprint", footprint, Footprint, "ModelConfig(...).footprint() makes one.")
+    check_type("a footprint", footprint, Footprint, HINT)
     limit = min(check_whole("a limit", limit, 1), max(1, MOST_STEPS // len(checked_graph(graph))))
     refuse_large(graph, limit, whole=True)
     sources = graph.explicit()
@@ -93,7 +106,7 @@ def _lives(graph: EventGraph, footprint: Footprint) -> Iterator[_Life]:
 
 def _of_sublayer(graph: EventGraph, event: Event, footprint: Footprint) -> Iterator[_Life]:
     own, readers = _mask(graph, [event]), _mask(graph, graph.successors(event))
-    lazy = event.kind == "embed"
+    lazy = KINDS[event.kind].place == "below"
     yield _Life(readers if lazy else own, readers if lazy else own | readers, footprint.values[event.kind])
 
 
@@ -102,12 +115,12 @@ def _of_block(graph: EventGraph, event: Event, footprint: Footprint) -> Iterator
     own, layer, sizes = _mask(graph, [event]), event.layer, footprint.values
     window = graph.wiring.windows_by_layer[layer] or graph.lengths[event.request]
     last = min(graph.lengths[event.request], event.position + window)
-    readers = _mask(graph, [Event("block", layer, q, event.request) for q in range(event.position, last)])
-    above = Event("block", layer + 1, event.position, event.request)
-    yield _Life(own, own | (_mask(graph, [above]) if above in graph else 0), sizes["block"])
+    readers = _mask(graph, [Event(event.kind, layer, q, event.request) for q in range(event.position, last)])
+    above = Event(event.kind, layer + 1, event.position, event.request)
+    yield _Life(own, own | (_mask(graph, [above]) if above in graph else 0), sizes[event.kind])
     yield _Life(readers, readers, sizes["kv"])
-    if layer == 0:
-        yield _Life(readers, own, sizes["embed"])
+    for kind in kinds_at("below") if layer == 0 else ():
+        yield _Life(readers, own, sizes[kind])
 
 
 def _mask(graph: EventGraph, events: list[Event] | tuple[Event, ...]) -> int:

@@ -1,4 +1,4 @@
-"""The space of orders of one graph: adjacent swaps, distance, and the paths between two.
+"""Steps from one foliation of a graph to another: adjacent swaps, merges, distance, and paths.
 
 The linear extensions of a poset, joined where they differ by a swap of neighbours, are a connected
 graph, and any two are as far apart as there are pairs that they order differently (Bjorner and Wachs
@@ -24,9 +24,13 @@ from causalsim.foliations.foliation import Foliation
 
 @dataclass(frozen=True)
 class Path(Sequence[Foliation]):
-    """Orders from one to another, each a small step from the next; any is made when it is asked for.
+    """Foliations from one to another, each a small step from the next; any is made when it is asked for.
 
     A slice of a path is a path, so that ``path[::-1]`` goes back.
+
+    Attributes:
+        size: How many.
+        at: Makes the one of a number.
     """
 
     size: int
@@ -48,10 +52,19 @@ class Path(Sequence[Foliation]):
         return Path(len(chosen), lambda k: self.at(chosen[k]))
 
 
-def adjacent_swaps(order: Foliation) -> Iterator[tuple[Event, Event]]:
+def adjacent_swaps(extension: Foliation) -> Iterator[tuple[Event, Event]]:
     """The pairs of neighbours of a linear extension that are not comparable, each of which may swap.
 
     In their order of running. Swapping one gives another linear extension, one step away.
+
+    Args:
+        extension: A linear extension.
+
+    Returns:
+        Pairs of events, the earlier first.
+
+    Raises:
+        InputError: Some slice has several events.
 
     >>> from causalsim.events import EventGraph, Wiring
     >>> from causalsim.foliations import token_major
@@ -59,14 +72,24 @@ def adjacent_swaps(order: Foliation) -> Iterator[tuple[Event, Event]]:
     >>> [(str(a), str(b)) for a, b in adjacent_swaps(order)]
     [('block(1,0)', 'block(0,1)')]
     """
-    events = _sequence(order)
-    return ((a, b) for a, b in pairwise(events) if not order.graph.precedes(a, b))
+    events = _sequence(extension)
+    return ((a, b) for a, b in pairwise(events) if not extension.graph.precedes(a, b))
 
 
-def swapped(order: Foliation, first: Event, second: Event) -> Foliation:
+def swapped(extension: Foliation, first: Event, second: Event) -> Foliation:
     """The linear extension in which two neighbours have changed places.
 
-    Raises ``CausalityError`` if one reads the other, and ``InputError`` if they are no neighbours.
+    Args:
+        extension: A linear extension.
+        first: An event.
+        second: One that runs just before it or just after it.
+
+    Returns:
+        A linear extension one step away.
+
+    Raises:
+        CausalityError: One reads the other.
+        InputError: They are no neighbours, or some slice has several events.
 
     >>> from causalsim.events import Event, EventGraph, Wiring
     >>> from causalsim.foliations import token_major
@@ -74,20 +97,30 @@ def swapped(order: Foliation, first: Event, second: Event) -> Foliation:
     >>> swapped(order, Event("block", 1, 0), Event("block", 0, 1)).times.tolist()
     [0, 2, 1, 3]
     """
-    _sequence(order)
-    places = [order.graph.index(event) for event in (first, second)]
-    found = order.times[places]
+    _sequence(extension)
+    places = [extension.graph.index(event) for event in (first, second)]
+    found = extension.times[places]
     if abs(int(found[0]) - int(found[1])) != 1:
         raise InputError("neighbours change places", got=f"{first} at {found[0]} and {second} at {found[1]}")
-    times = order.times.copy()
+    times = extension.times.copy()
     times[places] = found[::-1]
-    return Foliation(order.graph, times)
+    return Foliation(extension.graph, times)
 
 
 def distance(a: Foliation, b: Foliation) -> int:
     """The least number of adjacent swaps from one linear extension to another.
 
     The pairs of events that they order differently (Kendall 1938), counted in n log n or so.
+
+    Args:
+        a: A linear extension.
+        b: Another one of the same graph.
+
+    Returns:
+        Swaps.
+
+    Raises:
+        InputError: Graphs differ, or some slice has several events.
 
     >>> from causalsim.events import EventGraph, Wiring
     >>> from causalsim.foliations import layer_major, token_major
@@ -104,6 +137,16 @@ def swap_path(a: Foliation, b: Foliation) -> Path:
     The first neighbours that ``b`` orders the other way change places until there are none (as in
     insertion sort): such a pair is not comparable, so every step is a linear extension.
 
+    Args:
+        a: A linear extension.
+        b: Another one of the same graph.
+
+    Returns:
+        The path.
+
+    Raises:
+        InputError: Graphs differ, or some slice has several events.
+
     >>> from causalsim.events import EventGraph, Wiring
     >>> from causalsim.foliations import layer_major, token_major
     >>> graph = EventGraph(Wiring(2), 2, granularity="block")
@@ -118,8 +161,8 @@ def swap_path(a: Foliation, b: Foliation) -> Path:
         moving = int(np.searchsorted(swaps, step))
         left = step - int(swaps[moving - 1]) if moving else 0
         sorted_ = events[:moving][np.argsort(goals[:moving])]
-        order = np.concatenate([np.insert(sorted_, moving - left, events[moving]), events[moving + 1 :]])
-        return Foliation(a.graph, _places(order))
+        running = np.concatenate([np.insert(sorted_, moving - left, events[moving]), events[moving + 1 :]])
+        return Foliation(a.graph, _places(running))
 
     return Path(int(swaps[-1]) + 1, at)
 
@@ -128,7 +171,17 @@ def merge_path(fine: Foliation, coarse: Foliation) -> Path:
     """The way from a foliation to one that it refines, both ends included, one merge of neighbours a step.
 
     The first two slices that stand in one of ``coarse`` are merged until there are none. Back, by
-    ``[::-1]``, it splits them. Raises ``InputError`` if the first does not refine the other.
+    ``[::-1]``, it splits them.
+
+    Args:
+        fine: A foliation.
+        coarse: One that it refines.
+
+    Returns:
+        The path.
+
+    Raises:
+        InputError: The first does not refine the other.
 
     >>> from causalsim.events import EventGraph, Wiring
     >>> from causalsim.foliations import layer_major
@@ -153,7 +206,17 @@ def merge_path(fine: Foliation, coarse: Foliation) -> Path:
 
 
 def is_refinement(fine: Foliation, coarse: Foliation) -> bool:
-    """Whether every slice of one foliation lies in a slice of the other, in the same order of time.
+    """True if every slice of one foliation lies in a slice of the other, in the same order of time.
+
+    Args:
+        fine: A foliation.
+        coarse: Another one of the same graph.
+
+    Returns:
+        The answer.
+
+    Raises:
+        InputError: Graphs differ.
 
     >>> from causalsim.events import EventGraph, Wiring
     >>> from causalsim.foliations import layer_major
@@ -170,8 +233,8 @@ def is_refinement(fine: Foliation, coarse: Foliation) -> bool:
 
 def _moves(a: Foliation, b: Foliation) -> list[int]:
     """Where ``b`` has each event, in the order of ``a``."""
-    for order in (a, b):
-        _sequence(order)
+    for extension in (a, b):
+        _sequence(extension)
     _same(a, b)
     found: list[int] = b.times[np.argsort(a.times)].tolist()
     return found
@@ -187,25 +250,27 @@ def _overtaken(goals: Sequence[int]) -> list[int]:
     return found
 
 
-def _places(order: Int[np.ndarray, " events"]) -> Int[np.ndarray, " events"]:
-    places = np.empty(len(order), np.int64)
-    places[order] = np.arange(len(order))
+def _places(running: Int[np.ndarray, " events"]) -> Int[np.ndarray, " events"]:
+    places = np.empty(len(running), np.int64)
+    places[running] = np.arange(len(running))
     return places
 
 
-def _sequence(order: Foliation) -> list[Event]:
-    check_type("an order", order, Foliation)
-    if order.width > 1:
+def _sequence(extension: Foliation) -> list[Event]:
+    check_type("a foliation", extension, Foliation)
+    if extension.width > 1:
         raise InputError(
             "swaps are of linear extensions, which have one event a slice",
-            got=f"slices of up to {order.width}",
+            got=f"slices of up to {extension.width}",
             hint="refine() splits them.",
         )
-    return [order.graph[int(i)] for i in np.argsort(order.times)]
+    return [extension.graph[int(i)] for i in np.argsort(extension.times)]
 
 
 def _same(a: Foliation, b: Foliation) -> None:
-    for order in (a, b):
-        check_type("an order", order, Foliation)
+    for foliation in (a, b):
+        check_type("a foliation", foliation, Foliation)
     if a.graph != b.graph:
-        raise InputError("two orders are compared over one graph", got=repr(b.graph), expected=repr(a.graph))
+        raise InputError(
+            "two foliations are compared over one graph", got=repr(b.graph), expected=repr(a.graph)
+        )

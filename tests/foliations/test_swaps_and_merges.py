@@ -31,7 +31,7 @@ from causalsim.foliations import (
     wavefront,
 )
 from causalsim.verification.strategies import foliations, graphs
-from tests.foliations.orders import graphs_with_foliation
+from tests.foliations.support import graphs_with_foliation
 
 
 @st.composite

@@ -25,7 +25,7 @@ from causalsim.foliations import (
     token_major,
     wavefront,
 )
-from causalsim.foliations.naming import _simplest
+from causalsim.foliations.recognition import _simplest
 from causalsim.verification.strategies import foliations, graphs
 
 PLAIN = {
@@ -157,5 +157,5 @@ def test_a_prompt_and_what_is_written_on():
 
 @pytest.mark.usefixtures("unchecked")
 def test_only_foliations_have_families():
-    with pytest.raises(InputError, match="an order must be of type Foliation"):
+    with pytest.raises(InputError, match="a foliation must be of type Foliation"):
         family_of([0, 1])

@@ -1,10 +1,11 @@
-"""What an observer would say of a graph and of a foliation: its dimension, and how its clocks tick."""
+"""Geometry of a graph as a spacetime: its dimension, and the ticks of worldlines in a foliation."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from fractions import Fraction
 from math import inf, lgamma, log
+from typing import SupportsIndex
 
 import numpy as np
 from jaxtyping import Int
@@ -19,18 +20,31 @@ from causalsim.foliations.foliation import Foliation
 MOST_STEPS = 3_000_000
 
 
-def ticks(foliation: Foliation, position: int, request: int = 0) -> Int[np.ndarray, " ticks"]:
+def ticks(
+    foliation: Foliation, position: SupportsIndex, request: SupportsIndex = 0
+) -> Int[np.ndarray, " ticks"]:
     """The slices at which one position's worldline computes, each once, ascending.
 
     Between two ticks the position waits, as a moving clock does: token-major slices tick for one
     position at a time, layer-major ones for all together.
+
+    Args:
+        foliation: The foliation.
+        position: A position of the text.
+        request: The number of the text.
+
+    Returns:
+        Times of slices.
+
+    Raises:
+        InputError: There is no such position.
 
     >>> from causalsim.events import EventGraph, Wiring
     >>> from causalsim.foliations import wavefront
     >>> ticks(wavefront(EventGraph(Wiring(2), 2, granularity="block")), position=1).tolist()
     [1, 2]
     """
-    check_type("an order", foliation, Foliation)
+    check_type("a foliation", foliation, Foliation)
     graph = foliation.graph
     text, place = as_int(request), as_int(position)
     lengths = dict(enumerate(graph.lengths))
@@ -50,6 +64,15 @@ def ordering_fraction(graph: EventGraph) -> Fraction:
     """The comparable pairs of events over the square of their number.
 
     For L layers of T blocks in full attention it is (1/4)(1 - 1/L)(1 + 1/T).
+
+    Args:
+        graph: The graph.
+
+    Returns:
+        The fraction, exactly.
+
+    Raises:
+        LimitError: The pasts of all events are too many to count.
 
     >>> from causalsim.events import Wiring
     >>> ordering_fraction(EventGraph(Wiring(2), 2, granularity="block"))
@@ -76,6 +99,15 @@ def dimension(graph: EventGraph) -> float:
     fraction Gamma(d+1) Gamma(d/2) / (4 Gamma(3d/2)) of their square (Myrheim 1978; Meyer 1988):
     1/2 at d = 1, 1/4 at d = 2. Infinite where no two events are comparable. The block order
     tends to 2 as layers and positions grow, and has it at L = T + 1.
+
+    Args:
+        graph: The graph.
+
+    Returns:
+        The dimension.
+
+    Raises:
+        LimitError: The pasts of all events are too many to count.
 
     >>> from causalsim.events import Wiring
     >>> round(dimension(EventGraph(Wiring(3), 2, granularity="block")), 6)

@@ -1,9 +1,7 @@
-"""Which named family a foliation is, found from its times."""
+"""Arguments of families, found from the times of a foliation."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import suppress
 from fractions import Fraction
 from math import floor, inf
 
@@ -11,76 +9,44 @@ import numpy as np
 from jaxtyping import Int
 
 from causalsim.arguments import check_type
-from causalsim.errors import CausalityError
-from causalsim.events import EventGraph
 from causalsim.events.vectorised import Lines
-from causalsim.foliations.families import (
-    chunked,
-    coordinates,
-    earliest,
-    latest,
-    layer_major,
-    tilted,
-    token_major,
-    wavefront,
-)
+from causalsim.foliations.families import coordinates
 from causalsim.foliations.foliation import Foliation
 
 Bound = Fraction | float
 
 
-def family_of(foliation: Foliation) -> str | None:
-    """The family that a foliation is of, as one would call it, or ``None``.
-
-    Where families agree, the first of layer_major, token_major, chunked, wavefront, tilted,
-    earliest, latest; with the least size of chunks and the simplest velocity.
-
-    >>> from causalsim.events import Wiring
-    >>> graph = EventGraph(Wiring(2), 6)
-    >>> family_of(chunked(graph, 4)), family_of(tilted(graph, 0.5)), family_of(chunked(graph, 4).refine())
-    ('chunked(4)', 'tilted(1/2)', None)
-    """
-    check_type("an order", foliation, Foliation)
-    for name, family in _candidates(foliation):
-        # Not every family is valid on every graph.
-        with suppress(CausalityError):
-            if family(foliation.graph) == foliation:
-                return name
-    return None
-
-
-def _candidates(foliation: Foliation) -> Iterator[tuple[str, Callable[[EventGraph], Foliation]]]:
-    yield "layer_major", layer_major
-    yield "token_major", token_major
-    size = max(chunk[0] for chunk in chunks_of(foliation))
-    yield f"chunked({size})", lambda graph: chunked(graph, size)
-    yield "wavefront", wavefront
-    velocity = _velocity(foliation)
-    if velocity is not None:
-        yield f"tilted({velocity})", lambda graph: tilted(graph, velocity)
-    yield "earliest", earliest
-    yield "latest", latest
-
-
 def chunks_of(foliation: Foliation) -> tuple[tuple[int, ...], ...]:
-    """How many positions of each request start together, slice after slice: the sizes of its chunks.
+    """The sizes of the chunks of each request: how many of its positions start together, slice after slice.
 
-    >>> from causalsim.events import Wiring
+    Args:
+        foliation: Any foliation.
+
+    Returns:
+        Sizes by request.
+
+    >>> from causalsim.events import EventGraph, Wiring
+    >>> from causalsim.foliations import chunked
     >>> chunks_of(chunked(EventGraph(Wiring(1), [5, 2]), 3))
     ((3, 2), (2,))
     """
-    check_type("an order", foliation, Foliation)
+    check_type("a foliation", foliation, Foliation)
     graph = foliation.graph
     starts = (Lines(columns, foliation.times)[graph.sites[0]] for columns in graph.requests)
     counts = (np.unique(line, return_counts=True)[1] for line in starts)
     return tuple(tuple(sizes.tolist()) for sizes in counts)
 
 
-def _velocity(foliation: Foliation) -> Fraction | None:
+def velocity_of(foliation: Foliation) -> Fraction | None:
     """The simplest velocity at which tilted slices could be these; ``None`` if there is none.
 
     Events of one slice have the same height + velocity * position, which tells the velocity
     if their positions differ; from one slice to the next it rises, which bounds it.
+
+    >>> from causalsim.events import EventGraph, Wiring
+    >>> from causalsim.foliations import wavefront
+    >>> velocity_of(wavefront(EventGraph(Wiring(2), 6)))
+    Fraction(1, 1)
     """
     heights, positions = coordinates(foliation.graph)
     order = np.argsort(foliation.times, kind="stable")

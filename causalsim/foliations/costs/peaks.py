@@ -1,57 +1,19 @@
-"""What a foliation costs without running it."""
+"""Peaks of the bytes that are live while the events of a foliation run."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
 from functools import reduce
 from itertools import zip_longest
 
 import numpy as np
 
-from causalsim.arguments import check_type, check_whole, shown
-from causalsim.errors import InputError
-from causalsim.events import EventGraph
+from causalsim.events import KINDS, EventGraph
+from causalsim.events.kinds import kinds_at
 from causalsim.events.vectorised import Lines, earliest_reader, latest_reader
+from causalsim.foliations.costs.footprint import Footprint, check_costed
+from causalsim.foliations.dense_times import places
 from causalsim.foliations.foliation import Foliation, Times
-from causalsim.foliations.ranks import places
-
-
-class _Sizes(dict[str, int]):
-    """Bytes by kind; one that is asked for and not there is told as every other error is."""
-
-    def __missing__(self, kind: str) -> int:
-        raise InputError(
-            "a footprint has the bytes of each kind of value that lives",
-            got=f"those of {', '.join(self) or 'none'}",
-            expected=f"those of {kind} among them",
-            hint="ModelConfig(...).footprint() has all.",
-        )
-
-
-@dataclass(frozen=True)
-class Footprint:
-    """What costs need to know of a model: bytes of one value, and of the weights that an event
-    reads, each by kind of event; ``flops`` of one event, and ``flops_per_read`` of an attention
-    for each position whose K/V it reads. What is left empty is not counted.
-
-    >>> Footprint({"kv": 8}, {"block": 100}).values["kv"]
-    8
-    """
-
-    values: Mapping[str, int]
-    weights: Mapping[str, int]
-    flops: Mapping[str, int] = field(default_factory=dict)
-    flops_per_read: int = 0
-
-    def __post_init__(self) -> None:
-        for name in ("values", "weights", "flops"):
-            check_type(f"{name} of a footprint", getattr(self, name), Mapping, "Name kinds of events.")
-            for kind, number in getattr(self, name).items():
-                check_whole(f"{name} of {shown(kind)} in a footprint", number, 0)
-        check_whole("flops_per_read of a footprint", self.flops_per_read, 0)
-        object.__setattr__(self, "values", _Sizes(self.values))
-
 
 Lifetimes = tuple[Times, Times, int]
 """Values of one size by the time at which each is born and the last at which it is read."""
@@ -64,6 +26,16 @@ def peak_during(foliation: Foliation, footprint: Footprint) -> int:
     first read and, at block granularity, K/V at their first reader; a value that nobody
     reads drops at once. Weights are not counted.
 
+    Args:
+        foliation: The foliation.
+        footprint: Bytes of the values of every kind in its graph.
+
+    Returns:
+        Bytes.
+
+    Raises:
+        InputError: The footprint lacks a kind.
+
     >>> from causalsim.events import EventGraph, Wiring
     >>> from causalsim.foliations import layer_major
     >>> graph = EventGraph(Wiring(2), 2, granularity="block")
@@ -71,7 +43,7 @@ def peak_during(foliation: Foliation, footprint: Footprint) -> int:
     >>> peak_during(layer_major(graph), sizes)  # T (d + k) + d
     32
     """
-    check_priced(foliation, footprint)
+    check_costed(foliation, footprint)
     graph = foliation.graph
     steps = places(foliation.times, foliation.slice_sizes)
     return _peak(_lifetimes(graph, steps, footprint), len(graph), outlived=1)
@@ -80,6 +52,16 @@ def peak_during(foliation: Foliation, footprint: Footprint) -> int:
 def peak_at_cuts(foliation: Foliation, footprint: Footprint) -> int:
     """Bytes that at most cross a cut between two slices, when a slice runs all its events at once.
 
+    Args:
+        foliation: The foliation.
+        footprint: Bytes of the values of every kind in its graph.
+
+    Returns:
+        Bytes.
+
+    Raises:
+        InputError: The footprint lacks a kind.
+
     >>> from causalsim.events import EventGraph, Wiring
     >>> from causalsim.foliations import layer_major
     >>> graph = EventGraph(Wiring(2), 2, granularity="block")
@@ -87,18 +69,8 @@ def peak_at_cuts(foliation: Foliation, footprint: Footprint) -> int:
     >>> peak_at_cuts(layer_major(graph), sizes)
     20
     """
-    check_priced(foliation, footprint)
+    check_costed(foliation, footprint)
     return _peak(_lifetimes(foliation.graph, foliation.times, footprint), foliation.depth, outlived=0)
-
-
-def check_priced(foliation: Foliation, footprint: Footprint) -> None:
-    """Refuse what is no foliation, or no footprint.
-
-    >>> from causalsim.events import EventGraph, Wiring
-    >>> check_priced(Foliation(EventGraph(Wiring(1), 1), range(5)), Footprint({}, {}))
-    """
-    check_type("an order", foliation, Foliation)
-    check_type("a footprint", footprint, Footprint, "ModelConfig(...).footprint() makes one.")
 
 
 def _peak(lifetimes: Iterable[Lifetimes], steps: int, outlived: int) -> int:
@@ -125,7 +97,7 @@ def _of_sublayers(graph: EventGraph, lines: Lines, sizes: Mapping[str, int]) -> 
         birth = read = lines[site]
         for family in families:
             read = np.maximum(read, latest_reader(lines[family.target], family.first, family.last))
-        if site.kind == "embed":
+        if KINDS[site.kind].place == "below":
             birth = reduce(np.minimum, (lines[family.target] for family in families))
         held = slice(lines.columns.positions(site).start, lines.columns.positions(site).stop)
         yield birth[held], read[held], sizes[site.kind]
@@ -134,9 +106,10 @@ def _of_sublayers(graph: EventGraph, lines: Lines, sizes: Mapping[str, int]) -> 
 def _of_blocks(graph: EventGraph, lines: Lines, sizes: Mapping[str, int]) -> Iterator[Lifetimes]:
     """Residuals are read above at their own position only; K/V lives from its first to its last reader."""
     first, _ = _readers(lines[graph.sites[0]], graph.wiring.windows_by_layer[0])
-    yield first, lines[graph.sites[0]], sizes["embed"]
+    for kind in kinds_at("below"):
+        yield first, lines[graph.sites[0]], sizes[kind]
     for site, above in zip_longest(graph.sites, graph.sites[1:]):
-        yield lines[site], lines[above or site], sizes["block"]
+        yield lines[site], lines[above or site], sizes[site.kind]
         yield *_readers(lines[site], graph.wiring.windows_by_layer[site.layer]), sizes["kv"]
 
 
