@@ -11,15 +11,15 @@ from dataclasses import replace
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from causalsim.engine.calibration import measured, plain
+from causalsim.engine.kept import file_of, is_damaged, stored
+from causalsim.engine.measuring import FORMS, Measurement, trials
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import causalsim as cs
 from causalsim.engine import Calibration, calibrate, kernels_for, run_orders
-from causalsim.engine.calibration import measured, plain
 from causalsim.engine.environment import environment
-from causalsim.engine.kept import file_of, is_damaged, stored
-from causalsim.engine.measuring import FORMS, Measurement, trials
 from causalsim.foliations import random_orders
 from causalsim.kernels import CERTIFIED, CERTIFIED_BUCKETS, FIXED, FIXED_BUCKETS, STOCK, Buckets
 from causalsim.sealed import from_line, to_line
