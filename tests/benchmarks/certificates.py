@@ -13,7 +13,7 @@ from time import perf_counter
 import numpy as np
 
 import causalsim as cs
-from causalsim.engine.calibration import measured
+from causalsim.calibration import measured
 from causalsim.verification import certify
 from tests import markers
 from tests.models_for_tests import SENTENCE, glass, wide

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 import causalsim as cs
+from causalsim.engine.environment import environment
 from tests.models_for_tests import SENTENCE, glass, tiny, wide
 
 FOLDER = Path(__file__).parent
