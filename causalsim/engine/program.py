@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from jaxtyping import Bool, Int
 
+from causalsim.errors import InputError
 from causalsim.events import KINDS, Event, EventGraph, Site
 from causalsim.foliations import Foliation
 
@@ -110,7 +111,12 @@ def compile_unchecked(graph: EventGraph, times: Int[np.ndarray, " events"]) -> P
 
 
 def compile_together(graph: EventGraph, events: Iterable[Event]) -> Program:
-    """A program of chosen events only, site by site up the column, as if all were of one slice."""
+    """A program of chosen events only, site by site up the column, as if all were of one slice.
+
+    ``InputError`` for a block graph, whose events need K/V that is no event.
+    """
+    if graph.granularity == "block":
+        raise InputError("single events run on sublayer graphs", got=f"a {graph.granularity} graph")
     chosen = sorted(set(events), key=graph.index)
     if not chosen:
         return Program(graph, ())

@@ -11,9 +11,9 @@ from statistics import median
 from time import perf_counter
 
 import numpy as np
-from causalsim.engine.calibration import measured
 
 import causalsim as cs
+from causalsim.calibration import measured
 from causalsim.verification import certify
 from tests import markers
 from tests.models_for_tests import SENTENCE, glass, wide

@@ -5,12 +5,10 @@ from __future__ import annotations
 import json
 
 import pytest
-from causalsim.engine.kept import file_of
 
-from causalsim import engine
 from causalsim.cli import BAD_INPUT, FAILS, HOLDS, main
 from causalsim.engine import Calibration
-from tests.engine.test_calibration import made
+from tests.calibration.test_calibration import file_of, made
 from tests.models_for_tests import tiny
 
 COUNTS = "1, 8, 16, 32, 64, 128, 256"
@@ -22,7 +20,7 @@ def _elsewhere(tmp_path, monkeypatch):
     monkeypatch.setenv("COLUMNS", "100")
     monkeypatch.setenv("CAUSALSIM_CACHE", str(tmp_path / "cache"))
     monkeypatch.delenv("CAUSALSIM_BUCKETS")
-    monkeypatch.setattr(engine, "load", lambda name: tiny())
+    monkeypatch.setattr("causalsim.cli.calibrate.load", lambda name: tiny())
 
 
 @pytest.fixture
@@ -31,8 +29,8 @@ def measuring(monkeypatch):
 
     def finds(dropped=(), seen=(1, 8)):
         whole = made(tiny(), dropped=dropped)
-        monkeypatch.setattr("causalsim.engine.kept.measured", lambda model, length, progress: whole)
-        fault = made(tiny(), dropped=seen, forms=("mlp",))
+        monkeypatch.setattr("causalsim.calibration.calibrate.measured", lambda model, length, progress: whole)
+        fault = made(tiny(), dropped=seen, dispatches=("mlp",))
         monkeypatch.setattr("causalsim.cli.calibrate.measured", lambda model, **_: fault)
         return whole
 
@@ -51,7 +49,7 @@ def test_it_shows_what_was_measured_and_keeps_the_choice(measuring, capsys, tmp_
     for words in (
         "attn, several texts",
         "a whole column",
-        f"the same bits in every batch: 10 forms at {COUNTS} rows",
+        f"the same bits in every batch: 10 kinds of dispatch at {COUNTS} rows",
         f"Batches of {COUNTS} rows are chosen",
         found.identity,
     ):
@@ -67,13 +65,13 @@ def test_it_shows_what_was_measured_and_keeps_the_choice(measuring, capsys, tmp_
 
 def test_a_file_that_was_altered_is_told_and_replaced(measuring, capsys):
     found = measuring()
-    for kept in (found.to_json().replace('"rows":8,', '"rows":9,', 1), "{}"):
+    for kept in (found.to_json().replace('"size":8,', '"size":9,', 1), "{}"):
         file_of(tiny()).parent.mkdir(parents=True, exist_ok=True)
         file_of(tiny()).write_text(kept)
-        assert main(["rows"]) == HOLDS
+        assert main(["calibrate"]) == HOLDS
         assert "was damaged, or of an older version" in " ".join(capsys.readouterr().out.split())
         assert _kept() == found
-    assert main(["rows"]) == HOLDS
+    assert main(["calibrate"]) == HOLDS
     assert "damaged" not in capsys.readouterr().out
 
 

@@ -86,13 +86,13 @@ def _pool() -> int:
 def calibration() -> dict:
     """Calibrate a tiny model, and run it as calibrated."""
     import causalsim as cs
-    from causalsim.engine import kernels_for
+    from causalsim.calibration import calibrate
     from tests.models_for_tests import tiny
 
     model = tiny(1, 2, 1)
-    found = model.calibrate(20)
+    found = calibrate(model, 20)
     run = cs.run(model, list(range(20)), record=True)
-    used = kernels_for(model).calibration
+    used = model.kernels_or(None).calibration
     return {
         "identity": found.identity,
         "used": used,

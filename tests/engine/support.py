@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from hypothesis import strategies as st
 
 import causalsim as cs
-from causalsim.engine import State
+from causalsim.engine import Output, Plan, Program, State, plan
+from causalsim.engine import execute as follow
+from causalsim.kernels import CERTIFIED, Kernels
 from causalsim.models import ModelConfig
 from causalsim.verification.strategies import graphs
+from causalsim.verification.target import Target
 from tests.models_for_tests import tiny
 
 
@@ -47,10 +51,36 @@ def bits(value: Any) -> Any:
 
 def fresh(model: cs.Model, graph: cs.EventGraph, given) -> State:
     """A poisoned state over given ids, one list a request, in which samples are teacher-forced."""
-    from causalsim.engine import teacher_forced
+    return target(model, graph, given).fresh()
 
-    arrays = tuple(np.asarray(tokens, np.int32) for tokens in given)
-    return State.fresh(model, graph, arrays, teacher_forced(graph, arrays))
+
+def target(model: cs.Model, graph: cs.EventGraph, given=(), kernels: Kernels = CERTIFIED) -> Target:
+    """A model with its kernels over given ids: what executes programs and steps on states."""
+    return Target(model, graph, tuple(np.asarray(tokens, np.int32) for tokens in given), kernels)
+
+
+def execute(model: cs.Model, program: Program, state: State) -> tuple[State, list[Output]]:
+    """Run a program on a state with a pool a layer, which it consumes."""
+    return target(model, program.graph).execute(program, state)
+
+
+def step(model: cs.Model, state: State, events) -> tuple[State, list[Output]]:
+    """Run chosen events on a state with a pool a layer, which it consumes."""
+    return target(model, state.graph).step(state, events)
+
+
+def recycled(model: cs.Model, program: Program, given) -> tuple[Plan, State, list[Output]]:
+    """Run a program on fresh memory in which K/V is given up after its last reader."""
+    made = plan(program, CERTIFIED.buckets)
+    state = fresh_for(model, made, given)
+    return made, *follow(made, state, model.computation())
+
+
+def fresh_for(model: cs.Model, made: Plan, given) -> State:
+    """A poisoned state with as many pools as a plan needs."""
+    whole = fresh(model, made.graph, given)
+    few = slice(made.placement.pools)
+    return replace(whole, keys=whole.keys[few], values=whole.values[few])
 
 
 def cells_of(state: State) -> dict[str, Any]:

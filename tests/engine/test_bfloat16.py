@@ -10,20 +10,31 @@ import jax.numpy as jnp
 import ml_dtypes
 import numpy as np
 import pytest
-from causalsim.engine.forms import Forms, Where
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import causalsim as cs
-from causalsim.engine import State, Values, compile, event_values, execute, many, run_orders
+from causalsim.engine import Program, Values, compile, event_values, many, run_orders
 from causalsim.engine.digests import digest_of
+from causalsim.engine.executables import Bodies
+from causalsim.engine.planning import IndexArrays
 from causalsim.events import Edge
 from causalsim.foliations import random_orders
 from causalsim.kernels import CERTIFIED, FIXED, STOCK
 from causalsim.kernels.precision import from_storage, to_storage
 from causalsim.verification import same_bits, ulps_apart
 from causalsim.verification.faults import one_edge_inverted, with_batch_size, with_neighbour
-from tests.engine.support import fresh, graphs_of, ids, normed, reference_logits, texts, turned
+from tests.engine.support import (
+    execute,
+    fresh,
+    graphs_of,
+    ids,
+    normed,
+    recycled,
+    reference_logits,
+    texts,
+    turned,
+)
 from tests.models_for_tests import glass, tiny, wide
 
 BFLOAT16 = np.dtype(ml_dtypes.bfloat16)
@@ -174,7 +185,7 @@ def test_cells_take_half_the_bytes():
     )
     assert narrow.tokens.nbytes == plain.tokens.nbytes
     ids_bytes = plain.tokens.nbytes
-    assert plain.peak_bytes - ids_bytes == 2 * (narrow.peak_bytes - ids_bytes)
+    assert plain.nbytes - ids_bytes == 2 * (narrow.nbytes - ids_bytes)
 
 
 @both
@@ -251,8 +262,8 @@ def test_logits_are_near_those_of_the_same_parameters_in_float32(model):
 
 def test_the_sum_that_a_parallel_residual_leaves_is_downcast_as_all_its_readers_see_it():
     numbers = np.random.default_rng(0).standard_normal((4, 8, 16)).astype(BFLOAT16)
-    where = Where(np.arange(24, dtype=np.int32).reshape(3, 8) % 8, 2)
-    found = Forms(PARALLEL.config, None).stream(jnp.asarray(to_storage(numbers)), where)
+    at = IndexArrays(np.arange(24, dtype=np.int32).reshape(3, 8) % 8, 2)
+    found = Bodies(PARALLEL.config, "stream", {}).stream(jnp.asarray(to_storage(numbers)), at)
     # Layer 1 left its attention in plane 1 and its MLP in plane 3.
     assert same_bits(from_storage(np.asarray(found)), numbers[1] + numbers[3])
 
@@ -305,7 +316,7 @@ def test_what_runs_too_early_is_nan():
     graph = plain.graph
     edge = Edge(cs.Event("kv", 0, 0), cs.Event("attn", 0, 1), "kv")
     program = one_edge_inverted(graph, edge)
-    _, outputs = execute(program, fresh(model, graph, [plain.tokens]))
+    _, outputs = execute(model, program, fresh(model, graph, [plain.tokens]))
     found = Values.from_outputs(model.config, graph, outputs)
     assert np.isnan(found[edge.target]).all() and found[edge.target].dtype == BFLOAT16
     assert same_bits(found[cs.Event("attn", 0, 0)], plain.values[cs.Event("attn", 0, 0)])
@@ -316,11 +327,20 @@ def test_fresh_memory_is_nan_and_released_memory_is_nan_again():
     state = fresh(NARROW, graph, texts(NARROW, (3,)))
     cells = [state.residual, state.logits, *state.keys, *state.values]
     assert all(np.isnan(np.asarray(part).view(BFLOAT16)).all() for part in cells)
-    bare = State.fresh(NARROW, graph, [np.array(ids(NARROW, 3), np.int32)], bare=True)
-    after, outputs = execute(compile(cs.layer_major(graph)), bare)
-    assert after.is_bare and after.banks == 1
+    program = compile(cs.layer_major(graph))
+    made, _, outputs = recycled(NARROW, program, texts(NARROW, (3,)))
+    assert made.placement.pools == 1
     assert all(np.isfinite(np.concatenate([p.ravel() for p in _parts(rows)])).all()
                for _, _, rows in event_values(outputs))  # fmt: skip
+    # The second layer at one position alone: it sees the others where the first layer's were.
+    second = next(n for n, batch in enumerate(program.batches) if batch.site == ("kv", 1))
+    alone = [batch.restricted(slice(2, 3)) for batch in program.batches[second : second + 2]]
+    made, _, outputs = recycled(
+        NARROW, Program(graph, (*program.batches[:second], *alone)), texts(NARROW, (3,))
+    )
+    ((site, _, rows),) = list(event_values(outputs))[-1:]
+    assert made.placement.pools == 1 and site == ("attn", 1)
+    assert np.isnan(rows).all() and rows.dtype == BFLOAT16
 
 
 # -- digests, distances, refusals ------------------------------------------------------------------

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import jax
 import numpy as np
 import pytest
-from causalsim.engine.forms import Where, form
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import causalsim as cs
-from causalsim.engine import Values, compile, compile_unchecked, execute, step
+from causalsim.engine import Values, compile, compile_unchecked
+from causalsim.engine.executables import executable
+from causalsim.engine.planning import IndexArrays
 from causalsim.kernels import CERTIFIED
-from tests.engine.support import architectures, bits, cells_of, fresh, graphs_of, ids, texts
+from tests.engine.support import architectures, bits, cells_of, execute, fresh, graphs_of, ids, step, texts
 from tests.models_for_tests import tiny
 
 
@@ -43,7 +45,7 @@ def _covers() -> Iterator[tuple[int, cs.EventGraph, object]]:
 
 
 def _values(model, graph, times, given) -> Values:
-    _, outputs = execute(compile_unchecked(graph, times), fresh(model, graph, given))
+    _, outputs = execute(model, compile_unchecked(graph, times), fresh(model, graph, given))
     return Values.from_outputs(model.config, graph, outputs)
 
 
@@ -97,7 +99,7 @@ def test_a_token_that_was_not_sampled_poisons_all_that_follows():
     order = [event for event in graph if event.kind != "sample"]
     state = fresh(model, graph, [ids(model, 4)])
     for event in order:
-        state, outputs = step(state, [event])
+        state, outputs = step(model, state, [event])
         value = jax.tree.leaves(outputs[0].value)[0][0]
         assert bool(np.isnan(value).all()) == (event.position >= 2), event
 
@@ -111,31 +113,35 @@ def test_a_token_that_was_not_sampled_poisons_all_that_follows():
 def test_an_index_off_the_end_writes_nowhere(model, kind, off):
     graph = cs.EventGraph(model.config, 5)
     state = fresh(model, graph, [ids(model, 5)])
-    state, _ = execute(compile(cs.layer_major(graph)), state)
+    state, _ = execute(model, compile(cs.layer_major(graph)), state)
     before = cells_of(state)
-    where = Where(np.array([[off], [2], [off]], np.int32), np.int32(1))
-    reading = where._replace(table=state.layout.tables()[0], window=np.int32(2**30))
+    at = IndexArrays(np.array([[off], [2], [off]], np.int32), np.int32(1))
+    reading = at._replace(table=state.layout.tables()[0], window=np.int32(2**30))
     weights = model.weights()
-    layer, run = weights["layers"][1], form(model.config, CERTIFIED, kind)
+    layer, run = weights["layers"][1], executable(model.config, CERTIFIED, kind)
     if kind == "embed":
-        state.residual, _ = run(weights["embed"], state.residual, state.tokens, where)
+        residual, _ = run(weights["embed"], state.residual, state.tokens, at)
+        state = replace(state, residual=residual)
     elif kind == "kv":
-        state.keys[1], state.values[1], _ = run(
-            layer["kv"], state.keys[1], state.values[1], state.residual, where
-        )
+        keys, values, _ = run(layer["kv"], state.keys[1], state.values[1], state.residual, at)
+        state = replace(state, keys=(state.keys[0], keys), values=(state.values[0], values))
     elif kind == "layers":
-        both = Where(np.array([[off], [2], [off], [off]], np.int32), *((part, part) for part in reading[1:]))
-        cells = state.residual, state.keys, state.values
-        state.residual, state.keys, state.values, _ = run(weights["layers"], *cells, both)
+        rows = np.array([[off], [2], [off], [off]], np.int32)
+        both = IndexArrays(rows, *((part, part) for part in reading[1:]))
+        cells = state.residual, list(state.keys), list(state.values)
+        residual, keys, values, _ = run(weights["layers"], *cells, both)
+        state = replace(state, residual=residual, keys=tuple(keys), values=tuple(values))
     elif kind == "attn":
-        state.residual, _ = run(layer["attn"], state.residual, state.keys[1], state.values[1], reading)
+        residual, _ = run(layer["attn"], state.residual, state.keys[1], state.values[1], reading)
+        state = replace(state, residual=residual)
     elif kind == "mlp":
-        state.residual, _ = run(layer["mlp"], state.residual, where)
+        residual, _ = run(layer["mlp"], state.residual, at)
+        state = replace(state, residual=residual)
     elif kind == "unembed":
-        state.logits = run(weights["unembed"], state.logits, state.residual, where)
+        state = replace(state, logits=run(weights["unembed"], state.logits, state.residual, at))
     else:
-        target, given_id = np.array([off], np.int32), np.array([3], np.int32)
-        state.tokens, _ = run(state.tokens, state.logits, where, target, given_id, np.float32(0), np.int32(0))
+        tokens, _ = run(state.tokens, state.logits, at, np.array([3], np.int32), np.float32(0), np.int32(0))
+        state = replace(state, tokens=tokens)
     assert cells_of(state) == before
 
 
@@ -147,7 +153,7 @@ def test_the_state_after_any_order_is_the_same(data, model, seed):
     given_texts = texts(model, graph.lengths)
     ends = []
     for foliation in (cs.token_major(graph), cs.random_foliation(graph, seed)):
-        state, _ = execute(compile(foliation), fresh(model, graph, given_texts))
+        state, _ = execute(model, compile(foliation), fresh(model, graph, given_texts))
         ends.append(cells_of(state))
     assert ends[0] == ends[1]
 
@@ -161,12 +167,12 @@ def test_one_event_at_a_time_equals_a_run(data, model, seed):
     order = cs.random_linear_extension(graph, seed, method="kahn")
     state, outputs = fresh(model, graph, given_texts), []
     for (event,) in order.slices():
-        state, made = step(state, [event])
+        state, made = step(model, state, [event])
         outputs += made
     values = Values.from_outputs(model.config, graph, outputs)
     whole = cs.run(model, given_texts, order, record=True)
     assert values.digest() == whole.values_digest
-    end, _ = execute(compile(order), fresh(model, graph, given_texts))
+    end, _ = execute(model, compile(order), fresh(model, graph, given_texts))
     assert cells_of(state) == cells_of(end)
 
 
@@ -176,12 +182,12 @@ def test_a_state_that_was_run_on_cannot_be_used_again():
     program = compile(cs.layer_major(graph))
     state = fresh(model, graph, [ids(model, 3)])
     kept = state.copy()
-    after, _ = execute(program, state)
+    after, _ = execute(model, program, state)
     with pytest.raises((RuntimeError, ValueError), match=r"[Dd]onated|deleted"):
-        execute(program, state)
+        execute(model, program, state)
     with pytest.raises((RuntimeError, ValueError), match=r"[Dd]onated|deleted"):
         np.asarray(state.residual)
-    assert cells_of(execute(program, kept)[0]) == cells_of(after)
+    assert cells_of(execute(model, program, kept)[0]) == cells_of(after)
 
 
 def test_steps_and_programs_of_another_graph_are_refused():
@@ -189,10 +195,10 @@ def test_steps_and_programs_of_another_graph_are_refused():
     graph, other = cs.EventGraph(model.config, 3), cs.EventGraph(model.config, 4)
     state = fresh(model, graph, [ids(model, 3)])
     with pytest.raises(cs.InputError, match=r"own graph: got .*, expected"):
-        execute(compile(cs.layer_major(other)), state)
+        execute(model, compile(cs.layer_major(other)), state)
     with pytest.raises(cs.InputError, match="position 3 lies outside"):
-        step(state, [cs.Event("embed", -1, 3)])
+        step(model, state, [cs.Event("embed", -1, 3)])
     blocks = cs.EventGraph(model.config, 3, granularity="block")
     with pytest.raises(cs.InputError, match="sublayer graphs: got a block graph"):
-        step(fresh(model, blocks, [ids(model, 3)]), [cs.Event("block", 0, 0)])
-    assert step(state, [])[1] == []
+        step(model, fresh(model, blocks, [ids(model, 3)]), [cs.Event("block", 0, 0)])
+    assert step(model, state, [])[1] == []

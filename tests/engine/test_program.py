@@ -8,16 +8,17 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from causalsim.engine.dispatches import LAYER, MOST_LAYERS, deepest, dispatches_of, whole_layers
 from hypothesis import given
 from hypothesis import strategies as st
 
 import causalsim as cs
 from causalsim.engine import Batch, Program, compile, compile_unchecked
+from causalsim.engine.joining import MOST_LAYERS, deepest, joined, whole_layers
 from causalsim.engine.program import MANY_ROWS
+from causalsim.events.kinds import SUBLAYERS
 from causalsim.kernels import CERTIFIED_BUCKETS, FIXED_BUCKETS, Buckets
 from causalsim.verification.strategies import foliations, graphs, wirings
-from tests.foliations.support import graphs_with_foliation
+from tests.foliations.orders import graphs_with_foliation
 from tests.models_for_tests import tiny
 
 GRAPH = cs.EventGraph(cs.Wiring(2), (3, 2))
@@ -68,7 +69,7 @@ def _layers_from(batches: Sequence[Batch]) -> int:
         return 0
     first = batches[0].site.layer
     for number, batch in enumerate(batches):
-        wanted = LAYER[number % 3], first + number // 3
+        wanted = SUBLAYERS[number % 3], first + number // 3
         if batch.site != wanted or not np.array_equal(batch.requests, batches[0].requests):
             return number // 3
         if not np.array_equal(batch.positions, batches[0].positions):
@@ -80,31 +81,29 @@ def _layers_from(batches: Sequence[Batch]) -> int:
 def test_whole_layers_are_found_where_batches_have_the_same_rows(foliation):
     batches = compile(foliation).batches
     naive = [_layers_from(batches[number:]) for number in range(len(batches))]
-    assert whole_layers(batches).tolist() == naive
-    assert whole_layers(batches[:1]).tolist() == [0]
-    assert whole_layers(()).tolist() == []
+    sublayers = foliation.graph.wiring.sublayers
+    assert whole_layers(batches, sublayers).tolist() == naive
+    assert whole_layers(batches[:1], sublayers).tolist() == [0]
+    assert whole_layers((), sublayers).tolist() == []
 
 
 @given(
     graphs_with_foliation(), st.sampled_from([CERTIFIED_BUCKETS, FIXED_BUCKETS, Buckets((1, 2)), Buckets()])
 )
-def test_dispatches_carry_the_batches_in_their_order_and_only_whole_layers_together(foliation, buckets):
-    batches, n_layers = compile(foliation).batches, foliation.graph.wiring.n_layers
-    dispatches = list(dispatches_of(batches, buckets, n_layers))
-    assert [batch for dispatch in dispatches for batch in dispatch] == list(batches)
-    for dispatch in dispatches:
-        assert len(dispatch) == 1 or len(dispatch) == 3 * _layers_from(dispatch)
-        if len(dispatch) > 3:
-            assert len(dispatch) == 3 * deepest(n_layers) and buckets.split(len(dispatch[0])) == [1]
-        if len(dispatch) > 1:
-            assert len(buckets.split(len(dispatch[0]))) == 1
-    alone = [
-        n for n, dispatch in enumerate(dispatches) if len(dispatch) == 1 and dispatch[0].site.kind == "kv"
-    ]
+def test_groups_carry_the_batches_in_their_order_and_only_whole_layers_together(foliation, buckets):
+    batches, wiring = compile(foliation).batches, foliation.graph.wiring
+    groups = list(joined(batches, buckets, wiring))
+    assert [batch for group in groups for batch in group] == list(batches)
+    for group in groups:
+        assert len(group) == 1 or len(group) == 3 * _layers_from(group)
+        if len(group) > 3:
+            assert len(group) == 3 * deepest(wiring.n_layers) and buckets.split(len(group[0])) == [1]
+        if len(group) > 1:
+            assert len(buckets.split(len(group[0]))) == 1
+    alone = [n for n, group in enumerate(groups) if len(group) == 1 and group[0].site.kind == "kv"]
     for n in alone:  # What could have gone together did.
         assert (
-            _layers_from([dispatch[0] for dispatch in dispatches[n:]]) == 0
-            or len(buckets.split(len(dispatches[n][0]))) > 1
+            _layers_from([group[0] for group in groups[n:]]) == 0 or len(buckets.split(len(groups[n][0]))) > 1
         )
 
 
@@ -162,13 +161,13 @@ def _damaged() -> dict[str, Program]:
         "an event twice": Program(GRAPH, (*batches[: wide + 1], late, *batches[wide + 1 :])),
         "two batches swapped": Program(GRAPH, (batches[1], batches[0], *batches[2:])),
         "an event too late": Program(GRAPH, (*batches[:wide], short, *batches[wide + 1 :], late)),
-        "two slices in one batch": Program(GRAPH, (_joined(batches[0], batches[1]), *batches[2:])),
+        "two slices in one batch": Program(GRAPH, (_merged(batches[0], batches[1]), *batches[2:])),
         "all in reverse": Program(GRAPH, tuple(reversed(batches))),
         "nothing": Program(GRAPH, ()),
     }
 
 
-def _joined(a: Batch, b: Batch) -> Batch:
+def _merged(a: Batch, b: Batch) -> Batch:
     parts = ((getattr(a, name), getattr(b, name)) for name in ("requests", "positions", "events"))
     return Batch(a.site, *map(np.concatenate, parts))
 

@@ -6,31 +6,39 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from causalsim.engine.dispatches import Dispatch, dispatches_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import causalsim as cs
-from causalsim.engine import Program, compile, execute
-from causalsim.engine.placement import Placement, lifetimes
-from causalsim.engine.state import Layout, State
+from causalsim.engine import Layout, Program, State, Values, compile, event_values, plan
+from causalsim.engine import execute as follow
+from causalsim.engine.joining import Group, joined
+from causalsim.engine.placement import Placement, live_ranges
 from causalsim.kernels import CERTIFIED_BUCKETS, PAGE
-from tests.engine.support import architectures, cells_of, fresh, graphs_of, ids, texts
+from causalsim.verification.faults import freed_early
+from tests.engine.support import (
+    architectures,
+    cells_of,
+    execute,
+    fresh,
+    fresh_for,
+    graphs_of,
+    ids,
+    recycled,
+    texts,
+)
 from tests.models_for_tests import tiny
 
 MODEL = tiny(n_layers=4)
 GRAPH = cs.EventGraph(MODEL.config, 6)
 
 
-def _bare() -> State:
-    """Fresh memory in which no K/V is reserved."""
-    return State.fresh(MODEL, GRAPH, [np.asarray(ids(MODEL, 6), np.int32)], bare=True)
-
-
 def _kv_layers(run: cs.Run) -> float:
     """How many layers' K/V a run had memory for."""
-    without = _bare().peak_bytes
-    whole = State.fresh(MODEL, GRAPH, [np.zeros(6, np.int32)]).peak_bytes
+    without, whole = (
+        State.fresh(MODEL.config, MODEL.dtype, GRAPH, [np.zeros(6, np.int32)], pools=pools).nbytes
+        for pools in (0, None)
+    )
     return (run.state_bytes - without) / (whole - without) * MODEL.config.n_layers
 
 
@@ -57,8 +65,15 @@ def test_memory_is_ordered_as_the_predicted_peaks_are():
     assert taken[least] == min(taken)
 
 
-def test_a_recorded_run_keeps_all():
-    assert _kv_layers(cs.run(MODEL, ids(MODEL, 6), record=True)) == 4
+@pytest.mark.parametrize("family", [cs.layer_major, cs.token_major, cs.wavefront])
+def test_recording_changes_nothing(family):
+    """A recorded run keeps its values on the side: it gives K/V up as any run does."""
+    plain, recorded = (cs.run(MODEL, ids(MODEL, 6), family(GRAPH), record=record) for record in (False, True))
+    assert recorded.state_bytes == plain.state_bytes and recorded.digest == plain.digest
+    assert list(map(str, recorded.program.batches)) == list(map(str, plain.program.batches))
+    state, outputs = execute(MODEL, compile(family(GRAPH)), fresh(MODEL, GRAPH, [ids(MODEL, 6)]))
+    assert len(state.keys) == 4
+    assert Values.from_outputs(MODEL.config, GRAPH, outputs).digest() == recorded.values_digest
 
 
 @settings(max_examples=15)
@@ -66,7 +81,12 @@ def test_a_recorded_run_keeps_all():
 def test_giving_up_changes_no_bits(data, model, seed):
     graph = data.draw(graphs_of(model))
     given_texts, order = texts(model, graph.lengths), cs.random_foliation(graph, seed)
-    assert cs.run(model, given_texts, order).digest == cs.run(model, given_texts, order, record=True).digest
+    state, outputs = execute(model, compile(order), fresh(model, graph, given_texts))
+    kept = Values.from_outputs(model.config, graph, outputs)
+    assert len(state.keys) == model.config.n_layers
+    run, recorded = (cs.run(model, given_texts, order, record=record) for record in (False, True))
+    assert recorded.values_digest == kept.digest()
+    assert run.digest == recorded.digest
 
 
 def test_what_is_given_up_is_poison_for_the_next():
@@ -74,25 +94,34 @@ def test_what_is_given_up_is_poison_for_the_next():
     batches = compile(cs.layer_major(GRAPH)).batches
     second = next(n for n, batch in enumerate(batches) if batch.site == ("kv", 1))
     alone = [batch.restricted(slice(2, 3)) for batch in batches[second : second + 2]]
-    state, outputs = execute(Program(GRAPH, (*batches[:second], *alone)), _bare())
-    assert state.banks == 1
+    made, _, outputs = recycled(MODEL, Program(GRAPH, (*batches[:second], *alone)), [ids(MODEL, 6)])
+    assert made.placement.pools == 1
     assert np.isnan(np.asarray(outputs[-1].value)).all()  # it sees positions that nobody wrote
 
 
-def test_a_program_that_reads_what_was_given_up_gets_poison():
-    batches = compile(cs.layer_major(GRAPH)).batches
-    late = next(n for n, batch in enumerate(batches) if batch.site == ("attn", 0))
-    state, _ = execute(Program(GRAPH, batches[: late + 1]), _bare())
-    assert state.is_bare
-    _, outputs = execute(Program(GRAPH, (batches[late],)), state)
-    assert np.isnan(np.asarray(outputs[0].value)[: len(batches[late])]).all()
+@pytest.mark.parametrize("family", [cs.wavefront, cs.token_major])
+def test_a_plan_that_reads_what_was_given_up_gets_poison(family):
+    """A page that is poison again right before its last reader comes."""
+    right = plan(compile(family(GRAPH)), CERTIFIED_BUCKETS)
+    wrong = freed_early(right)
+    spoilt = next(n for n, each in enumerate(wrong.dispatches) if each is not right.dispatches[n])
+    found = []
+    for made in (right, wrong):
+        outputs = follow(made, fresh_for(MODEL, made, [ids(MODEL, 6)]), MODEL.computation())[1]
+        before = sum(len(each.batches) for each in made.dispatches[:spoilt])
+        found.append([np.isnan(rows).any() for _, _, rows in _attended(outputs[before:])])
+    assert not any(found[0]) and found[1][0]
+
+
+def _attended(outputs):
+    return (each for each in event_values(outputs) if each[0].kind == "attn")
 
 
 # -- pages of long texts and of several ---------------------------------------------------------
 
 
-def _dispatches(program: Program) -> list[Dispatch]:
-    return list(dispatches_of(program.batches, CERTIFIED_BUCKETS, program.graph.wiring.n_layers))
+def _groups(program: Program) -> list[Group]:
+    return list(joined(program.batches, CERTIFIED_BUCKETS, program.graph.wiring))
 
 
 @st.composite
@@ -106,11 +135,11 @@ def long_programs(draw):
     return compile(draw(st.sampled_from(families))(graph))
 
 
-def _lifetimes_said_once_more(program: Program, layout: Layout) -> dict[tuple[int, int], tuple[int, int]]:
+def _live_ranges_said_once_more(program: Program, layout: Layout) -> dict[tuple[int, int], tuple[int, int]]:
     """Of every page of every layer, from what each event reads."""
     found: dict[tuple[int, int], tuple[int, int]] = {}
     first = layout.first_pages()
-    numbered = [(number, batch) for number, dispatch in enumerate(_dispatches(program)) for batch in dispatch]
+    numbered = [(number, batch) for number, group in enumerate(_groups(program)) for batch in group]
     for number, batch in numbered:
         if batch.site.kind not in ("kv", "attn"):
             continue
@@ -125,13 +154,13 @@ def _lifetimes_said_once_more(program: Program, layout: Layout) -> dict[tuple[in
 
 @settings(max_examples=10)
 @given(long_programs())
-def test_a_page_lives_from_the_first_dispatch_that_touches_it_to_the_last(program):
+def test_a_page_lives_from_the_first_group_that_touches_it_to_the_last(program):
     layout = Layout(program.graph.lengths)
-    birth, death = lifetimes(_dispatches(program), program.graph.wiring, layout)
-    expected = _lifetimes_said_once_more(program, layout)
+    first_use, last_use = live_ranges(_groups(program), program.graph.wiring, layout)
+    expected = _live_ranges_said_once_more(program, layout)
     used = {
-        (int(layer), int(page)): (int(birth[layer, page]), int(death[layer, page]))
-        for layer, page in zip(*np.nonzero(death >= 0), strict=True)
+        (int(layer), int(page)): (int(first_use[layer, page]), int(last_use[layer, page]))
+        for layer, page in zip(*np.nonzero(last_use >= 0), strict=True)
     }
     assert used == expected
 
@@ -141,49 +170,47 @@ def test_a_page_lives_from_the_first_dispatch_that_touches_it_to_the_last(progra
 def test_no_two_pages_have_one_place_at_the_same_time(program):
     layout = Layout(program.graph.lengths)
     wiring = program.graph.wiring
-    birth, death = lifetimes(_dispatches(program), wiring, layout)
-    placement = Placement.fitted(_dispatches(program), wiring, layout)
+    first_use, last_use = live_ranges(_groups(program), wiring, layout)
+    placement = Placement.recycling(_groups(program), wiring, layout)
     tenants: dict[tuple[int, int], list[tuple[int, int]]] = {}
-    for layer, page in zip(*np.nonzero(death >= 0), strict=True):
+    for layer, page in zip(*np.nonzero(last_use >= 0), strict=True):
         assert placement.place[layer, page] < layout.pages
-        here = int(placement.bank[layer]), int(placement.place[layer, page])
-        tenants.setdefault(here, []).append((int(birth[layer, page]), int(death[layer, page])))
-    changes = {(batch, *here) for batch, places in placement.reused.items() for here in places}
+        here = int(placement.pool[layer]), int(placement.place[layer, page])
+        tenants.setdefault(here, []).append((int(first_use[layer, page]), int(last_use[layer, page])))
+    changes = {(group, *here) for group, places in placement.recycled.items() for here in places}
     for here, stays in tenants.items():
         stays.sort()
         assert all(earlier[1] < later[0] for earlier, later in pairwise(stays))
         assert {(start, *here) for start, _ in stays[1:]} == {c for c in changes if c[1:] == here}
-    assert placement.banks <= wiring.n_layers
+    assert placement.pools <= wiring.n_layers
     at_once = np.zeros(len(program) + 1, np.int64)
-    np.add.at(at_once, birth[death >= 0], 1)
-    np.add.at(at_once, death[death >= 0] + 1, -1)
-    assert placement.banks * layout.pages >= np.cumsum(at_once).max()
+    np.add.at(at_once, first_use[last_use >= 0], 1)
+    np.add.at(at_once, last_use[last_use >= 0] + 1, -1)
+    assert placement.pools * layout.pages >= np.cumsum(at_once).max()
 
 
-def _banks(model: cs.Model, graph: cs.EventGraph, order: cs.Foliation) -> int:
-    """How many banks an order needs, after a check that its bits are those of an order that keeps all."""
+def _pools(model: cs.Model, graph: cs.EventGraph, order: cs.Foliation) -> int:
+    """How many pools an order needs, after a check that its bits are those of an order that keeps all."""
     given_texts = texts(model, graph.lengths)
-    state, _ = execute(
-        compile(order), State.fresh(model, graph, list(map(np.asarray, given_texts)), bare=True)
-    )
-    kept, _ = execute(compile(cs.layer_major(graph)), fresh(model, graph, given_texts))
+    made, state, _ = recycled(model, compile(order), given_texts)
+    kept, _ = execute(model, compile(cs.layer_major(graph)), fresh(model, graph, given_texts))
     assert cells_of(state)["logits"] == cells_of(kept)["logits"]
-    return state.banks
+    return made.placement.pools
 
 
-def test_layers_with_short_windows_share_a_bank():
-    """Four pages of text, of which an attention sees two: two layers fit into one bank.
+def test_layers_with_short_windows_share_a_pool():
+    """Four pages of text, of which an attention sees two: two layers fit into one pool.
 
-    Position by position one dispatch could carry both, but not the same bank twice.
+    Position by position one dispatch could carry both, but not the same pool twice.
     """
-    banks = {}
+    pools = {}
     for windows in ((100, 100, 100), None):
         model = tiny(n_layers=3, windows=windows)
         graph = cs.EventGraph(model.config, 4 * PAGE)
-        banks[windows] = [
-            _banks(model, graph, order) for order in (cs.chunked(graph, 64), cs.token_major(graph))
+        pools[windows] = [
+            _pools(model, graph, order) for order in (cs.chunked(graph, 64), cs.token_major(graph))
         ]
-    assert list(banks.values()) == [[2, 2], [3, 3]]
+    assert list(pools.values()) == [[2, 2], [3, 3]]
 
 
 def test_requests_one_after_the_other_take_the_place_of_one():
@@ -191,5 +218,5 @@ def test_requests_one_after_the_other_take_the_place_of_one():
     graph = cs.EventGraph(model.config, (5, 4, 6, 3))
     ranks, positions, requests = graph.codes()
     in_turn = cs.Foliation(graph, (requests * 100 + positions) * 100 + ranks)
-    assert _banks(model, graph, in_turn) == 1
-    assert _banks(model, graph, cs.token_major(graph)) == 4
+    assert _pools(model, graph, in_turn) == 1
+    assert _pools(model, graph, cs.token_major(graph)) == 4

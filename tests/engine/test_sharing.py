@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from causalsim.engine.forms import form
 
+from causalsim.engine.executables import executable
 from causalsim.kernels import CERTIFIED
 from tests.models_for_tests import tiny
 
@@ -15,10 +15,10 @@ from tests.models_for_tests import tiny
 def test_depth_and_windows_need_no_executables_of_their_own(kind):
     config = tiny().config
     other = replace(config, n_layers=5, windows=(1, 2, None, 7, 9))
-    assert form(other, CERTIFIED, kind) is form(config, CERTIFIED, kind)
+    assert executable(other, CERTIFIED, kind) is executable(config, CERTIFIED, kind)
 
 
 @pytest.mark.parametrize("change", [{"parallel_residual": True}, {"d_ff": 32}, {"attention_cap": 2.0}])
 def test_what_a_kernel_computes_does(change):
     config = tiny().config
-    assert form(replace(config, **change), CERTIFIED, "mlp") is not form(config, CERTIFIED, "mlp")
+    assert executable(replace(config, **change), CERTIFIED, "mlp") is not executable(config, CERTIFIED, "mlp")

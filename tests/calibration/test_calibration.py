@@ -11,14 +11,13 @@ from dataclasses import replace
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from causalsim.engine.calibration import measured, plain
-from causalsim.engine.kept import file_of, is_damaged, stored
-from causalsim.engine.measuring import FORMS, Measurement, trials
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import causalsim as cs
-from causalsim.engine import Calibration, calibrate, kernels_for, run_orders
+from causalsim.calibration import calibrate, measured
+from causalsim.engine import Calibration, calibrations, run_orders
+from causalsim.engine.calibrations import Measurement, forget, kinds_of_dispatch, plain, trials
 from causalsim.engine.environment import environment
 from causalsim.foliations import random_orders
 from causalsim.kernels import CERTIFIED, CERTIFIED_BUCKETS, FIXED, FIXED_BUCKETS, STOCK, Buckets
@@ -30,16 +29,20 @@ from tests.models_for_tests import tiny, wide
 
 MODEL = tiny(2, 2, 1)
 FEW = Buckets((1, 16))
+CARRIED = kinds_of_dispatch()
+MEASURED = "causalsim.calibration.calibrate.measured"
 # Two pages of K/V, and no batch of sixteen that is not full.
 LENGTH = 256
 
 
-def made(model=MODEL, dropped=(), forms=FORMS, counts=CERTIFIED_BUCKETS.sizes, seed=0) -> Calibration:
+def made(
+    model=MODEL, dropped=(), dispatches=tuple(CARRIED), sizes=CERTIFIED_BUCKETS.sizes, seed=0
+) -> Calibration:
     """A calibration as if it had been measured, with random times."""
     rng = np.random.default_rng(seed)
     rows = tuple(
-        Measurement(form, rows, rows not in dropped, float(rng.uniform(1, 9)))
-        for form, rows in trials(forms, counts)
+        Measurement(dispatch, size, size not in dropped, float(rng.uniform(1, 9)))
+        for dispatch, size in trials({name: CARRIED[name] for name in dispatches}, sizes)
     )
     return Calibration(environment(), plain(model.config), 192, rows)
 
@@ -50,6 +53,22 @@ def cache(tmp_path, monkeypatch):
     monkeypatch.setenv("CAUSALSIM_CACHE", str(tmp_path))
     monkeypatch.delenv("CAUSALSIM_BUCKETS")
     return tmp_path
+
+
+def file_of(model):
+    return calibrations.file_of(model.config, model.dtype)
+
+
+def is_damaged(model) -> bool:
+    return calibrations.is_damaged(model.config, model.dtype)
+
+
+def stored(model) -> Calibration | None:
+    return calibrations.stored(model.config, model.dtype)
+
+
+def kernels_for(model, kernels=None):
+    return model.kernels_or(kernels)
 
 
 def keep(found: Calibration, model=MODEL) -> None:
@@ -65,12 +84,12 @@ def few(kernels):
     return replace(kernels, buckets=FEW)
 
 
-def test_every_form_keeps_its_bits():
+def test_every_kind_of_dispatch_keeps_its_bits():
     calls = []
     found = measured(MODEL, LENGTH, kernels=few(CERTIFIED), progress=lambda *a: calls.append(a))
     assert found.holds and found.buckets.sizes == (1, 16)
-    tried = [(row.form, row.rows) for row in found.measurements]
-    assert set(tried) == {(f, n) for f in FORMS for n in (1, 16)} - {("several layers", 16)}
+    tried = [(row.dispatch, row.size) for row in found.measurements]
+    assert set(tried) == {(name, n) for name in CARRIED for n in (1, 16)} - {("several layers", 16)}
     assert all(row.microseconds > 0 for row in found.measurements)
     assert [done for _, done, _ in calls] == list(range(19)) and {total for *_, total in calls} == {19}
 
@@ -103,7 +122,7 @@ def peeping(kernels):
 
 
 @pytest.mark.parametrize(
-    ("fault", "forms", "dropped"),
+    ("fault", "dispatches", "dropped"),
     [
         (with_batch_size, ("mlp", "layer"), {1}),
         (with_batch_size, ("several layers",), {1}),
@@ -114,42 +133,42 @@ def peeping(kernels):
         (sampling_for_neighbour, ("sample",), {1, 16}),
     ],
 )
-def test_planted_faults_are_seen(fault, forms, dropped):
-    found = measured(MODEL, LENGTH, kernels=few(fault(CERTIFIED)), forms=forms)
-    failed = {(row.form, row.rows) for row in found.measurements if not row.same_bits}
-    assert failed == {(form, rows) for form in forms for rows in dropped}
+def test_planted_faults_are_seen(fault, dispatches, dropped):
+    found = measured(MODEL, LENGTH, kernels=few(fault(CERTIFIED)), dispatches=dispatches)
+    failed = {(row.dispatch, row.size) for row in found.measurements if not row.same_bits}
+    assert failed == {(name, size) for name in dispatches for size in dropped}
     assert found.buckets == FIXED_BUCKETS and not found.holds
 
 
 def test_stock_kernels_at_width_768_are_seen():
-    forms = ("kv", "mlp")
-    found = measured(wide(), kernels=few(STOCK), forms=forms)
-    assert {row.form for row in found.measurements if not row.same_bits} == {*forms}
+    dispatches = ("kv", "mlp")
+    found = measured(wide(), kernels=few(STOCK), dispatches=dispatches)
+    assert {row.dispatch for row in found.measurements if not row.same_bits} == {*dispatches}
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("width", [16, 768, 2048, 4096])
-def test_every_form_at_every_batch_size_keeps_its_bits(width):
+def test_every_kind_of_dispatch_at_every_batch_size_keeps_its_bits(width):
     heads = max(2, width // 64)
     sizes = {"n_heads": heads, "n_kv_heads": max(1, heads // 4), "d_model": width, "d_ff": 4 * width}
     config = cs.ModelConfig(n_layers=2, vocab_size=1000, max_length=256, **sizes)
     found = measured(cs.random_model(config))
     assert found.holds, found.dropped
-    assert found.counts == CERTIFIED_BUCKETS.sizes
+    assert found.sizes == CERTIFIED_BUCKETS.sizes
 
 
 @pytest.mark.usefixtures("unchecked")
 @pytest.mark.parametrize("length", [0, -1, 1.5, True, "8", 513])
 def test_lengths_that_the_model_has_no_room_for_are_refused(length, cache):
     with pytest.raises(cs.InputError, match="got"):
-        MODEL.calibrate(length)
+        calibrate(MODEL, length)
     assert not list(cache.rglob("*.json"))
 
 
 # -- what is chosen ----------------------------------------------------------------------------------
 
 
-def test_only_batch_sizes_that_hold_for_every_form_are_chosen():
+def test_only_batch_sizes_that_hold_for_every_kind_of_dispatch_are_chosen():
     found = made(dropped=(8, 256))
     assert (found.buckets.sizes, found.dropped) == ((1, 16, 32, 64, 128), (8, 256))
     assert found.buckets.costs == tuple(map(found.microseconds, found.buckets.sizes))
@@ -165,7 +184,7 @@ def test_where_nothing_else_holds_rows_are_fixed(dropped):
 def test_a_column_costs_every_layer_of_it():
     model = tiny(2, 4, 2)
     costs = {"embed": 1, "kv": 2, "attn": 4, "mlp": 8, "unembed": 16}
-    rows = [Measurement(form, 8, True, costs.get(form, 0)) for form, _ in trials(FORMS, (8,))]
+    rows = [Measurement(name, 8, True, costs.get(name, 0)) for name, _ in trials(CARRIED, (8,))]
     found = replace(made(model), measurements=tuple(rows))
     assert found.microseconds(8) == 1 + 2 * (2 + 4 + 8) + 16
 
@@ -244,22 +263,15 @@ def test_runs_use_what_is_kept():
     assert kernels_for(MODEL) == found.kernels == made(dropped=(32, 64, 128, 256)).kernels
     assert len(after.program) > len(before.program) and after.digest == before.digest
     facts = environment(kernels_for(MODEL))
-    assert facts["calibration"] == found.identity and facts["rows"] == "1, 8, 16"
+    assert facts["calibration"] == found.identity and facts["batch sizes"] == "1, 8, 16"
     assert kernels_for(tiny()) == CERTIFIED, "another model"
-
-
-def forget() -> None:
-    """What a process remembers of calibrations."""
-    from causalsim.engine import kept
-
-    kept._stored.cache_clear()
 
 
 @pytest.mark.usefixtures("cache")
 def test_calibrating_keeps_it_for_this_process_too(monkeypatch):
-    monkeypatch.setattr("causalsim.engine.kept.measured", lambda model, length, progress: made(model))
+    monkeypatch.setattr(MEASURED, lambda model, length, progress: made(model))
     assert kernels_for(MODEL) == CERTIFIED
-    found = MODEL.calibrate()
+    found = calibrate(MODEL)
     assert kernels_for(MODEL) == found.kernels != CERTIFIED
     assert Calibration.from_json(file_of(MODEL).read_text().removesuffix("\n")) == found == stored(MODEL)
 
@@ -305,7 +317,7 @@ DAMAGES = {
     "no object": lambda text: "[]",
     "a number": lambda text: "7",
     "deep": lambda text: "[" * 100_000,
-    "another digit": lambda text: text.replace('"rows":8,', '"rows":9,', 1),
+    "another digit": lambda text: text.replace('"size":8,', '"size":9,', 1),
     "a faster batch": lambda text: re.sub(r'"microseconds":\d', '"microseconds":0', text, count=1),
     "a bit that was another": lambda text: text.replace('"same_bits":false', '"same_bits":true', 1),
     "an older version": lambda text: json.dumps(from_line(text), indent=1),
@@ -323,10 +335,10 @@ DAMAGES = {
     "no time": first_row(microseconds=float("nan")),
     "endless": first_row(microseconds=1e300),
     "time in words": first_row(microseconds="9"),
-    "another form": first_row(form="head"),
-    "no form": first_row(form=[]),
-    "half a row": first_row(rows=1.0),
-    "other rows": first_row(rows=2),
+    "another dispatch": first_row(dispatch="head"),
+    "no dispatch": first_row(dispatch=[]),
+    "half a row": first_row(size=1.0),
+    "another size": first_row(size=2),
     "maybe": first_row(same_bits=1),
 }
 
@@ -343,7 +355,7 @@ def test_a_file_that_is_damaged_or_foreign_is_as_good_as_none(damage, monkeypatc
     forget()
     assert kernels_for(MODEL) == CERTIFIED and stored(MODEL) is None and is_damaged(MODEL)
     assert environment(kernels_for(MODEL))["calibration"] == environment()["calibration"]
-    monkeypatch.setattr("causalsim.engine.kept.measured", lambda model, length, progress: made(model))
+    monkeypatch.setattr(MEASURED, lambda model, length, progress: made(model))
     calibrate(MODEL)
     assert kernels_for(MODEL) == made().kernels and not is_damaged(MODEL), "and replaced"
 
@@ -407,9 +419,7 @@ def test_a_cache_where_nothing_can_be_kept_is_refused_before_anything_is_measure
 @pytest.mark.usefixtures("cache")
 def test_whoever_looks_while_many_calibrate_sees_a_whole_file(monkeypatch):
     turns = iter(range(40))
-    monkeypatch.setattr(
-        "causalsim.engine.kept.measured", lambda model, length, progress: made(model, seed=next(turns))
-    )
+    monkeypatch.setattr(MEASURED, lambda model, length, progress: made(model, seed=next(turns)))
     calibrate(MODEL)
     path = file_of(MODEL)
     with ThreadPoolExecutor(4) as pool:
