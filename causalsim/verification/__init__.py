@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from causalsim.engine.environment import environment as environment
     from causalsim.verification.campaign import Campaign, run_campaign
     from causalsim.verification.certificate import Certificate, Condition, certify
-    from causalsim.verification.comparison import (
+    from causalsim.testing.bits import (
         Divergence,
         first_divergence,
         relative_error,
@@ -21,18 +21,18 @@ if TYPE_CHECKING:
         ulps_apart,
     )
     from causalsim.verification.counterexample import Counterexample
-    from causalsim.verification.foreign import invariance_classes
-    from causalsim.verification.invariance_report import InvarianceClasses
+    from causalsim.testing.invariance import invariance_classes
+    from causalsim.testing.invariance_report import InvarianceClasses
     from causalsim.verification.mutation import mutate
-    from causalsim.verification.orders_check import OrderDivergence, OrdersCheck, check_orders
-    from causalsim.verification.recorded import ValuesCheck
-    from causalsim.verification.recording import RecordedGraph, recorded_graph
+    from causalsim.testing.order_check import OrderDivergence, OrdersCheck, check_orders
+    from causalsim.testing.value_check import ValuesCheck
+    from causalsim.verification.causal_invariance import RecordedGraph, recorded_graph
     from causalsim.verification.report import Control, Report, Verdict
     from causalsim.verification.reproducer import Replayed, Reproducer, replay
     from causalsim.verification.score import Mutation, Score
-    from causalsim.verification.steps import trace_of_steps
-    from causalsim.verification.trace_check import TraceCheck, check_trace
-    from causalsim.verification.traces import Fault
+    from causalsim.testing.steps import trace_of_steps
+    from causalsim.testing.trace_check import TraceCheck, check_trace
+    from causalsim.testing.traces import Fault
     from causalsim.verification.verifier import verify
 
 _HOMES = {

@@ -19,7 +19,7 @@ from causalsim.events import Event, EventGraph, Site
 from causalsim.foliations import earliest, layer_major
 from causalsim.kernels import PAGE
 from causalsim.progress import Progress
-from causalsim.verification.comparison import same_bits
+from causalsim.testing.bits import same_bits
 from causalsim.verification.faults import sampling_for_neighbour, with_batch_size, with_neighbour
 from causalsim.verification.report import Control, Verdict
 from causalsim.verification.target import CROWD, Target

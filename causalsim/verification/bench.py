@@ -23,7 +23,7 @@ from causalsim.events import Edge, Event, EventGraph, Site
 from causalsim.foliations import layer_major
 from causalsim.kernels import Buckets
 from causalsim.progress import Progress, silent
-from causalsim.verification.comparison import divergence
+from causalsim.testing.bits import divergence
 from causalsim.verification.memory import (
     FILLS,
     FREE,

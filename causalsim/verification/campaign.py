@@ -18,14 +18,14 @@ from causalsim.foliations import Foliation
 from causalsim.kernels import Kernels
 from causalsim.progress import Progress, silent
 from causalsim.verification.chunks import Chunk, Spans
-from causalsim.verification.comparison import Divergence
+from causalsim.testing.bits import Divergence
 from causalsim.verification.counterexample import counterexample
 from causalsim.verification.journal import FORMAT, opened
-from causalsim.verification.orders import controls
+from causalsim.verification.order_independence import controls
 from causalsim.verification.provenance import Provenance
 from causalsim.verification.report import Verdict
 from causalsim.verification.reproducer import Reproducer
-from causalsim.verification.suite import random_order
+from causalsim.testing.suite import random_order
 from causalsim.verification.target import Target
 from causalsim.verification.workers import Job, Runner, in_processes
 

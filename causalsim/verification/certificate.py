@@ -49,12 +49,12 @@ from causalsim.foliations import Foliation
 from causalsim.kernels import Kernels
 from causalsim.progress import Progress, silent
 from causalsim.verification.bench import first_fault, run_trials
-from causalsim.verification.comparison import divergence
+from causalsim.testing.bits import divergence
 from causalsim.verification.dataflow import steering
 from causalsim.verification.faults import seeing_too_far, with_neighbour, writing_elsewhere
 from causalsim.verification.lifetimes import misplaced_pages, overwritten_early
 from causalsim.verification.report import Control
-from causalsim.verification.suite import named_foliations, random_orders
+from causalsim.testing.suite import named_foliations, random_orders
 from causalsim.verification.target import Target
 from causalsim.verification.trials import Executable, executables
 

@@ -15,7 +15,7 @@ from causalsim.engine import compile
 from causalsim.events import Event, EventGraph
 from causalsim.foliations import Foliation, Path, earliest, merge_path, swap_path
 from causalsim.progress import Progress, silent
-from causalsim.verification.comparison import Divergence, divergence
+from causalsim.testing.bits import Divergence, divergence
 from causalsim.verification.provenance import Provenance
 from causalsim.verification.reproducer import Reproducer
 from causalsim.verification.target import Target

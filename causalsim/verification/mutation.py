@@ -25,7 +25,7 @@ from causalsim.progress import Progress, silent
 from causalsim.verification import faults
 from causalsim.verification.batch_invariance import batch_fault, bench_of
 from causalsim.verification.bench import first_fault, misses
-from causalsim.verification.comparison import divergence
+from causalsim.testing.bits import divergence
 from causalsim.verification.lifetimes import misplaced_pages
 from causalsim.verification.reads import Recorder, fault_in
 from causalsim.verification.score import Mutation, Score

@@ -20,7 +20,7 @@ from causalsim.engine.cells import Cell, cells_changed, cells_written, littered,
 from causalsim.events import Event
 from causalsim.kernels import Kernels
 from causalsim.progress import Progress, silent
-from causalsim.verification.comparison import same_bits
+from causalsim.testing.bits import same_bits
 from causalsim.verification.faults import overlooking, seeing_too_far, writing_elsewhere
 from causalsim.verification.report import Control, Verdict
 from causalsim.verification.target import Target

@@ -14,7 +14,7 @@ from causalsim.events.event import parse_event
 from causalsim.foliations import Foliation
 from causalsim.kernels import Kernels
 from causalsim.verification.armour import from_line, to_line
-from causalsim.verification.comparison import Divergence, divergence
+from causalsim.testing.bits import Divergence, divergence
 from causalsim.verification.provenance import Difference, Provenance
 
 

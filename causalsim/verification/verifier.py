@@ -12,7 +12,7 @@ from causalsim.kernels import Kernels
 from causalsim.progress import Progress, silent
 from causalsim.verification.batch_invariance import batch_invariance
 from causalsim.verification.certificate import certificate_of
-from causalsim.verification.orders import order_independence
+from causalsim.verification.order_independence import order_independence
 from causalsim.verification.reads import causal_invariance
 from causalsim.verification.report import Report
 from causalsim.verification.target import Target

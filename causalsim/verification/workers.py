@@ -25,10 +25,10 @@ from causalsim.engine import compile
 from causalsim.errors import CausalsimError
 from causalsim.foliations import Foliation, earliest
 from causalsim.verification.chunks import Chunk
-from causalsim.verification.comparison import divergence
+from causalsim.testing.bits import divergence
 from causalsim.verification.provenance import Provenance
 from causalsim.verification.reproducer import Reproducer
-from causalsim.verification.suite import random_order
+from causalsim.testing.suite import random_order
 from causalsim.verification.target import Target
 
 # What a process needs before it can import anything from where we have it.

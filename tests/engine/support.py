@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 import causalsim as cs
 from causalsim.engine import State
 from causalsim.models import ModelConfig
-from causalsim.verification.strategies import graphs
+from causalsim.testing.strategies import graphs
 from tests.models_for_tests import tiny
 
 

@@ -16,7 +16,7 @@ from causalsim.engine import Batch, Program, compile, compile_unchecked
 from causalsim.engine.dispatches import LAYER, MOST_LAYERS, deepest, dispatches_of, whole_layers
 from causalsim.engine.program import MANY_ROWS
 from causalsim.kernels import CERTIFIED_BUCKETS, FIXED_BUCKETS, Buckets
-from causalsim.verification.strategies import foliations, graphs, wirings
+from causalsim.testing.strategies import foliations, graphs, wirings
 from tests.foliations.orders import graphs_with_foliation
 from tests.models_for_tests import tiny
 

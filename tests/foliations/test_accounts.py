@@ -27,7 +27,7 @@ from causalsim.foliations import (
     weight_bytes_read,
 )
 from causalsim.models import ModelConfig
-from causalsim.verification.strategies import graphs
+from causalsim.testing.strategies import graphs
 from tests.foliations.orders import graphs_with_foliation
 from tests.foliations.test_costs import BYTES
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from causalsim.rendering import Style
 from causalsim.rendering.layout import Layout, Point
 from causalsim.rendering.slices import slice_lines, smooth
-from causalsim.verification.strategies import graphs
+from causalsim.testing.strategies import graphs
 from tests.rendering.drawn import foliations_of
 
 

@@ -12,9 +12,9 @@ from causalsim.verification.bench import first_fault, misses
 from causalsim.verification.certificate import certificate_of
 from causalsim.verification.mutation import KERNEL_FAULTS
 from causalsim.verification.target import Target
-from causalsim.verification.walk import Walk, lattice_of, walk
+from causalsim.verification.exploration import Walk, lattice_of, walk
 from tests.verification.test_mutation import FEW
-from tests.verification.test_walk import target
+from tests.verification.test_exploration import target
 
 WINDOWS = [windows for layers in (1, 2, 3) for windows in product((None, 1, 2), repeat=layers)]
 EVERY = [(windows, parallel) for parallel in (False, True) for windows in WINDOWS]

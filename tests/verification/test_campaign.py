@@ -27,13 +27,13 @@ from causalsim.sealed import checksum, from_line, to_line
 from causalsim.verification import Reproducer, replay, run_campaign, workers
 from causalsim.verification import campaign as campaign_module
 from causalsim.verification.chunks import Chunk, Spans
-from causalsim.verification.comparison import divergence
+from causalsim.testing.bits import divergence
 from causalsim.verification.faults import seeing_too_far
 from causalsim.verification.journal import FORMAT, opened
-from causalsim.verification.orders import controls
+from causalsim.verification.order_independence import controls
 from causalsim.verification.provenance import Provenance
 from causalsim.verification.report import Control
-from causalsim.verification.suite import random_order
+from causalsim.testing.suite import random_order
 from causalsim.verification.target import Target
 from causalsim.verification.workers import Job, Runner, in_processes
 from tests.models.folders import PLAIN

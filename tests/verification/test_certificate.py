@@ -26,11 +26,11 @@ from causalsim.verification.lifetimes import misplaced_pages, overwritten_early
 from causalsim.verification.memory import FILLS
 from causalsim.verification.target import Target
 from causalsim.verification.trials import Trial, every_place, executables, forms, in_rotation
-from causalsim.verification.walk import lattice_of, walk
+from causalsim.verification.exploration import lattice_of, walk
 from tests.engine.faulty import unmasked
 from tests.foliations.orders import graphs_with_foliation
 from tests.models_for_tests import tiny, wide
-from tests.verification.test_walk import counting_what_is_written, target
+from tests.verification.test_exploration import counting_what_is_written, target
 
 TURNED = {"n_layers": 3, "windows": (2, None, 3), "n_heads": 2, "n_kv_heads": 2, "parallel_residual": True}
 CONDITIONS = ["reads", "fills", "frame", "lifetime", "program", "determinism"]

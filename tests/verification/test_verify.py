@@ -25,7 +25,7 @@ from causalsim.verification.faults import (
     with_neighbour,
     writing_elsewhere,
 )
-from causalsim.verification.orders import _fault_of, order_independence
+from causalsim.verification.order_independence import _fault_of, order_independence
 from causalsim.verification.reads import causal_invariance
 from causalsim.verification.report import Control, Report, Verdict
 from causalsim.verification.target import Target

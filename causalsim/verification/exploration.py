@@ -21,7 +21,7 @@ from causalsim.posets.downsets import Rank, ranks
 from causalsim.posets.growth import Budget
 from causalsim.posets.relations import Predecessors
 from causalsim.progress import Progress, silent
-from causalsim.verification.comparison import same_bits
+from causalsim.testing.bits import same_bits
 from causalsim.verification.target import Target
 
 

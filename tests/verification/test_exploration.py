@@ -15,7 +15,7 @@ from causalsim.errors import LimitError
 from causalsim.kernels import CERTIFIED, STOCK, Kernels
 from causalsim.verification.faults import seeing_too_far, with_batch_size
 from causalsim.verification.target import Target
-from causalsim.verification.walk import lattice_of, walk
+from causalsim.verification.exploration import lattice_of, walk
 from tests.engine.faulty import unmasked
 from tests.engine.support import cells_of
 from tests.models_for_tests import tiny, wide

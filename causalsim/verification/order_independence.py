@@ -12,13 +12,13 @@ from causalsim.events import EventGraph
 from causalsim.foliations import Foliation, earliest, from_slices
 from causalsim.progress import Progress, silent
 from causalsim.verification.certificate import Certificate
-from causalsim.verification.comparison import divergence
+from causalsim.testing.bits import divergence
 from causalsim.verification.counterexample import counterexample
 from causalsim.verification.faults import covers_to_invert, one_edge_inverted, seeing_too_far, with_neighbour
 from causalsim.verification.report import Control, Verdict
-from causalsim.verification.suite import named_foliations, random_orders
+from causalsim.testing.suite import named_foliations, random_orders
 from causalsim.verification.target import Target
-from causalsim.verification.walk import Clash, Walk, lattice_of, walk
+from causalsim.verification.exploration import Clash, Walk, lattice_of, walk
 
 _NOT_TRIED = "contents of memory other than those tried around what an event reads"
 _NOT_WALKED = "slices not drawn, whose batches are batch invariance's matter"
