@@ -34,7 +34,7 @@ from causalsim.kernels import STOCK
 from causalsim.models import ModelConfig
 from causalsim.scenario import Experiment, Outcome, Scenario
 from causalsim.scenario.pictures import Figure, figures, write
-from causalsim.verification import Divergence, first_divergence
+from causalsim.testing import Divergence, first_divergence
 
 if TYPE_CHECKING:
     from rich.console import Console

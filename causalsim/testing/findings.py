@@ -8,6 +8,9 @@ from dataclasses import dataclass, field, fields, is_dataclass
 from math import isfinite
 from typing import TYPE_CHECKING, Any
 
+from causalsim.events import Event
+from causalsim.testing.bits import divergence
+
 if TYPE_CHECKING:
     from rich.console import RenderableType
     from rich.text import Text
@@ -106,10 +109,14 @@ class Finding:
         return self.witness or next(refuted, None)
 
     @property
+    def planted(self) -> tuple[PlantedFault, ...]:
+        """The controls, those of its parts included."""
+        return sum((part.planted for part in self.parts), self.controls or ())
+
+    @property
     def missed(self) -> tuple[PlantedFault, ...]:
         """The planted faults that the check did not see: its word then counts for nothing."""
-        own = tuple(control for control in self.controls or () if not control.caught)
-        return sum((part.missed for part in self.parts), own)
+        return tuple(control for control in self.planted if not control.caught)
 
     @property
     def summary(self) -> str:
@@ -128,6 +135,14 @@ class Finding:
 
     def __rich__(self) -> RenderableType:
         return table_of(self.parts or (self,))
+
+
+def diverging(
+    reference: Mapping[Event, Any], values: Mapping[Event, Any], template: str, /, **facts: Any
+) -> Statement | None:
+    """A sentence about the first event that diverges, if one does: ``{event}`` and ``{divergence}``."""
+    found = divergence(reference, values)
+    return Statement(template, {**facts, "event": found.event, "divergence": found}) if found else None
 
 
 def plain(value: Any) -> Any:
@@ -150,9 +165,7 @@ def table_of(findings: Iterable[Finding]) -> RenderableType:
     findings = tuple(findings)
     planted = any(finding.controls is not None for finding in findings)
     headings = ("claim", "what was tried", "planted faults that had to be caught")
-    rows = [
-        (_headline(each), _told(each), "\n".join(map(_control, each.controls or ()))) for each in findings
-    ]
+    rows = [(_headline(each), _told(each), "\n".join(map(_control, each.planted))) for each in findings]
     return table(headings[: 2 + planted], [row[: 2 + planted] for row in rows])
 
 

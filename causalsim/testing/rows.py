@@ -74,7 +74,7 @@ class BatchTrials:
         self.sizes.add(size)
         for draw in range(draws):
             chosen = rng.permutation(len(self.rows))[:size]
-            self.compare(chosen, np.arange(len(chosen)) % 2 == draw % 2 == 1)
+            self.compare(chosen, (np.arange(len(chosen)) % 2 == 1) & (draw % 2 == 1))
 
     def alone(self, most: int, rng: np.random.Generator) -> None:
         """At most so many random rows, each by itself."""

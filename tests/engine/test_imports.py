@@ -8,7 +8,17 @@ import sys
 
 import pytest
 
-LIGHT = ("causalsim", "errors", "posets", "events", "foliations", "models", "rendering", "verification")
+LIGHT = (
+    "causalsim",
+    "errors",
+    "posets",
+    "events",
+    "foliations",
+    "models",
+    "rendering",
+    "testing",
+    "verification",
+)
 
 
 def _loaded(statement: str) -> set[str]:
