@@ -13,6 +13,7 @@ import pytest
 from rich.console import Console
 
 from causalsim.cli import BAD_INPUT, BUG, FAILS, HOLDS, INTERRUPTED, UNREAD, main
+from causalsim.testing import PlantedFault
 from causalsim.verification import Score
 from tests.cli.reports import report
 

@@ -17,6 +17,9 @@ LIGHT = (
     "models",
     "rendering",
     "testing",
+    "testing.invariance",
+    "testing.order_check",
+    "testing.trace_check",
     "verification",
 )
 
