@@ -33,6 +33,7 @@ from typing import TYPE_CHECKING, Any
 from causalsim.lazy import fetched
 
 if TYPE_CHECKING:
+    from causalsim import testing as testing
     from causalsim import verification as verification
     from causalsim.engine import Model, Run, generate, load, random_model, run
     from causalsim.errors import (
@@ -63,8 +64,8 @@ if TYPE_CHECKING:
     )
     from causalsim.models import ModelConfig
     from causalsim.rendering import render, to_graphviz
+    from causalsim.testing import strategies as strategies
     from causalsim.verification import Report, verify
-    from causalsim.verification import strategies as strategies
 
 __version__ = "0.1.0"
 
@@ -85,9 +86,7 @@ _HOMES = {
 }  # fmt: skip
 
 # Not in __all__: strategies need hypothesis, which a star import must not ask for.
-_MODULES = {
-    "strategies": "verification.strategies", "testing": "testing", "verification": "verification",
-}  # fmt: skip
+_MODULES = {"strategies": "testing.strategies", "testing": "testing", "verification": "verification"}
 
 __all__ = [
     "CausalityError", "CausalsimError", "CheckpointError", "Event", "EventGraph", "Foliation", "Footprint",

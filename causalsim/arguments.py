@@ -105,7 +105,14 @@ def check_type(name: str, value: object, kind: type | tuple[type, ...], hint: st
 
 
 def nearest(word: object, known: Iterable[str]) -> str | None:
-    """A question that names the known word nearest to a misspelt one, if any is near.
+    """Ask if the known word nearest to a misspelt one was meant.
+
+    Args:
+        word: What was given.
+        known: What there is.
+
+    Returns:
+        The question, or ``None`` if nothing is near.
 
     >>> nearest("velocty", ["size", "velocity"])
     "Did you mean 'velocity'?"

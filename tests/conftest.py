@@ -25,7 +25,7 @@ if early := sorted(name for name in SHAPE_CHECKED if name in sys.modules):
 jaxtyping.install_import_hook(list(SHAPE_CHECKED), "tests.shapes.checked")
 
 # Collected for doctests like every module, but importing them takes the extra ``oracle``.
-collect_ignore = ["golden/make.py", "benchmarks/transformers_sides.py", "verification/watched.py"]
+collect_ignore = ["golden/make.py", "benchmarks/transformers_sides.py", "testing/watched.py"]
 
 # What somebody calibrated on this machine must not decide what is tested; nor in subprocesses.
 os.environ["CAUSALSIM_BUCKETS"] = "certified"

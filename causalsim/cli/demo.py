@@ -36,7 +36,7 @@ from causalsim.models import ModelConfig
 from causalsim.scenario import Experiment, Outcome, Scenario, check, prepare
 from causalsim.scenario import run as run_scenario
 from causalsim.scenario.pictures import Figure, figures, write
-from causalsim.verification import Divergence, first_divergence
+from causalsim.testing import Divergence, first_divergence
 
 if TYPE_CHECKING:
     from rich.console import Console

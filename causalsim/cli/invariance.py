@@ -16,7 +16,7 @@ from causalsim.cli.results import check_file, write_text
 from causalsim.cli.tables import last_word
 from causalsim.cli.terminal import console, progress
 from causalsim.errors import InputError
-from causalsim.verification import InvarianceClasses, invariance_classes
+from causalsim.testing import InvarianceClasses, invariance_classes
 
 # Rows to draw where none are given: each row's neighbours then differ from one another.
 DRAWN = 16

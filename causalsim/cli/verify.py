@@ -24,13 +24,14 @@ from causalsim.events import EventGraph
 from causalsim.rendering import Style, render
 from causalsim.rendering.output import format_of
 from causalsim.rendering.thinning import check_drawable
+from causalsim.testing.findings import table_of
 from causalsim.verification.counterexample import picture as picture_of
-from causalsim.verification.report import table_of
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from causalsim.verification import Counterexample, Divergence
+    from causalsim.testing import Divergence
+    from causalsim.verification import Counterexample
 
 ORDERS = 20
 # A text whose every edge can be dropped in turn.
@@ -95,8 +96,8 @@ def verify(reading: Reading, certificate: bool, json: Path | None, picture: Path
     with progress(out) as watch:
         report = verification.verify(model, text, **reading.draws(), certificate=certificate, progress=watch)
     out.print(report)
-    if report.order_independence.certificate is not None:
-        out.print(report.order_independence.certificate)
+    for proof in report.order_independence.parts:
+        out.print(proof)
     _show_counterexample(out, report.order_independence.counterexample, picture)
     out.print(last_word(report.holds))
     _write(out, json, report.to_json())

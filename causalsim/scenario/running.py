@@ -197,6 +197,6 @@ def _counts(ready: Experiment) -> Iterator[Check]:
 
 def _verdicts(report: Report | None) -> Iterator[Check]:
     for verdict in () if report is None else report.verdicts:
-        caught = sum(control.caught for control in verdict.controls)
-        faults = f"{caught} of {len(verdict.controls)} planted faults caught."
+        caught = sum(control.caught for control in verdict.planted)
+        faults = f"{caught} of {len(verdict.planted)} planted faults caught."
         yield Check(verdict.name, verdict.holds, f"{verdict.summary} {faults}")

@@ -1,6 +1,6 @@
 """Proof that order does not matter: verdicts with their coverage, and the faults that they must see.
 
-Names are fetched when used: the pytest plugin lives here, and no test run may pay for JAX because of it.
+Needs the engine. Names are fetched when used.
 """
 
 from __future__ import annotations
@@ -12,85 +12,29 @@ from causalsim.lazy import fetched
 if TYPE_CHECKING:
     from causalsim.engine.environment import environment as environment
     from causalsim.verification.campaign import Campaign, run_campaign
-    from causalsim.verification.certificate import Certificate, Condition, certify
-    from causalsim.verification.comparison import (
-        Divergence,
-        first_divergence,
-        relative_error,
-        same_bits,
-        ulps_apart,
-    )
+    from causalsim.verification.causal_invariance import RecordedGraph, recorded_graph
+    from causalsim.verification.certificate import certify
     from causalsim.verification.counterexample import Counterexample
-    from causalsim.verification.foreign import invariance_classes
-    from causalsim.verification.invariance_report import InvarianceClasses
     from causalsim.verification.mutation import mutate
-    from causalsim.verification.orders_check import OrderDivergence, OrdersCheck, check_orders
-    from causalsim.verification.recorded import ValuesCheck
-    from causalsim.verification.recording import RecordedGraph, recorded_graph
-    from causalsim.verification.report import Control, Report, Verdict
     from causalsim.verification.reproducer import Replayed, Reproducer, replay
-    from causalsim.verification.score import Mutation, Score
-    from causalsim.verification.steps import trace_of_steps
-    from causalsim.verification.trace_check import TraceCheck, check_trace
-    from causalsim.verification.traces import Fault
-    from causalsim.verification.verifier import verify
+    from causalsim.verification.score import Score
+    from causalsim.verification.verifier import Report, verify
 
 _HOMES = {
     "campaign": ["Campaign", "run_campaign"],
-    "certificate": ["Certificate", "Condition", "certify"],
-    "comparison": ["Divergence", "first_divergence", "relative_error", "same_bits", "ulps_apart"],
+    "causal_invariance": ["RecordedGraph", "recorded_graph"],
+    "certificate": ["certify"],
     "counterexample": ["Counterexample"],
-    "foreign": ["invariance_classes"],
-    "invariance_report": ["InvarianceClasses"],
     "mutation": ["mutate"],
-    "orders_check": ["OrderDivergence", "OrdersCheck", "check_orders"],
-    "recorded": ["ValuesCheck"],
-    "recording": ["RecordedGraph", "recorded_graph"],
-    "report": ["Control", "Report", "Verdict"],
     "reproducer": ["Replayed", "Reproducer", "replay"],
-    "score": ["Mutation", "Score"],
-    "steps": ["trace_of_steps"],
-    "trace_check": ["TraceCheck", "check_trace"],
-    "traces": ["Fault"],
-    "verifier": ["environment", "verify"],
+    "score": ["Score"],
+    "verifier": ["Report", "environment", "verify"],
 }
 
 __all__ = [
-    "Campaign",
-    "Certificate",
-    "Condition",
-    "Control",
-    "Counterexample",
-    "Divergence",
-    "Fault",
-    "InvarianceClasses",
-    "Mutation",
-    "OrderDivergence",
-    "OrdersCheck",
-    "RecordedGraph",
-    "Replayed",
-    "Report",
-    "Reproducer",
-    "Score",
-    "TraceCheck",
-    "ValuesCheck",
-    "Verdict",
-    "certify",
-    "check_orders",
-    "check_trace",
-    "environment",
-    "first_divergence",
-    "invariance_classes",
-    "mutate",
-    "recorded_graph",
-    "relative_error",
-    "replay",
-    "run_campaign",
-    "same_bits",
-    "trace_of_steps",
-    "ulps_apart",
-    "verify",
-]
+    "Campaign", "Counterexample", "RecordedGraph", "Replayed", "Report", "Reproducer", "Score", "certify",
+    "environment", "mutate", "recorded_graph", "replay", "run_campaign", "verify",
+]  # fmt: skip
 
 
 def __getattr__(name: str) -> Any:

@@ -7,22 +7,22 @@ longer text.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field, replace
-from typing import Any
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from causalsim.engine import Batch, Output, Program, Sampling, State, compile, event_values
+from causalsim.engine import Batch, Program, Sampling, State, compile
 from causalsim.engine.cells import Cell, cells_written, poisoned
-from causalsim.events import Event, EventGraph, Site
+from causalsim.events import EventGraph, Site
 from causalsim.foliations import earliest, layer_major
 from causalsim.kernels import PAGE
 from causalsim.progress import Progress
-from causalsim.verification.comparison import same_bits
+from causalsim.testing.bits import Arrays, parts_of
+from causalsim.testing.findings import Finding, PlantedFault, Statement, diverging
+from causalsim.testing.rows import BatchTrials, Chosen, Mask
 from causalsim.verification.faults import sampling_for_neighbour, with_batch_size, with_neighbour
-from causalsim.verification.report import Control, Verdict
-from causalsim.verification.target import CROWD, Target
+from causalsim.verification.target import REQUESTS, Target, values_of
 
 # So many events of a site are also run alone.
 ALONE = 8
@@ -30,66 +30,57 @@ ALONE = 8
 
 @dataclass(frozen=True)
 class Bench:
-    """A state in which a whole site can run, the batch that runs it, and what that batch gives."""
+    """The rows of one site: a state in which it can run, and the batch of all of its events."""
 
     target: Target
     before: State
     batch: Batch
 
-    def run(self, batch: Batch, poison: Iterable[Cell] = ()) -> dict[Event, Any]:
-        """The values of a batch's events, made on a copy of the state with some cells poisoned."""
-        graph, state = self.before.graph, poisoned(self.before, poison)
-        return values_of(graph, self.target.execute(Program(graph, (batch,)), state)[1])
+    def __len__(self) -> int:
+        return len(self.batch)
+
+    def run(self, rows: Chosen, garbage: Mask) -> Arrays:
+        """The values of some rows in one batch; the inputs of those that are garbage are poison."""
+        batch, graph = self.batch.restricted(rows), self.before.graph
+        state = poisoned(self.before, _inputs(self.before, batch.restricted(garbage)))
+        values = values_of(graph, self.target.execute(Program(graph, (batch,)), state)[1])
+        parts = [parts_of(values[graph[int(index)]]) for index in batch.events]
+        return tuple(map(np.stack, zip(*parts, strict=True)))
 
 
-@dataclass
-class Tally:
-    """How many event runs were compared, in batches of which sizes, and the first that failed."""
-
-    compared: int = 0
-    rows: set[int] = field(default_factory=set)
-    witness: str | None = None
-
-
-def batch_invariance(target: Target, draws: int, seed: int, progress: Progress) -> Verdict:
-    """Run events in batches of all shapes and compare their bits with those of the widest."""
-    tally, benches = Tally(), list(_benches(target))
+def batch_invariance(target: Target, draws: int, seed: int, progress: Progress) -> Finding:
+    """Run events in batches of all sizes and compare their bits with those of the widest."""
+    benches, tried = list(_benches(target)), list[BatchTrials]()
     for done, bench in enumerate(benches, 1):
-        _try_batches(bench, draws, np.random.default_rng(seed), tally)
+        tried.append(_tried(bench, draws, seed))
         progress("rows", done, len(benches))
-    rows = ", ".join(map(str, sorted(tally.rows))) if len(tally.rows) < 9 else f"up to {max(tally.rows)}"
-    return Verdict(
+    sizes = sorted(set[int]().union(*(each.sizes for each in tried)))
+    witness = next(filter(None, map(_witness, benches, tried)), None)
+    return Finding(
         name="batch invariance",
         method="measured",
         claim="all gave the same bits",
-        coverage=f"{tally.compared:,} event runs of {len(benches)} sites, in batches of {rows} rows and "
-        "alone, at random places, every second time beside poisoned neighbours, and in the buffer of a "
-        "longer text",
+        coverage=Statement.of(
+            "{event_runs:,} event runs of {sites} sites, in batches of {sizes} rows and alone, at random "
+            "places, every second time beside poisoned neighbours, and in the buffer of a longer text",
+            event_runs=sum(each.compared for each in tried),
+            sites=len(benches),
+            sizes=", ".join(map(str, sizes)) if len(sizes) < 9 else f"up to {sizes[-1]}",
+        ),
         excludes=(
-            f"batches of more than {max(tally.rows)} rows",
+            f"batches of more than {sizes[-1]} rows",
             "layers between the first and the last",
             "attention of all texts but the longest",
         ),
+        witness=witness or _fault_in_buffer(target.beginning()),
         controls=tuple(_controls(target, draws, seed)),
-        witness=tally.witness or _fault_in_buffer(target.beginning()),
     )
 
 
-def batch_fault(target: Target, kind: str, draws: int = 2, seed: int = 0) -> str | None:
-    """The first way in which events of a kind were seen to break batch invariance, in words."""
-    tally = Tally()
-    for bench in _benches(target, kind):
-        _try_batches(bench, draws, np.random.default_rng(seed), tally)
-    return tally.witness or _fault_in_buffer(target.beginning())
-
-
-def values_of(graph: EventGraph, outputs: Iterable[Output]) -> dict[Event, Any]:
-    """The value of every event that was run."""
-    return {
-        graph[int(index)]: tuple(part[row] for part in rows) if isinstance(rows, tuple) else rows[row]
-        for _, events, rows in event_values(outputs)
-        for row, index in enumerate(events)
-    }
+def batch_fault(target: Target, kind: str, draws: int = 2, seed: int = 0) -> Statement | None:
+    """The first way in which events of a kind were seen to break batch invariance."""
+    found = (_witness(bench, _tried(bench, draws, seed)) for bench in _benches(target, kind))
+    return next(filter(None, found), None) or _fault_in_buffer(target.beginning())
 
 
 # -- what is run --------------------------------------------------------------------------
@@ -107,7 +98,7 @@ def _benches(target: Target, kind: str | None = None) -> Iterator[Bench]:
 
 
 def bench_of(target: Target, site: Site) -> Bench:
-    """A bench for a site of texts that are all given, as far as these run layer by layer."""
+    """The rows of a site of texts that are all given, after what runs before it layer by layer."""
     batches = compile(layer_major(target.graph)).batches
     place = next(number for number, batch in enumerate(batches) if batch.site == site)
     state, _ = target.execute(Program(target.graph, batches[:place]), target.fresh())
@@ -116,39 +107,34 @@ def bench_of(target: Target, site: Site) -> Bench:
 
 def _sampling_bench(target: Target) -> Bench:
     """Texts that each draw their next token at once, none given."""
-    crowd = target.beginning(2).in_company(behind=1)
-    batches = compile(earliest(crowd.graph)).batches
+    target = target.beginning(2).co_batched(behind=1)
+    batches = compile(earliest(target.graph)).batches
     place = next(number for number, batch in enumerate(batches) if batch.site.kind == "sample")
-    fresh = crowd.fresh()
+    fresh = target.fresh()
     free = replace(fresh, sampling=Sampling(np.full_like(fresh.sampling.given, -1), temperature=1.0, seed=0))
-    state, _ = crowd.execute(Program(crowd.graph, batches[:place]), free)
-    return Bench(crowd, state, batches[place])
+    state, _ = target.execute(Program(target.graph, batches[:place]), free)
+    return Bench(target, state, batches[place])
 
 
 # -- how ---------------------------------------------------------------------------------------
 
 
-def _try_batches(bench: Bench, draws: int, rng: np.random.Generator, tally: Tally) -> None:
-    reference = bench.run(bench.batch)
-    for rows in bench.target.kernels.buckets.up_to(len(bench.batch)):
-        tally.rows.add(rows)
-        for draw in range(draws):
-            batch = bench.batch.restricted(rng.permutation(len(bench.batch))[:rows])
-            _compare(bench, batch, reference, draw % 2 == 1, tally)
-    # Alone, an event leaves most rows of the smallest call to spare.
-    for row in rng.permutation(len(bench.batch))[:ALONE]:
-        _compare(bench, bench.batch.restricted(np.array([row])), reference, False, tally)
+def _tried(bench: Bench, draws: int, seed: int) -> BatchTrials:
+    """The rows of a bench in batches of every size, and alone: in most rows of the smallest to spare."""
+    trials, rng = BatchTrials.of(bench), np.random.default_rng(seed)
+    for size in bench.target.kernels.buckets.up_to(len(bench)):
+        trials.at_random(size, draws, rng)
+    trials.alone(ALONE, rng)
+    return trials
 
 
-def _compare(bench: Bench, batch: Batch, reference: dict[Event, Any], poison: bool, tally: Tally) -> None:
-    """Run a batch, with every second row's input poisoned or not, and compare the rows that were not."""
-    spoilt = np.arange(len(batch)) % 2 == 1 if poison else np.zeros(len(batch), bool)
-    values = bench.run(batch, _inputs(bench.before, batch.restricted(spoilt)))
-    for row, (event, value) in enumerate(values.items()):
-        if not spoilt[row]:
-            tally.compared += 1
-            if tally.witness is None and not same_bits(value, reference[event]):
-                tally.witness = f"{event} has other bits as row {row} of a batch of {len(batch)} events"
+def _witness(bench: Bench, trials: BatchTrials) -> Statement | None:
+    if trials.divergence is None:
+        return None
+    row, place, size = trials.divergence
+    event = bench.before.graph[int(bench.batch.events[row])]
+    words = "{event} has other bits as row {row} of a batch of {size} events"
+    return Statement.of(words, event=event, row=place, size=size)
 
 
 def _inputs(state: State, batch: Batch) -> Iterator[Cell]:
@@ -160,29 +146,27 @@ def _inputs(state: State, batch: Batch) -> Iterator[Cell]:
                 yield from cells_written(state, source)
 
 
-def _fault_in_buffer(alone: Target) -> str | None:
+def _fault_in_buffer(alone: Target) -> Statement | None:
     """Run a text in a buffer that has room for a longer one, whose cells stay poison."""
     length = alone.graph.lengths[0]
-    crowd = EventGraph(alone.graph.wiring, (length, length + PAGE + 1))
-    company = replace(alone, graph=crowd, ids=(alone.ids[0], np.zeros(crowd.lengths[1], np.int32)))
-    own = compile(layer_major(crowd)).restricted(np.arange(len(alone.graph)))
-    _, outputs = company.execute(own, company.fresh())
-    for event, value in values_of(crowd, outputs).items():
-        if not same_bits(value, alone.reference[event]):
-            return f"{event} has other bits in the buffer of a longer text"
-    return None
+    both = EventGraph(alone.graph.wiring, (length, length + PAGE + 1))
+    target = replace(alone, graph=both, ids=(alone.ids[0], np.zeros(both.lengths[1], np.int32)))
+    own = compile(layer_major(both)).restricted(np.arange(len(alone.graph)))
+    _, outputs = target.execute(own, target.fresh())
+    values = values_of(both, outputs)
+    reference = {event: alone.reference[event] for event in alone.graph}
+    return diverging(reference, values, "{event} has other bits in the buffer of a longer text")
 
 
-def _controls(target: Target, draws: int, seed: int) -> Iterator[Control]:
+def _controls(target: Target, draws: int, seed: int) -> Iterator[PlantedFault]:
     kernels, dtype = target.kernels, target.model.dtype
     faults = {with_neighbour(kernels, dtype): _mlp_bench, sampling_for_neighbour(kernels): _sampling_bench}
-    if len(kernels.buckets.up_to(CROWD)) > 1:
+    if len(kernels.buckets.up_to(REQUESTS)) > 1:
         faults[with_batch_size(kernels, dtype)] = _mlp_bench
-    for faulty, bench in faults.items():
-        tally = Tally()
-        _try_batches(bench(target.with_kernels(faulty)), draws, np.random.default_rng(seed), tally)
-        yield Control(faulty.name, tally.witness is not None, tally.witness or "")
+    for faulty, bench_with in faults.items():
+        bench = bench_with(target.with_kernels(faulty))
+        yield PlantedFault(faulty.name, {"batch invariance": _witness(bench, _tried(bench, draws, seed))})
 
 
 def _mlp_bench(target: Target) -> Bench:
-    return bench_of(target.beginning(2).in_company(), Site("mlp", 0))
+    return bench_of(target.beginning(2).co_batched(), Site("mlp", 0))

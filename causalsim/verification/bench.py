@@ -1,4 +1,4 @@
-"""The bench for trials: memory with litter around what an event reads, and what a dispatch makes of it."""
+"""The bench for trials: memory with garbage around what an event reads, and what a dispatch makes of it."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ from causalsim.events import Edge, Event, EventGraph, Site
 from causalsim.foliations import layer_major
 from causalsim.kernels import Buckets
 from causalsim.progress import Progress, silent
-from causalsim.verification.comparison import divergence
+from causalsim.testing.findings import Statement, diverging
 from causalsim.verification.memory import (
-    FILLS,
     FREE,
+    GARBAGE,
     KEPT,
     OWN,
     WRITTEN,
@@ -33,7 +33,7 @@ from causalsim.verification.memory import (
     Marks,
     Plan,
     divergences,
-    filled,
+    with_garbage,
 )
 from causalsim.verification.target import Target
 from causalsim.verification.trials import Executable, Form, Row, Trial, every_place, forms, in_rotation
@@ -51,7 +51,7 @@ _TOUCHED = {
 # The events of a row, by canonical index.
 Column = tuple[int, ...]
 NOBODY = -1
-# Memories that are filled and compared together, and batches that run before the first is told.
+# Memories that are made and compared together, and batches that run before the first is told.
 BATCH = 8
 AHEAD = 2
 
@@ -62,27 +62,28 @@ class Tally:
 
     event_runs: int = 0
     trials: int = 0
-    wrong: str | None = None
-    changed: str | None = None
+    wrong: Statement | None = None
+    changed: Statement | None = None
 
     def note(self, trial: Trial, diverged: int) -> None:
         """Count a trial, and say of the first that diverges how."""
         self.trials += 1
         self.event_runs += len(trial.tested) * len(trial.form.sites)
         if diverged & WRITTEN and self.wrong is None:
-            self.wrong = f"other bits of {trial}"
+            self.wrong = Statement.of("other bits of {trial}", trial=trial, event=trial.event)
         if diverged & KEPT and self.changed is None:
-            self.changed = f"a cell of somebody else changed by {trial}"
+            words = "a cell of somebody else changed by {trial}"
+            self.changed = Statement.of(words, trial=trial, event=trial.event)
 
     @property
-    def witness(self) -> str | None:
+    def witness(self) -> Statement | None:
         return self.wrong or self.changed
 
 
 class Bench:
     """Memory as a run leaves it before and after each site, and planners of the dispatches to run on it.
 
-    An edge that is ``dropped`` is one that nobody declared: its cell then holds litter, too.
+    An edge that is ``dropped`` is one that nobody declared: its cell then holds garbage, too.
     """
 
     def __init__(self, target: Target, dropped: Edge | None = None) -> None:
@@ -102,7 +103,7 @@ class Bench:
         self.rng = np.random.default_rng(0)
 
     @cached_property
-    def memory(self) -> tuple[dict[Site, Any], State, str | None]:
+    def memory(self) -> tuple[dict[Site, Any], State, Statement | None]:
         """The residuals before each site of the column, the end, and a divergence if there is one."""
         plain = replace(self.target, graph=EventGraph(self.graph.wiring, self.graph.lengths))
         state, outputs = plain.fresh(), list[Output]()
@@ -112,8 +113,8 @@ class Bench:
             state, made = plain.execute(Program(plain.graph, (batch,)), state)
             outputs += made
         values = Values.from_outputs(self.target.model.config, plain.graph, outputs)
-        found = divergence({event: self.target.reference[event] for event in plain.graph}, values)
-        return before, state, None if found is None else str(found)
+        reference = {event: self.target.reference[event] for event in plain.graph}
+        return before, state, diverging(reference, values, "{divergence}")
 
     def run(self, trials: Iterable[Trial], tally: Tally) -> Tally:
         """Run some trials and note the first that fails."""
@@ -142,25 +143,25 @@ class Bench:
         # As many memories each time, so that executables serve again.
         marks = [self._marks(trial) for trial in trials]
         marks += marks[-1:] * (BATCH - len(marks))
-        fills, roles = (self.plan.spread(np.stack(each), before) for each in zip(*marks, strict=True))
-        memories = filled(self.vocabulary, before, fills)
+        garbage, roles = (self.plan.spread(np.stack(each), before) for each in zip(*marks, strict=True))
+        memories = with_garbage(self.vocabulary, before, garbage)
         dispatches = self.planner(form.rows).dispatches([*map(self._group, trials)])
         after = []
         for memory, dispatch in zip(memories, dispatches, strict=False):
             state, _ = run_dispatch(dispatch, self._state(memory), self.target.computation, keep=False)
             after.append(self._arrays(state, form))
         after += after[-1:] * (BATCH - len(after))
-        return divergences(self.vocabulary, before, expected, fills, roles, after)
+        return divergences(self.vocabulary, before, expected, garbage, roles, after)
 
     def _marks(self, trial: Trial) -> tuple[Marks, Marks]:
         """What each cell holds before a trial, and what must become of it."""
         events = [self.column(trial.form.sites, row) for row in trial.rows]
         needed, own = self._closure(events, trial)
-        fills, roles = self.plan.fills(trial.fill, self.rng), self.roles.copy()
-        fills[[*needed]] = OWN
+        garbage, roles = self.plan.garbage(trial.garbage, self.rng), self.roles.copy()
+        garbage[[*needed]] = OWN
         roles[[cell for column in events for event in column for cell in self.cells(event)]] = FREE
         roles[[*own]] = WRITTEN
-        return fills, roles
+        return garbage, roles
 
     def _cells(self, index: int) -> list[int]:
         """What an event writes; K/V in the bank that its layer has here."""
@@ -257,18 +258,18 @@ def _told(trials: Sequence[Trial], diverged: Any) -> Iterator[tuple[Trial, int]]
     return zip(trials, np.bitwise_or.reduce(jax.device_get(diverged)).tolist(), strict=False)
 
 
-def misses(target: Target, edge: Edge) -> str | None:
-    """What shows that an edge is needed: its target diverges where nobody declared it."""
+def misses(target: Target, edge: Edge) -> Statement | None:
+    """The evidence that an edge is needed: its target diverges where nobody declared it."""
     reader, tally = edge.target, Tally()
     row = reader.position, reader.request
     rows = target.kernels.buckets.up_to(1)[0]
     form = Form(Site(reader.kind, reader.layer), rows)
-    trials = [Trial(form, (row,), (row,), fill) for fill in FILLS]
+    trials = [Trial(form, (row,), (row,), garbage) for garbage in GARBAGE]
     return Bench(target, dropped=edge).run(trials, tally).wrong
 
 
-def first_fault(target: Target, kind: str) -> str | None:
-    """What is seen first of a fault in the kernel of a kind."""
+def first_fault(target: Target, kind: str) -> Statement | None:
+    """The first that is seen of a fault in the kernel of a kind."""
     bench = Bench(target)
     tally = Tally(wrong=bench.memory[2])
     tried = (form for form in forms(target.graph, target.kernels.buckets) if form[0].kind == kind)
@@ -281,10 +282,10 @@ def first_fault(target: Target, kind: str) -> str | None:
 def run_trials(
     target: Target, thorough: bool, progress: Progress = silent
 ) -> tuple[Tally, frozenset[Executable]]:
-    """Try every event in every form; the tally, and which executables there were.
+    """Try every event in every form; the tally, and the executables that there were.
 
-    ``thorough`` tries each event first, last and alone in a dispatch with every fill; otherwise each
-    is tried once in a form, and places and fills change from site to site.
+    ``thorough`` tries each event first, last and alone in a dispatch with every kind of garbage; else
+    each is tried once in a form, and places and garbage change from site to site.
     """
     bench, tried = Bench(target), list(forms(target.graph, target.kernels.buckets))
     each = [every_place(*form) if thorough else in_rotation(*form, form[0].site.layer + 1) for form in tried]

@@ -10,22 +10,22 @@ from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from causalsim.arguments import as_int, check_type
+from causalsim.arguments import check_type, check_whole
 from causalsim.engine import Model
 from causalsim.engine.tokens import Texts
 from causalsim.errors import InputError
 from causalsim.foliations import Foliation
 from causalsim.kernels import Kernels
 from causalsim.progress import Progress, silent
+from causalsim.testing.bits import Divergence
+from causalsim.testing.findings import Finding, Statement
+from causalsim.testing.suite import random_order
 from causalsim.verification.chunks import Chunk, Spans
-from causalsim.verification.comparison import Divergence
 from causalsim.verification.counterexample import counterexample
 from causalsim.verification.journal import FORMAT, opened
-from causalsim.verification.orders import controls
+from causalsim.verification.order_independence import controls
 from causalsim.verification.provenance import Provenance
-from causalsim.verification.report import Verdict
 from causalsim.verification.reproducer import Reproducer
-from causalsim.verification.suite import random_order
 from causalsim.verification.target import Target
 from causalsim.verification.workers import Job, Runner, in_processes
 
@@ -35,7 +35,7 @@ CHUNK = 8
 
 @dataclass(frozen=True)
 class Campaign:
-    """What all orders of a campaign came to, and the verdict on order independence.
+    """The results of all orders of a campaign, and the verdict on order independence.
 
     ``digests`` counts the orders by what all their values came to, ``failed`` lists the numbers of
     those that failed. ``resumed`` of them were in the file already. ``damaged`` are the numbers of
@@ -47,7 +47,7 @@ class Campaign:
     resumed: int
     digests: dict[str, int]
     failed: tuple[int, ...]
-    verdict: Verdict
+    verdict: Finding
     environment: dict[str, str]
     damaged: tuple[int, ...] = ()
 
@@ -86,21 +86,31 @@ def run_campaign(
 ) -> Campaign:
     """Run random orders of a model over given tokens and compare all events' bits with the reference's.
 
-    Order number n is drawn from (``seed``, n), so the totals depend on nothing else. Each ``chunk``
-    of orders that is done is a line of the file ``path``; what is in it already is not run again,
-    whether the campaign was interrupted or killed, except for lines that were altered since. Several
-    ``processes`` each make the model again, which takes one that was loaded or drawn, and no
-    ``kernels`` of one's own.
+    Order number n is drawn from (``seed``, n), so the totals depend on nothing else. What is in the file
+    already is not run again, whether the campaign was interrupted or killed, except for lines that were
+    altered since.
 
-    Raises ``InputError`` for a file of another campaign, whose differing facts it names, and as
-    ``verify`` does.
+    Args:
+        model: The model.
+        tokens: Text or ids, as for ``verify``.
+        path: The file, to which each chunk of orders that is done adds a line.
+        orders: The number of orders.
+        prompt: The positions from there on wait for their tokens, as for ``verify``.
+        seed: What the orders are drawn from.
+        processes: The number of processes. Several each make the model again, which takes one that was
+            loaded or drawn, and no kernels of one's own.
+        chunk: The number of orders in a line.
+        kernels: Other kernels than the engine's own.
+        progress: ``progress(stage, done, total)`` is called as work goes on.
+
+    Raises:
+        InputError: For a file of another campaign, whose differing facts it names, and as ``verify`` does.
     """
     check_type("the file of a campaign", path, (str, os.PathLike))
     for name, count, least in (
         ("orders", orders, 1), ("seed", seed, 0), ("processes", processes, 1), ("chunk", chunk, 1),
     ):  # fmt: skip
-        if (whole := as_int(count)) is None or whole < least:
-            raise InputError(f"{name} is a whole number of at least {least}", got=repr(count))
+        check_whole(name, count, least)
     _check_processes(model, processes, kernels)
     target = Target.of(model, tokens, prompt, kernels)
     job = Job(Provenance.of(target), seed, target.reference.digest())
@@ -133,19 +143,24 @@ def _done(job: Job, target: Target, spans: Sequence[range], processes: int) -> G
         yield from map(Runner(job, target).run, spans)
 
 
-def _verdict(target: Target, job: Job, orders: int, records: Sequence[Chunk], progress: Progress) -> Verdict:
+def _verdict(target: Target, job: Job, orders: int, records: Sequence[Chunk], progress: Progress) -> Finding:
     failed = _failed(records, job)
     failing = next((one for one in records if one.failed(job.reference)), None)
     first = failing and _first(target, job, failing)
     again = first is not None and not first.astray
-    return Verdict(
+    return Finding(
         name="order independence",
         method="sampled",
         claim="all gave the same bits in every event, and each ran in the order asked for",
-        coverage=f"{orders:,} random orders with seed {job.seed} of {len(target.graph):,} events",
+        coverage=Statement.of(
+            "{orders:,} random orders with seed {seed} of {events:,} events",
+            orders=orders,
+            seed=job.seed,
+            events=len(target.graph),
+        ),
         excludes=("orders not drawn", "other texts, machines and library versions"),
         controls=tuple(controls(target, job.seed)),
-        witness=f"{len(failed):,} order{'s' * (len(failed) > 1)} failed; {first}" if first else None,
+        witness=first.told(failed) if first else None,
         counterexample=counterexample(target, first.order, progress) if first and again else None,
     )
 
@@ -164,11 +179,14 @@ class _Failure:
     astray: bool
     divergence: Divergence | None
 
-    def __str__(self) -> str:
-        if self.astray:
-            return f"{self.name} ran in another order than asked for"
-        where = "gave other bits than the reference order"
-        return f"{self.name} {where if self.divergence is None else f'diverges at {self.divergence}'}"
+    def told(self, failed: Sequence[int]) -> Statement:
+        """A witness: this one, the first of all that failed."""
+        what = "diverges at {divergence}" if self.divergence else "gave other bits than the reference order"
+        what = "ran in another order than asked for" if self.astray else what
+        count = "{failed:,} order" + "s" * (len(failed) > 1)
+        event = self.divergence and self.divergence.event
+        facts = {"order": self.name, "event": event, "divergence": self.divergence, "failed": len(failed)}
+        return Statement(f"{count} failed; {{order}} {what}", facts)
 
 
 def _first(target: Target, job: Job, record: Chunk) -> _Failure:

@@ -15,7 +15,8 @@ from causalsim.engine import compile
 from causalsim.events import Event, EventGraph
 from causalsim.foliations import Foliation, Path, earliest, merge_path, swap_path
 from causalsim.progress import Progress, silent
-from causalsim.verification.comparison import Divergence, divergence
+from causalsim.testing.bisection import first_change
+from causalsim.testing.bits import Divergence, divergence
 from causalsim.verification.provenance import Provenance
 from causalsim.verification.reproducer import Reproducer
 from causalsim.verification.target import Target
@@ -149,14 +150,9 @@ class _Runs:
 
 
 def _narrowed(runs: _Runs, path: Path, last: Divergence) -> Counterexample:
-    agrees, diverges = 0, len(path) - 1
-    while diverges - agrees > 1:
-        # Of the orders between, the first still has the reference's bits and the last has not.
-        middle = (agrees + diverges) // 2
-        found = runs.divergence(path[middle])
-        agrees, diverges, last = (middle, diverges, last) if found is None else (agrees, middle, found)
-    repeated = runs.divergence(path[agrees]) is None and runs.divergence(path[diverges]) == last
-    reproducer = Reproducer(Provenance.of(runs.target), path[diverges], path[agrees], last)
+    agrees, diverges, found = first_change(path, runs.divergence, last)
+    repeated = runs.divergence(agrees) is None and runs.divergence(diverges) == found
+    reproducer = Reproducer(Provenance.of(runs.target), diverges, agrees, found)
     return Counterexample(reproducer, runs.count, repeated)
 
 

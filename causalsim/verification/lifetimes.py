@@ -1,4 +1,4 @@
-"""Lifetimes: a cell serves another event only after all that read it, by the graph alone.
+"""Live ranges: a cell serves another event only after all that read it, by the graph alone.
 
 Two things share memory: events that write one cell in turn (the residual of a column, in place),
 and pages of K/V that take each other's place while a program runs.
@@ -14,16 +14,17 @@ from causalsim.engine.cells import Cell, cells_written
 from causalsim.engine.state import State
 from causalsim.events import KINDS, Event, EventGraph
 from causalsim.kernels import PAGE
+from causalsim.testing.findings import Statement
 
 # Layer and page of a text; bank and place in memory.
 Page = tuple[int, int]
 Place = tuple[int, int]
-# The first and the last dispatch in which a page is needed.
-Stay = tuple[int, int, Page]
+# The first and the last dispatch in which a page is needed, and the page.
+LiveRange = tuple[int, int, Page]
 
 
-def overwritten_early(graph: EventGraph, state: State) -> Iterator[str]:
-    """Every cell that an event may write while another still has to read what is there, in words."""
+def overwritten_early(graph: EventGraph, state: State) -> Iterator[Statement]:
+    """Every write-after-read hazard: a cell that an event may write while another has still to read it."""
     writers: dict[Cell, list[Event]] = {}
     for event in graph:
         for cell in cells_written(state, event):
@@ -32,8 +33,10 @@ def overwritten_early(graph: EventGraph, state: State) -> Iterator[str]:
         for first, second in pairwise(events):
             late = [reader for reader in graph.successors(first) if not _is_done(graph, reader, second)]
             if late or not _is_done(graph, first, second):
-                late_words = f" while {late[0]} may still read it" if late else ""
-                yield f"{second} may overwrite {cell.array} of {first}{late_words}"
+                words = "{event} may overwrite {cell.array} of {writer}"
+                words += " while {reader} may still read it" * bool(late)
+                facts = {"event": second, "cell": cell, "writer": first, "reader": next(iter(late), None)}
+                yield Statement(words, facts)
 
 
 def _is_done(graph: EventGraph, reader: Event, writer: Event) -> bool:
@@ -41,34 +44,35 @@ def _is_done(graph: EventGraph, reader: Event, writer: Event) -> bool:
     return reader == writer or writer in graph.successors(reader) or graph.precedes(reader, writer)
 
 
-def misplaced_pages(plan: Plan) -> Iterator[str]:
-    """Every page of K/V whose place is given away while it is needed, or taken over unpoisoned, in words.
+def misplaced_pages(plan: Plan) -> Iterator[Statement]:
+    """Every use after free: a page of K/V whose place is given away while needed, or taken over unpoisoned.
 
     Says once more, event by event, what ``Placement.recycling`` works out for all of a program at once.
     """
     placement = plan.placement
-    stays: dict[Place, list[Stay]] = {}
+    ranges: dict[Place, list[LiveRange]] = {}
     for (layer, page), (first, last) in _needed(plan).items():
         here = int(placement.pool[layer]), int(placement.place[layer, page])
-        stays.setdefault(here, []).append((first, last, (layer, page)))
-    for here, tenants in stays.items():
+        ranges.setdefault(here, []).append((first, last, (layer, page)))
+    for here, sharing in ranges.items():
         poisoned = [number for number, each in enumerate(plan.dispatches) if here in each.recycled]
-        yield from _spoilt(tenants, poisoned)
-        yield from _taken_over(tenants, poisoned)
+        yield from _spoilt(sharing, poisoned)
+        yield from _taken_over(sharing, poisoned)
 
 
-def _spoilt(tenants: Sequence[Stay], poisoned: Sequence[int]) -> Iterator[str]:
-    for first, last, page in tenants:
+def _spoilt(sharing: Sequence[LiveRange], poisoned: Sequence[int]) -> Iterator[Statement]:
+    for first, last, page in sharing:
         if any(first < dispatch <= last for dispatch in poisoned):
-            yield f"{_name(page)} is poison again while it is needed"
+            yield Statement.of("{page} is poison again while it is needed", page=_name(page))
 
 
-def _taken_over(tenants: Sequence[Stay], poisoned: Sequence[int]) -> Iterator[str]:
-    for (_, end, one), (start, _, other) in pairwise(sorted(tenants)):
+def _taken_over(sharing: Sequence[LiveRange], poisoned: Sequence[int]) -> Iterator[Statement]:
+    for (_, end, one), (start, _, other) in pairwise(sorted(sharing)):
         if start <= end:
-            yield f"{_name(other)} takes the place of {_name(one)} too early"
+            words = "{page} takes the place of {other} too early"
+            yield Statement.of(words, page=_name(other), other=_name(one))
         elif start not in poisoned:
-            yield f"{_name(other)} finds what {_name(one)} left"
+            yield Statement.of("{page} finds what {other} left", page=_name(other), other=_name(one))
 
 
 def _name(page: Page) -> str:

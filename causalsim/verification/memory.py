@@ -1,4 +1,4 @@
-"""Memory in which only chosen cells hold what a run would have left there, and what became of it.
+"""Memory in which only chosen cells hold what a run would have left there; garbage fills the others.
 
 All other cells hold NaN, huge numbers, the contents of other cells, or any mixture of these and
 of their own contents. Whoever reads a cell that is not chosen is seen by some of them.
@@ -21,7 +21,7 @@ from causalsim.engine.cells import Cell
 from causalsim.engine.state import State
 from causalsim.kernels.precision import downcast, poison
 
-FILLS = ("NaN", "huge", "scrambled", "mixed")
+GARBAGE = ("NaN", "huge", "scrambled", "mixed")
 OWN, NAN, HUGE, OTHER = range(4)
 # What becomes of a cell: it may hold anything, must hold what is expected, or must stay as it is.
 FREE, WRITTEN, KEPT = range(3)
@@ -78,11 +78,11 @@ class Plan:
         kv = np.ndindex(self.banks, 1, self.columns)
         return [*map(self.number, last), *(self.number(Cell("kv", (b, self.pages - 1, c))) for b, _, c in kv)]
 
-    def fills(self, kind: str, rng: np.random.Generator) -> Marks:
+    def garbage(self, kind: str, rng: np.random.Generator) -> Marks:
         """What each cell holds that is not chosen."""
         if kind == "mixed":
             return rng.integers(OWN, 1 + OTHER, self.starts["all"], np.int8)
-        return np.full(self.starts["all"], 1 + FILLS.index(kind), np.int8)
+        return np.full(self.starts["all"], 1 + GARBAGE.index(kind), np.int8)
 
     def spread(self, marks: Int8[np.ndarray, "memories cells"], contents: Iterable[str]) -> Spread:
         """The marks of several memories for some arrays."""
@@ -106,37 +106,39 @@ class Plan:
         return found
 
 
-def filled(vocabulary: int, contents: Contents, fills: Spread) -> list[Contents]:
+def with_garbage(vocabulary: int, contents: Contents, garbage: Spread) -> list[Contents]:
     """Memories whose cells hold what some marks say, an array of marks a memory."""
-    each = (_filled(vocabulary, name.split()[0], own, fills[name]) for name, own in contents.items())
+    each = (_with_garbage(vocabulary, name.split()[0], own, garbage[name]) for name, own in contents.items())
     return [dict(zip(contents, memory, strict=True)) for memory in zip(*each, strict=True)]
 
 
 # An array at a time: few executables serve for what all kinds of dispatch get.
 @partial(jax.jit, static_argnums=(0, 1))
-def _filled(vocabulary: int, array: str, own: Array, fills: Array) -> list[Array]:
-    return [_mixed(vocabulary, array, own, marks) for marks in fills]
+def _with_garbage(vocabulary: int, array: str, own: Array, garbage: Array) -> list[Array]:
+    return [_mixed(vocabulary, array, own, marks) for marks in garbage]
 
 
-def _mixed(vocabulary: int, array: str, own: Array, fills: Array) -> Array:
+def _mixed(vocabulary: int, array: str, own: Array, garbage: Array) -> Array:
     is_token = array == "tokens"
     nan = vocabulary if is_token else poison(own.dtype)
     huge = np.iinfo(np.int32).max if is_token else downcast(jnp.float32(GREAT), own.dtype)
     other = jnp.roll(own, 1, _SIDE[array])
-    return jnp.where(fills == OWN, own, jnp.where(fills == NAN, nan, jnp.where(fills == HUGE, huge, other)))
+    return jnp.where(
+        garbage == OWN, own, jnp.where(garbage == NAN, nan, jnp.where(garbage == HUGE, huge, other))
+    )
 
 
 def divergences(
     vocabulary: int,
     contents: Contents,
     expected: Contents,
-    fills: Spread,
+    garbage: Spread,
     roles: Spread,
     after: Sequence[Contents],
 ) -> list[Int8[Array, " memories"]]:
     """By array, of each memory: the roles, joined by "or", of cells that hold what they should not.
 
-    A cell to be written is to hold what is expected, one to be kept what ``filled`` put there
+    A cell to be written is to hold what is expected, one to be kept what ``with_garbage`` put there
     (which the dispatch has consumed, and which is made once more).
     """
     return [
@@ -145,7 +147,7 @@ def divergences(
             name.split()[0],
             own,
             expected[name],
-            fills[name],
+            garbage[name],
             roles[name],
             [memory[name] for memory in after],
         )
@@ -159,12 +161,12 @@ def _diverged(
     array: str,
     own: Array,
     expected: Array,
-    fills: Array,
+    garbage: Array,
     roles: Array,
     after: Sequence[Array],
 ) -> Int8[Array, " memories"]:
     found = []
-    for part, marks, role in zip(after, fills, roles, strict=True):
+    for part, marks, role in zip(after, garbage, roles, strict=True):
         due = jnp.where(role == KEPT, _mixed(vocabulary, array, own, marks), expected)
         wrong = jnp.where(_differ(part, due), role, FREE)
         found.append(jax.lax.reduce(wrong, np.int8(0), jax.lax.bitwise_or, range(wrong.ndim)))

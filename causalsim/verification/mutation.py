@@ -13,6 +13,8 @@ from functools import cache, partial
 from math import sqrt
 from typing import NamedTuple
 
+import numpy as np
+
 from causalsim.engine import Model, Values, compile, execute, plan
 from causalsim.engine.tokens import Texts
 from causalsim.errors import InputError, LimitError
@@ -20,13 +22,15 @@ from causalsim.events import Edge, Site
 from causalsim.foliations import token_major
 from causalsim.kernels import Kernels
 from causalsim.progress import Progress, silent
+from causalsim.testing.bits import same_bits
+from causalsim.testing.findings import PlantedFault, Statement, diverging
 from causalsim.verification import faults
 from causalsim.verification.batch_invariance import batch_fault, bench_of
 from causalsim.verification.bench import first_fault, misses
-from causalsim.verification.comparison import divergence
+from causalsim.verification.causal_invariance import misread
 from causalsim.verification.lifetimes import misplaced_pages
-from causalsim.verification.reads import Recorder, fault_in
-from causalsim.verification.score import Mutation, Score
+from causalsim.verification.reads import Recorder
+from causalsim.verification.score import Score
 from causalsim.verification.target import Target
 
 MOST_EDGES = 1000
@@ -35,8 +39,8 @@ CHANCE, REPEATS, TRIES = 0.2, 5, 60
 # How far a count may be from what is expected of it, in standard deviations.
 DEVIATIONS = 3
 
-# What says in words that it saw a fault, if it did.
-Look = Callable[[], str | None]
+# What says that it saw a fault, if it did.
+Look = Callable[[], Statement | None]
 
 
 def mutate(
@@ -49,9 +53,16 @@ def mutate(
 ) -> Score:
     """Drop every edge of a small graph and plant every kind of fault, one at a time.
 
-    Arguments are as for ``verify``; every text has to have two positions at least. Raises
-    ``LimitError`` for a graph of more than a thousand edges, and ``InputError`` for tokens that
-    do not fit the model.
+    Args:
+        model: The model.
+        tokens: Text or ids, as for ``verify``, of two positions at least.
+        prompt: The positions from there on wait for their tokens, as for ``verify``.
+        kernels: Other kernels than the engine's own.
+        progress: ``progress(stage, done, total)`` is called as work goes on.
+
+    Raises:
+        InputError: For tokens that do not fit the model.
+        LimitError: For a graph of more than a thousand edges.
     """
     return score_of(Target.of(model, tokens, prompt, kernels), progress)
 
@@ -62,22 +73,26 @@ def score_of(target: Target, progress: Progress = silent) -> Score:
         raise InputError("some faults show only beside a neighbour", got="a text of one position")
     if (edges := target.graph.count_edges()) > MOST_EDGES:
         raise LimitError("every edge is dropped in turn", reached=edges, bound=MOST_EDGES)
-    found, planted = list[Mutation](), list(_planted(target))
-    for kind, name, looks in planted:
-        found.append(Mutation(kind, name, {check: look() for check, look in looks.items()}))
+    found, planted = list[PlantedFault](), list(_planted(target))
+    for mutation in planted:
+        found.append(mutation.looked_for())
         progress("mutations", len(found), len(planted))
     return Score(tuple(found))
 
 
-class Planted(NamedTuple):
+class Mutation(NamedTuple):
     """A fault of some kind, and how each check looks for it that has to see it."""
 
     kind: str
     name: str
     looks: Mapping[str, Look]
 
+    def looked_for(self) -> PlantedFault:
+        """What every check saw of it."""
+        return PlantedFault(self.name, {check: look() for check, look in self.looks.items()}, self.kind)
 
-def _planted(target: Target) -> Iterator[Planted]:
+
+def _planted(target: Target) -> Iterator[Mutation]:
     yield from _edges_dropped(target)
     yield from _kernels_spoilt(target)
     yield from _pages_freed(target)
@@ -87,28 +102,28 @@ def _planted(target: Target) -> Iterator[Planted]:
 # -- edges -----------------------------------------------------------------------------------------
 
 
-def _edges_dropped(target: Target) -> Iterator[Planted]:
+def _edges_dropped(target: Target) -> Iterator[Mutation]:
     covers, reads = set(target.graph.covers()), cache(Recorder(target, seed=0).reads)
 
-    def order(edge: Edge) -> str | None:
+    def order(edge: Edge) -> Statement | None:
         return _diverges(target, target.values(faults.one_edge_inverted(target.graph, edge)))
 
-    def recorded(edge: Edge) -> str | None:
+    def recorded(edge: Edge) -> Statement | None:
         seen = edge.source in reads(edge.target).events
-        return f"{edge.target} was seen to read {edge.source}" if seen else None
+        words = "{event} was seen to read {edge.source}"
+        return Statement.of(words, event=edge.target, edge=edge) if seen else None
 
     for edge in target.graph.edges():
         looks: dict[str, Look] = {ORDERS: partial(misses, target, edge)}
         if edge in covers:
-            yield Planted("a cover dropped", f"{edge} dropped", {"order": partial(order, edge), **looks})
+            yield Mutation("a cover dropped", f"{edge} dropped", {"order": partial(order, edge), **looks})
         else:
             own = {READS: partial(recorded, edge)}
-            yield Planted("an edge dropped that others imply", f"{edge} dropped", {**own, **looks})
+            yield Mutation("an edge dropped that others imply", f"{edge} dropped", {**own, **looks})
 
 
-def _diverges(target: Target, values: Values) -> str | None:
-    found = divergence(target.reference, values)
-    return None if found is None else f"diverges at {found}"
+def _diverges(target: Target, values: Values) -> Statement | None:
+    return diverging(target.reference, values, "diverges at {divergence}")
 
 
 # -- kernels ---------------------------------------------------------------------------------------
@@ -131,12 +146,12 @@ def _any_type(spoil: Callable[[Kernels], Kernels]) -> Callable[[Kernels, str], K
     return lambda kernels, dtype: spoil(kernels)
 
 
-def _misread(target: Target, kind: str) -> str | None:
+def _misread(target: Target, kind: str) -> Statement | None:
     events = [event for event in target.graph if event.kind == kind]
-    return fault_in(Recorder(target, seed=0), events)
+    return misread(Recorder(target, seed=0), events)
 
 
-CHECKS: Mapping[str, Callable[[Target, str], str | None]] = {
+CHECKS: Mapping[str, Callable[[Target, str], Statement | None]] = {
     "causal invariance": _misread,
     "batch invariance": batch_fault,
     "certificate": first_fault,
@@ -160,61 +175,62 @@ KERNEL_FAULTS = (
 )
 
 
-def _kernels_spoilt(target: Target) -> Iterator[Planted]:
+def _kernels_spoilt(target: Target) -> Iterator[Mutation]:
     batch_sizes = len(target.kernels.buckets.up_to(min(target.graph.lengths)))
     for fault in KERNEL_FAULTS:
         if batch_sizes < fault.needs:
             continue
         faulty = target.with_kernels(fault.spoil(target.kernels, target.model.dtype))
         looks = {check: partial(CHECKS[check], faulty, fault.place) for check in fault.checks}
-        yield Planted(f"a kernel that {fault.kind}", faulty.kernels.name, looks)
+        yield Mutation(f"a kernel that {fault.kind}", faulty.kernels.name, looks)
 
 
 # -- pages -----------------------------------------------------------------------------------------
 
 
-def _pages_freed(target: Target) -> Iterator[Planted]:
+def _pages_freed(target: Target) -> Iterator[Mutation]:
     """A page that is poison again before its last reader: refused by the plan, and seen in the values."""
     made = plan(compile(token_major(target.graph)), target.kernels.buckets, recycle=False)
     spoilt = faults.freed_early(made)
     if spoilt is None:
         return
 
-    def order() -> str | None:
+    def order() -> Statement | None:
         _, outputs = execute(spoilt, target.fresh(), target.computation)
         return _diverges(target, Values.from_outputs(target.model.config, target.graph, outputs))
 
-    def refused() -> str | None:
+    def refused() -> Statement | None:
         return next(misplaced_pages(spoilt), None)
 
     name = "a page of K/V given away before its last reader"
-    yield Planted("frees too early", name, {ORDERS: refused, "order": order})
+    yield Mutation("frees too early", name, {ORDERS: refused, "order": order})
 
 
 # -- chance ----------------------------------------------------------------------------------------
 
 
-def _now_and_then(target: Target) -> Planted:
+def _now_and_then(target: Target) -> Mutation:
     """A dispatch repeated r times is found with 1 - (1 - q)^r: over many tries, no less and no more."""
 
     def faulty() -> Target:
         return target.with_kernels(faults.now_and_then(target.kernels, CHANCE))
 
-    def repeated() -> str | None:
+    def repeated() -> Statement | None:
         found, share = _found_by_repeating(target, faulty()), 1 - (1 - CHANCE) ** REPEATS
         apart = abs(found - TRIES * share) / sqrt(TRIES * share * (1 - share))
-        words = f"found in {found} of {TRIES} tries of r = {REPEATS} dispatches; 1 - (1 - q)^r is {share:.0%}"
-        return words if apart <= DEVIATIONS else None
+        words = "found in {found} of {tries} tries of r = {repeats} dispatches; 1 - (1 - q)^r is {share:.0%}"
+        told = Statement.of(words, found=found, tries=TRIES, repeats=REPEATS, share=share)
+        return told if apart <= DEVIATIONS else None
 
     name = f"an MLP that goes wrong with a chance of q = {CHANCE:g}"
     looks = {"repetition": repeated, ORDERS: lambda: first_fault(faulty(), "mlp")}
-    return Planted("goes wrong by chance", name, looks)
+    return Mutation("goes wrong by chance", name, looks)
 
 
 def _found_by_repeating(sound: Target, faulty: Target) -> int:
     """In how many tries some dispatch gave other bits than a sound one."""
     bench = bench_of(sound.beginning(2), Site("mlp", 0))
-    batch, again = bench.batch.restricted(slice(1)), replace(bench, target=faulty)
-    expected = bench.run(batch)
-    tries = ([divergence(expected, again.run(batch)) for _ in range(REPEATS)] for _ in range(TRIES))
-    return sum(any(dispatches) for dispatches in tries)
+    one, clean, again = np.zeros(1, int), np.zeros(1, bool), replace(bench, target=faulty)
+    expected = bench.run(one, clean)
+    tries = ([same_bits(expected, again.run(one, clean)) for _ in range(REPEATS)] for _ in range(TRIES))
+    return sum(not all(dispatches) for dispatches in tries)

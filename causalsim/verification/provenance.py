@@ -1,4 +1,4 @@
-"""What bits are a property of, as data: from it the same model reads the same text elsewhere."""
+"""Provenance: all that bits are a property of, as data; from it the same run is made elsewhere."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ class Provenance:
         return Target(found, self.graph, ids, self._kernels() if kernels is None else kernels)
 
     def differences(self, target: Target) -> tuple[Difference, ...]:
-        """What is not the same of a target, here and now."""
+        """The facts that are not the same of a target, here and now."""
         there, here = self.facts, Provenance.of(target).facts
         names = (name for name in {**there, **here} if there.get(name) != here.get(name))
         return tuple(Difference(name, there.get(name, ""), here.get(name, "")) for name in names)

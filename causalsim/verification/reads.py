@@ -1,37 +1,31 @@
-"""Causal invariance: what events are seen to read and to write, against what the graph declares.
+"""The reads and writes of one event, seen by executing it.
 
-An event is run on memory in which its past has run and all else is litter. Then cells are
+An event is run on memory in which its past has run and all else is garbage. Then cells are
 poisoned and the event is run again: the cells that change its bits are the cells that it reads,
 and the events that wrote them last are its recorded predecessors. Cells that it is declared to
 read are poisoned one by one, all others together; where these show, their halves are, down to one.
-What it writes are the cells whose bits it changes, from litter or from poison.
+What it writes are the cells whose bits it changes, from garbage or from poison.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 
-from causalsim.engine import State, event_values
+from causalsim.engine import State
 from causalsim.engine.cells import Cell, cells_changed, cells_written, poisoned, with_garbage
 from causalsim.events import Event
 from causalsim.kernels import Kernels
-from causalsim.progress import Progress, silent
-from causalsim.verification.comparison import same_bits
-from causalsim.verification.faults import overlooking, seeing_too_far, writing_elsewhere
-from causalsim.verification.report import Control, Verdict
-from causalsim.verification.target import Target
-
-# All events of graphs up to this size are recorded, of others so many.
-WHOLE, SAMPLE = 500, 24
+from causalsim.testing.bits import same_bits
+from causalsim.verification.target import Target, values_of
 
 
 @dataclass(frozen=True)
 class Reads:
-    """What one event was seen to read: ``events`` of its past, and cells that nobody before it wrote.
+    """The reads and writes of one event: ``events`` of its past, and cells that nobody before it wrote.
 
     ``strays`` are cells that it wrote and that are not its own, ``unkept`` those of its own that it
     left as they were.
@@ -69,7 +63,7 @@ class Recorder:
         before, writers = self._after_past(event)
         own = {*cells_written(before, event)}
         undisturbed, written = self._run(before, event)
-        # A token may be the one that litter had, and what is read and written in place may not be poisoned.
+        # A token may be the one that garbage had, and what is read and written in place may not be poisoned.
         written |= self._run(poisoned(before, own), event)[1]
         declared = {self.target.graph.index(source) for source in self.target.graph.predecessors(event)}
         index = self.target.graph.index
@@ -105,8 +99,7 @@ class Recorder:
     def _value(self, state: State, event: Event) -> tuple[object, State]:
         """An event's value on a state, which is consumed, and the state after it."""
         after, outputs = self.target.with_kernels(self.kernels).step(state, [event])
-        (_, _, rows), = event_values(outputs)  # fmt: skip
-        return tuple(part[0] for part in rows) if isinstance(rows, tuple) else rows[0], after
+        return values_of(self.target.graph, outputs)[event], after
 
 
 def _halved(cells: Sequence[Cell], seen: Callable[[Sequence[Cell]], bool]) -> Iterator[Cell]:
@@ -119,60 +112,6 @@ def _halved(cells: Sequence[Cell], seen: Callable[[Sequence[Cell]], bool]) -> It
     middle = len(cells) // 2
     yield from _halved(cells[:middle], seen)
     yield from _halved(cells[middle:], seen)
-
-
-def fault_in(
-    recorder: Recorder, events: Iterable[Event], progress: Progress = silent, total: int = 0
-) -> str | None:
-    """The first way in which recorded reads and writes differ from the declared ones, in words."""
-    for done, event in enumerate(events, 1):
-        if (fault := next(_differences(recorder, recorder.reads(event)), None)) is not None:
-            return f"{event} {fault}"
-        progress("reads", done, total)
-    return None
-
-
-def _differences(recorder: Recorder, reads: Reads) -> Iterator[str]:
-    graph = recorder.target.graph
-    declared = set(graph.predecessors(reads.event))
-    of_events = {
-        "read the cell of {}, which is not in its past": reads.unwritten,
-        "read {} without a declared edge": reads.events - declared,
-        "did not read {} although an edge is declared": declared - reads.events,
-    }
-    of_cells = {
-        "wrote {}, which is not its own": reads.strays,
-        "left {} as it was, which is its own": reads.unkept,
-    }
-    yield from (words.format(min(found, key=graph.index)) for words, found in of_events.items() if found)
-    yield from (words.format(min(found)) for words, found in of_cells.items() if found)
-    if not reads.same_value:
-        yield "has other bits when only its past has run"
-
-
-def causal_invariance(target: Target, sample: int | None, seed: int, progress: Progress) -> Verdict:
-    """Record what events read and write and compare it with what is declared.
-
-    Of all events of a graph of up to 500, or of a ``sample``.
-    """
-    recorder, events = Recorder(target, seed), len(target.graph)
-    most = events if events <= WHOLE else SAMPLE
-    chosen = choose_events(target, most if sample is None else sample, seed)
-    cells, whole = len(recorder.owners), len(chosen) == events
-    which = f"all {events:,} events" if whole else f"{len(chosen):,} of {events:,} events"
-    return Verdict(
-        name="causal invariance",
-        method="recorded",
-        claim="what they were seen to read and to write is what the graph declares",
-        coverage=f"{which}, each with all {cells:,} cells poisoned in turn or together, and memory before it "
-        "compared with memory after it",
-        excludes=(
-            *(() if whole else ("events not sampled",)),
-            "reads and writes that leave the bits as they are",
-        ),
-        controls=tuple(_controls(target, seed)),
-        witness=fault_in(recorder, chosen, progress, len(chosen)),
-    )
 
 
 def choose_events(target: Target, sample: int, seed: int) -> list[Event]:
@@ -188,17 +127,3 @@ def choose_events(target: Target, sample: int, seed: int) -> list[Event]:
             if waiting and len(chosen) < sample:
                 chosen[waiting.pop()] = None
     return sorted(chosen, key=graph.index)
-
-
-def _controls(target: Target, seed: int) -> Iterator[Control]:
-    """A read too many, a read too few, and a write too many, each at the first text's middle."""
-    middle, top = target.graph.lengths[0] // 2, target.graph.wiring.n_layers
-    faults = {
-        seeing_too_far: Event("attn", 0, middle),
-        overlooking: Event("attn", 0, middle),
-        writing_elsewhere: Event("unembed", top, middle),
-    }
-    for fault, event in faults.items():
-        kernels = fault(target.kernels)
-        found = fault_in(Recorder(target, seed, kernels), [event])
-        yield Control(kernels.name, found is not None, found or "")

@@ -13,8 +13,8 @@ from causalsim.events import EventGraph
 from causalsim.events.event import parse_event
 from causalsim.foliations import Foliation
 from causalsim.kernels import Kernels
+from causalsim.testing.bits import Divergence, divergence
 from causalsim.verification.armour import from_line, to_line
-from causalsim.verification.comparison import Divergence, divergence
 from causalsim.verification.provenance import Difference, Provenance
 
 
@@ -65,7 +65,7 @@ class Reproducer:
 
 @dataclass(frozen=True)
 class Replayed:
-    """What came of a token here, beside what was ``recorded`` there, and what is not the same here."""
+    """The result of a token here, beside what was ``recorded`` there, and what is not the same here."""
 
     divergence: Divergence | None
     recorded: Divergence | None
@@ -107,10 +107,17 @@ def replay(
 ) -> Replayed:
     """Run both orders of a token again and compare every event's bits.
 
-    The model is loaded as it was there, unless one is given; so are the rows of the batches and
-    the kernels, except for faults that were planted. What else differs here is named in
-    ``differences``: bits may then differ legitimately. Raises ``InputError`` for a token that was
-    cut or altered, and for a model that it does not fit.
+    Args:
+        token: What ``Counterexample.token`` gives, or what was read of it.
+        model: By default the model that it names, loaded again.
+        kernels: By default those that it names, except for faults that were planted.
+
+    Returns:
+        The divergence here beside the one there; what else differs here is named in ``differences``:
+        bits may then differ legitimately.
+
+    Raises:
+        InputError: For a token that was cut or altered, and for a model that it does not fit.
     """
     found = token if isinstance(token, Reproducer) else Reproducer.from_token(token)
     target = found.provenance.target(model, kernels)

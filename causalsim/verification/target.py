@@ -1,11 +1,13 @@
-"""What is verified: a model with its kernels, over given texts on a graph."""
+"""The target of a check: a model with its kernels, over given texts on a graph."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any
 
+import jax
 import numpy as np
 
 from causalsim.engine import (
@@ -18,17 +20,19 @@ from causalsim.engine import (
     as_run,
     compile,
     compile_together,
+    event_values,
     execute,
     plan,
     teacher_forced,
 )
 from causalsim.engine.tokens import Texts, encode_texts
 from causalsim.events import Event, EventGraph
-from causalsim.foliations import earliest
+from causalsim.foliations import Foliation, earliest
 from causalsim.kernels import Kernels
+from causalsim.testing.findings import Statement, diverging
 
-# Texts that stand together where a batch needs company; more than the smallest padded batch holds.
-CROWD = 9
+# Requests in a batch that has to have several rows; more than the smallest padded batch holds.
+REQUESTS = 9
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,6 +88,13 @@ class Target:
         """Every event's value as a program makes it."""
         return self.run(program)[0]
 
+    def refuted(self, name: str, foliation: Foliation) -> Statement | None:
+        """What an order does otherwise than the reference, or than it was asked to."""
+        values, executed = self.run(compile(foliation))
+        if not executed.refines(foliation):
+            return Statement.of("{order} ran in another order than asked for", order=name)
+        return diverging(self.reference, values, "{order} diverges at {divergence}", order=name)
+
     @cached_property
     def program(self) -> Program:
         """The order that others are compared with: as few slices as the graph allows."""
@@ -97,21 +108,30 @@ class Target:
         """The same texts without feedback, joined by variations of the first where they are very short."""
         graph = EventGraph(self.graph.wiring, [len(text) for text in self.ids])
         plain = replace(self, graph=graph)
-        return plain if sum(graph.lengths) >= CROWD else plain.in_company()
+        return plain if sum(graph.lengths) >= REQUESTS else plain.co_batched()
 
     def beginning(self, length: int | None = None) -> Target:
         """The first text alone, or its beginning, all of it given."""
         ids = self.ids[0][:length]
         return replace(self, graph=EventGraph(self.graph.wiring, len(ids)), ids=(ids,))
 
-    def in_company(self, behind: int = 0) -> Target:
-        """The same texts with variations of the first, so that a crowd of texts stands together.
+    def co_batched(self, behind: int = 0) -> Target:
+        """The same texts beside other requests, which are variations of the first.
 
-        A batch then has rows of several texts, however short they are. ``behind`` positions
+        A batch then has rows of several requests, however short they are. ``behind`` positions
         of each text wait for tokens that are sampled.
         """
-        more = [np.roll(self.ids[0] + turn, turn) for turn in range(1, 1 + CROWD - len(self.ids))]
+        more = [np.roll(self.ids[0] + turn, turn) for turn in range(1, 1 + REQUESTS - len(self.ids))]
         ids = (*self.ids, *(text % self.model.config.vocab_size for text in more))
         prompts = [len(text) for text in ids]
         lengths = [prompt + behind for prompt in prompts]
         return replace(self, graph=EventGraph(self.graph.wiring, lengths, prompt=prompts), ids=ids)
+
+
+def values_of(graph: EventGraph, outputs: Iterable[Output]) -> dict[Event, Any]:
+    """The value of every event that was run, in the order in which they ran."""
+    return {
+        graph[int(index)]: jax.tree.map(lambda part, row=row: part[row], rows)
+        for _, events, rows in event_values(outputs)
+        for row, index in enumerate(events)
+    }

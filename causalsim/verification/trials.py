@@ -1,4 +1,4 @@
-"""Trials: an event in a dispatch, on memory that holds its direct predecessors' values and litter elsewhere.
+"""Trials: an event in a dispatch, on memory that holds its direct predecessors' values, else garbage.
 
 In every dispatch that the planner can make of it (each kind alone, whole layers, several of them; every
 batch size) an event must leave its own bits in its own cells, and every other cell as it was.
@@ -15,7 +15,7 @@ from causalsim.engine.program import MANY_ROWS
 from causalsim.events import KINDS, Event, EventGraph, Site
 from causalsim.events.kinds import SUBLAYERS
 from causalsim.kernels import Buckets
-from causalsim.verification.memory import FILLS
+from causalsim.verification.memory import GARBAGE
 
 # Position and request: where in a batch's site a row works.
 Row = tuple[int, int]
@@ -58,17 +58,21 @@ class Form:
 
 @dataclass(frozen=True)
 class Trial:
-    """A dispatch over some rows, of which those ``tested`` are compared, on memory filled in one way."""
+    """A dispatch over some rows, of which those ``tested`` are compared, beside one kind of garbage."""
 
     form: Form
     rows: tuple[Row, ...]
     tested: tuple[Row, ...]
-    fill: str
+    garbage: str
+
+    @property
+    def event(self) -> Event:
+        """The last of the first tested row."""
+        return self.form.events(self.tested[0])[-1]
 
     def __str__(self) -> str:
-        first = self.form.events(self.tested[0])[-1]
         more = f" and {len(self.tested) - 1} more" * (len(self.tested) > 1)
-        return f"{first}{more} in a dispatch of {self.form}, with {self.fill} cells around what it reads"
+        return f"{self.event}{more} in a dispatch of {self.form}, beside {self.garbage} garbage"
 
 
 def forms(graph: EventGraph, buckets: Buckets) -> Iterator[tuple[Form, tuple[Row, ...]]]:
@@ -102,25 +106,25 @@ def _groups(graph: EventGraph, site: Site, is_attending: bool) -> Iterator[tuple
 
 
 def every_place(form: Form, group: tuple[Row, ...]) -> Iterator[Trial]:
-    """Each event first and last in a dispatch, and alone in it, with every fill."""
+    """Each event first and last in a dispatch, and alone in it, with every kind of garbage."""
     size = min(len(group), form.rows)
     for at, row in enumerate(group):
         others = (group[at + 1 :] + group[:at])[: size - 1]
-        for fill in FILLS:
+        for garbage in GARBAGE:
             for rows in dict.fromkeys([(row, *others), (*others, row), (row,)]):
-                yield Trial(form, rows, (row,), fill)
+                yield Trial(form, rows, (row,), garbage)
 
 
 def in_rotation(form: Form, group: tuple[Row, ...], turn: int) -> Iterator[Trial]:
-    """Each event once, half of a dispatch's rows at a time; places and fills change with the turn.
+    """Each event once, half of a dispatch's rows at a time; places and garbage change with the turn.
 
     Every second turn one half stands without the other, in a dispatch with rows to spare.
     """
     size = min(len(group), form.rows)
     turned = tuple(group[(turn + at) % len(group)] for at in range(len(group) + size - 1))
-    fills = cycle(FILLS[turn % len(FILLS) :] + FILLS[: turn % len(FILLS)])
+    kinds = cycle(GARBAGE[turn % len(GARBAGE) :] + GARBAGE[: turn % len(GARBAGE)])
     for start in range(0, len(group), size):
         rows = turned[start : start + size]
-        yield Trial(form, rows, rows[::2], next(fills))
+        yield Trial(form, rows, rows[::2], next(kinds))
         if tested := rows[1::2]:
-            yield Trial(form, rows if turn % 2 else tested, tested, next(fills))
+            yield Trial(form, rows if turn % 2 else tested, tested, next(kinds))

@@ -24,11 +24,11 @@ from causalsim.arguments import shown
 from causalsim.engine import compile
 from causalsim.errors import CausalsimError
 from causalsim.foliations import Foliation, earliest
+from causalsim.testing.bits import divergence
+from causalsim.testing.suite import random_order
 from causalsim.verification.chunks import Chunk
-from causalsim.verification.comparison import divergence
 from causalsim.verification.provenance import Provenance
 from causalsim.verification.reproducer import Reproducer
-from causalsim.verification.suite import random_order
 from causalsim.verification.target import Target
 
 # What a process needs before it can import anything from where we have it.
@@ -39,7 +39,7 @@ START = (
 
 @dataclass(frozen=True)
 class Job:
-    """What all chunks of a campaign have in common; orders are compared with the ``reference`` digest."""
+    """The facts that all chunks of a campaign share; orders are compared with the ``reference`` digest."""
 
     provenance: Provenance
     seed: int

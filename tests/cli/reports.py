@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from causalsim.verification import Control, Report, Verdict
+from causalsim.testing import Finding, PlantedFault, Statement
+from causalsim.verification import Report
 
 
 def report(witness: str | None = None) -> Report:
-    control = Control("a planted fault", True, "attn(0,1)")
+    control = PlantedFault("a planted fault", {"order independence": Statement("attn(0,1)")})
     first, *rest = (
-        Verdict(name, "sampled", "all agree", "Two orders", (), (control,))
+        Finding(name, "sampled", "all agree", Statement("Two orders"), controls=(control,))
         for name in ("order independence", "causal invariance", "batch invariance")
     )
-    return Report(replace(first, witness=witness), *rest, {})
+    return Report(replace(first, witness=witness and Statement(witness)), *rest, {})

@@ -11,7 +11,7 @@ from causalsim.cli import FAILS, HOLDS, demo, main
 from causalsim.cli.terminal import console
 from causalsim.events import Event
 from causalsim.models import ModelConfig
-from causalsim.verification import Divergence
+from causalsim.testing import Divergence
 from tests.cli.reports import report
 
 NARROW = ModelConfig(n_layers=1, n_heads=2, d_model=32, d_ff=48, vocab_size=64, max_length=16)

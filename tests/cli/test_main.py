@@ -13,7 +13,8 @@ import pytest
 from rich.console import Console
 
 from causalsim.cli import BAD_INPUT, BUG, FAILS, HOLDS, INTERRUPTED, UNREAD, main
-from causalsim.verification import Mutation, Score
+from causalsim.testing import PlantedFault
+from causalsim.verification import Score
 from tests.cli.reports import report
 
 SCENARIOS = Path(__file__).parents[2] / "scenarios"
@@ -181,7 +182,7 @@ def test_verify_prints_the_score_of_mutations(witness, code, monkeypatch, tmp_pa
 
     def mutate(model, text, **_):
         asked.append((text, model.dtype))
-        return Score((Mutation("a cover dropped", "an edge", {"order": witness}),))
+        return Score((PlantedFault("an edge", {"order": witness}, "a cover dropped"),))
 
     monkeypatch.setattr("causalsim.verification.mutate", mutate)
     assert main(["verify", "--mutate", "--json", "r.json"]) == code

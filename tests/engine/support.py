@@ -13,7 +13,7 @@ from causalsim.engine import Output, Plan, Program, State, plan
 from causalsim.engine import execute as follow
 from causalsim.kernels import CERTIFIED, Kernels
 from causalsim.models import ModelConfig
-from causalsim.verification.strategies import graphs
+from causalsim.testing.strategies import graphs
 from causalsim.verification.target import Target
 from tests.models_for_tests import tiny
 

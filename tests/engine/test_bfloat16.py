@@ -22,7 +22,7 @@ from causalsim.events import Edge
 from causalsim.foliations import random_orders
 from causalsim.kernels import CERTIFIED, FIXED, STOCK
 from causalsim.kernels.precision import from_storage, to_storage
-from causalsim.verification import same_bits, ulps_apart
+from causalsim.testing import same_bits, ulps_apart
 from causalsim.verification.faults import one_edge_inverted, with_batch_size, with_neighbour
 from tests.engine.support import (
     execute,

@@ -8,7 +8,20 @@ import sys
 
 import pytest
 
-LIGHT = ("causalsim", "errors", "posets", "events", "foliations", "models", "rendering", "verification")
+LIGHT = (
+    "causalsim",
+    "errors",
+    "posets",
+    "events",
+    "foliations",
+    "models",
+    "rendering",
+    "testing",
+    "testing.invariance",
+    "testing.order_check",
+    "testing.trace_check",
+    "verification",
+)
 
 
 def _loaded(statement: str) -> set[str]:

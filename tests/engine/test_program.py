@@ -17,7 +17,7 @@ from causalsim.engine.joining import MOST_LAYERS, deepest, joined, whole_layers
 from causalsim.engine.program import MANY_ROWS
 from causalsim.events.kinds import SUBLAYERS
 from causalsim.kernels import CERTIFIED_BUCKETS, FIXED_BUCKETS, Buckets
-from causalsim.verification.strategies import foliations, graphs, wirings
+from causalsim.testing.strategies import foliations, graphs, wirings
 from tests.foliations.orders import graphs_with_foliation
 from tests.models_for_tests import tiny
 

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import causalsim as cs
-from causalsim.verification.strategies import configs, foliations, graphs
+from causalsim.testing.strategies import configs, foliations, graphs
 from tests.engine.support import architectures, bits, graphs_of, ids, reference_logits, texts
 from tests.models.textbook import forward
 

@@ -14,7 +14,7 @@ import pytest
 import causalsim as cs
 from causalsim.kernels import CERTIFIED, STOCK, Kernels
 from causalsim.models.fetching import find
-from causalsim.verification.suite import named_foliations, random_orders
+from causalsim.testing.suite import named_foliations, random_orders
 from tests.engine.faulty import summing_the_whole_buffer, unmasked
 from tests.engine.serving import alone, prefill_then_decode, serve
 from tests.engine.support import ids, texts

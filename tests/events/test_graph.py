@@ -15,7 +15,7 @@ from causalsim import posets
 from causalsim.errors import InputError, LimitError
 from causalsim.events import Event, EventGraph, Wiring
 from causalsim.events.vectorised import colevels, first_violation, levels
-from causalsim.verification.strategies import graphs
+from causalsim.testing.strategies import graphs
 from tests.graphs import events_with
 
 

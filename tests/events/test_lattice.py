@@ -27,7 +27,7 @@ from causalsim.events import (
 from causalsim.events.cones import Cone
 from causalsim.events.lattice import has_closed_form, refuse_large
 from causalsim.foliations import random_down_set, random_linear_extension
-from causalsim.verification.strategies import graphs
+from causalsim.testing.strategies import graphs
 from tests.graphs import events_with
 
 

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from causalsim import posets
 from causalsim.errors import InputError, LimitError
 from causalsim.events import Event, EventGraph, Wiring, branchial_graph, maximal_antichains, state_graph
-from causalsim.verification.strategies import graphs
+from causalsim.testing.strategies import graphs
 from tests.posets.specimens import Poset, blocks, brute_down_sets
 from tests.posets.specimens import posets as small_posets
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from causalsim.errors import InputError, LimitError
 from causalsim.events import Event, EventGraph, Wiring
-from causalsim.verification.strategies import graphs
+from causalsim.testing.strategies import graphs
 from tests.graphs import events_with
 
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from causalsim.errors import InputError, LimitError
 from causalsim.events import Event, EventGraph, Wiring
-from causalsim.verification.strategies import wirings
+from causalsim.testing.strategies import wirings
 
 
 def written_out(wiring, start, goal, low, high):

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from causalsim.events import Event, EventGraph
 from causalsim.foliations import Foliation
-from causalsim.verification.strategies import foliations, graphs, traces
+from causalsim.testing.strategies import foliations, graphs, traces
 
 
 def times_of(graph: EventGraph) -> st.SearchStrategy[list[int]]:

@@ -34,7 +34,7 @@ from causalsim.foliations import (
     weight_bytes_read,
 )
 from causalsim.models import ModelConfig
-from causalsim.verification.strategies import graphs
+from causalsim.testing.strategies import graphs
 from tests.foliations.support import graphs_with_foliation
 from tests.foliations.test_peaks import BYTES, D, simulated
 

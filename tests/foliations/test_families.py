@@ -18,7 +18,7 @@ from causalsim.foliations import (
     token_major,
     wavefront,
 )  # fmt: skip
-from causalsim.verification.strategies import foliations, graphs
+from causalsim.testing.strategies import foliations, graphs
 from tests.foliations.support import backwards, dense, height
 
 ALWAYS = [token_major, earliest, latest, lambda graph: chunked(graph, 1), lambda graph: chunked(graph, 3)]

@@ -21,7 +21,7 @@ from causalsim.foliations import (
     peak_at_cuts,
     peak_during,
 )
-from causalsim.verification.strategies import graphs
+from causalsim.testing.strategies import graphs
 from tests.foliations.support import graphs_with_foliation
 
 GRAPH = EventGraph(Wiring(1), 2)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from causalsim.errors import InputError
 from causalsim.events import EventGraph, Wiring
 from causalsim.foliations import Foliation, earliest, layer_major, token_major
-from causalsim.verification.strategies import foliations, graphs
+from causalsim.testing.strategies import foliations, graphs
 from tests.foliations.support import backwards, dense, graphs_with_foliation
 
 

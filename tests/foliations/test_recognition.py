@@ -26,7 +26,7 @@ from causalsim.foliations import (
     wavefront,
 )
 from causalsim.foliations.recognition import _simplest
-from causalsim.verification.strategies import foliations, graphs
+from causalsim.testing.strategies import foliations, graphs
 
 PLAIN = {
     "layer_major": layer_major,

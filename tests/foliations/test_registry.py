@@ -18,7 +18,7 @@ from causalsim.events import EventGraph, Wiring
 from causalsim.foliations import FAMILIES, Argument, Family, Foliation, costs, family_of, layer_major, tilted
 from causalsim.foliations.registry import compared, family_named, parse, registered, verified
 from causalsim.models import known_config
-from causalsim.verification.strategies import graphs
+from causalsim.testing.strategies import graphs
 from tests.models_for_tests import tiny
 
 GRAPH = EventGraph(Wiring(2), 6)

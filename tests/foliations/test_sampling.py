@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from causalsim.errors import InputError, LimitError
 from causalsim.events import EventGraph, Wiring
 from causalsim.foliations import random_down_set, random_foliation, random_linear_extension
-from causalsim.verification.strategies import graphs
+from causalsim.testing.strategies import graphs
 from tests.foliations.support import backwards
 
 SMALL = EventGraph(Wiring(1), 2)  # 186 linear extensions

@@ -25,7 +25,7 @@ from causalsim.foliations import (
     token_major,
     wavefront,
 )  # fmt: skip
-from causalsim.verification.strategies import graphs
+from causalsim.testing.strategies import graphs
 from tests.foliations.support import backwards, disturbed_times, times_of
 from tests.foliations.test_peaks import BYTES, simulated
 

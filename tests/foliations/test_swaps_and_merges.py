@@ -30,7 +30,7 @@ from causalsim.foliations import (
     token_major,
     wavefront,
 )
-from causalsim.verification.strategies import foliations, graphs
+from causalsim.testing.strategies import foliations, graphs
 from tests.foliations.support import graphs_with_foliation
 
 

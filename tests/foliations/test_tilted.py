@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from causalsim.errors import CausalityError, InputError
 from causalsim.events import EventGraph, Wiring
 from causalsim.foliations import layer_major, tilt_bound, tilted, token_major
-from causalsim.verification.strategies import graphs
+from causalsim.testing.strategies import graphs
 from tests.foliations.support import backwards, dense, height, slanted
 
 HAIR = Fraction(1, 10**30)

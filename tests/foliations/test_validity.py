@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from causalsim.errors import CausalityError
 from causalsim.events import Edge, Event, EventGraph, Wiring
 from causalsim.foliations import Foliation
-from causalsim.verification.strategies import graphs
+from causalsim.testing.strategies import graphs
 from tests.foliations.support import backwards, dense, disturbed_times, graphs_with_foliation, times_of
 
 

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from causalsim.errors import InputError
 from causalsim.events import Wiring
 from causalsim.models import ModelConfig, parameter_shapes
-from causalsim.verification.strategies import configs
+from causalsim.testing.strategies import configs
 
 SMALL: dict[str, Any] = {
     "n_layers": 2,

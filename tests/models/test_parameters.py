@@ -22,7 +22,7 @@ from causalsim.models import (
     parameter_shapes,
     random_parameters,
 )
-from causalsim.verification.strategies import configs
+from causalsim.testing.strategies import configs
 
 TIED = ModelConfig(
     n_layers=2,

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from causalsim.events import EventGraph
 from causalsim.foliations import Foliation
 from causalsim.rendering import render
-from causalsim.verification.strategies import foliations, linear_extensions
+from causalsim.testing.strategies import foliations, linear_extensions
 
 SVG = "{http://www.w3.org/2000/svg}"
 TITLE = "{http://www.w3.org/1999/xlink}title"

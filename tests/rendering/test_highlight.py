@@ -12,7 +12,7 @@ from causalsim.errors import InputError
 from causalsim.events import Edge, Event, EventGraph, Wiring
 from causalsim.rendering import Style, edge_id, event_id, route_edges, to_graphviz
 from causalsim.rendering.highlight import roles
-from causalsim.verification.strategies import graphs, wirings
+from causalsim.testing.strategies import graphs, wirings
 from tests.rendering.drawn import elements, legend
 
 drawn = settings(max_examples=25)

@@ -16,7 +16,7 @@ from causalsim.errors import InputError, LimitError
 from causalsim.events import Event, EventGraph, Wiring
 from causalsim.foliations import Foliation, layer_major, random_linear_extension, token_major, wavefront
 from causalsim.rendering import Style, edge_id, event_id, slice_id, to_graphviz
-from causalsim.verification.strategies import graphs
+from causalsim.testing.strategies import graphs
 from tests.rendering.drawn import GLASS, elements, foliations_of, legend, line_heights, places
 
 drawn = settings(max_examples=25)

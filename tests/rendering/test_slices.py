@@ -11,7 +11,7 @@ from causalsim.rendering import Style
 from causalsim.rendering.layout import Layout
 from causalsim.rendering.marks import Point
 from causalsim.rendering.slices import slice_lines, smooth
-from causalsim.verification.strategies import graphs
+from causalsim.testing.strategies import graphs
 from tests.rendering.drawn import foliations_of
 
 

@@ -1,4 +1,4 @@
-"""The walk over every order and the certificate say the same of small wirings, sound and spoilt."""
+"""Exhaustive exploration and the certificate say the same of small wirings, sound and spoilt."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ import causalsim as cs
 from causalsim.kernels import CERTIFIED
 from causalsim.verification.bench import first_fault, misses
 from causalsim.verification.certificate import certificate_of
+from causalsim.verification.exploration import Exploration, explore, lattice_of
 from causalsim.verification.mutation import KERNEL_FAULTS
 from causalsim.verification.target import Target
-from causalsim.verification.walk import Walk, lattice_of, walk
+from tests.verification.test_exploration import target
 from tests.verification.test_mutation import FEW
-from tests.verification.test_walk import target
 
 WINDOWS = [windows for layers in (1, 2, 3) for windows in product((None, 1, 2), repeat=layers)]
 EVERY = [(windows, parallel) for parallel in (False, True) for windows in WINDOWS]
@@ -28,39 +28,39 @@ def _target(wiring, length, kernels=CERTIFIED) -> Target:
     return target(length, kernels=kernels, **switches)
 
 
-def _walked(whole: Target) -> Walk:
-    return walk(whole, lattice_of(whole.graph, MOST))
+def _explored(whole: Target) -> Exploration:
+    return explore(whole, lattice_of(whole.graph, MOST))
 
 
 def both_hold(whole: Target) -> int:
-    """That both arguments hold; how many event runs the walk took."""
+    """That both arguments hold; the number of event runs that the exploration took."""
     assert certificate_of(whole).holds
-    found = _walked(whole)
-    assert found.clash is None
+    found = _explored(whole)
+    assert found.divergence is None
     assert found.orders == whole.graph.count_linear_extensions()
     return found.event_runs
 
 
 def both_miss_every_edge(whole: Target, most: int) -> int:
-    """That the certificate misses every edge, and the walk every cover; how many covers were walked."""
+    """That the certificate misses every edge, and exploration every cover; how many it explored."""
     assert all(misses(whole, edge) for edge in whole.graph.edges())
-    walked = 0
+    explored = 0
     for edge in whole.graph.covers():
         try:
             lattice = lattice_of(whole.graph, most, dropped=edge)
         except cs.LimitError:
             continue
-        assert walk(whole, lattice).clash is not None, edge
-        walked += 1
-    return walked
+        assert explore(whole, lattice).divergence is not None, edge
+        explored += 1
+    return explored
 
 
 def rejected_by_both(whole: Target) -> set[str]:
-    """The kernel faults that the walk rejects; the certificate has to reject them all."""
+    """The kernel faults that exploration rejects; the certificate has to reject them all."""
     rejected = set()
     for fault in KERNEL_FAULTS:
         faulty = whole.with_kernels(fault.spoil(whole.kernels, whole.model.dtype))
-        if _walked(faulty).clash is not None:
+        if _explored(faulty).divergence is not None:
             assert first_fault(faulty, fault.place) is not None, f"{faulty.kernels.name} of {whole.graph}"
             rejected.add(fault.kind)
     return rejected
@@ -87,7 +87,7 @@ def test_both_miss_edges_that_are_dropped_from_a_few_wirings(wiring):
     assert both_miss_every_edge(whole, MOST) == len(list(whole.graph.covers()))
 
 
-def test_the_certificate_rejects_the_kernels_that_the_walk_rejects():
+def test_the_certificate_rejects_the_kernels_that_exploration_rejects():
     assert rejected_by_both(_target(((None,), False), 2, FEW)) >= {*SHOWN, "reads the future"}
 
 
@@ -108,7 +108,7 @@ def _needs(graph, event, dropped) -> set:
 
 
 def _runs(own: set, needs) -> int:
-    """The event runs of a walk over some events, by brute force over down-sets."""
+    """The event runs of an exploration of some events, by brute force over down-sets."""
     runs, found = 0, {frozenset()}
     while found:
         grown = [done | {event} for done in found for event in own - done if done >= needs(event)]
@@ -122,14 +122,14 @@ def _runs(own: set, needs) -> int:
 @pytest.mark.slow
 @pytest.mark.parametrize("wiring", EVERY, ids=str)
 def test_both_hold_of_every_small_wiring(wiring):
-    """Up to three layers over three positions, each walked whole: 482,319 event runs in all."""
+    """Up to three layers over three positions, each explored whole: 482,319 event runs in all."""
     assert all(both_hold(_target(wiring, length)) for length in (1, 2, 3))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("wiring", EVERY, ids=str)
 def test_both_reject_the_same_mutations_of_every_small_wiring(wiring):
-    """The certificate misses every edge; the walk every cover, where that takes few event runs."""
+    """The certificate misses every edge;  exploration every cover, where that takes few event runs."""
     two, three = (_target(wiring, length) for length in (2, 3))
     assert both_miss_every_edge(two, MOST) == len(list(two.graph.covers()))
     assert both_miss_every_edge(three, MOST_SPOILT)

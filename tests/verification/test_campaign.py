@@ -24,16 +24,16 @@ from causalsim.engine import compile
 from causalsim.errors import CausalsimError
 from causalsim.kernels import FIXED
 from causalsim.sealed import checksum, from_line, to_line
+from causalsim.testing import PlantedFault, Statement
+from causalsim.testing.bits import divergence
+from causalsim.testing.suite import random_order
 from causalsim.verification import Reproducer, replay, run_campaign, workers
 from causalsim.verification import campaign as campaign_module
 from causalsim.verification.chunks import Chunk, Spans
-from causalsim.verification.comparison import divergence
 from causalsim.verification.faults import seeing_too_far
 from causalsim.verification.journal import FORMAT, opened
-from causalsim.verification.orders import controls
+from causalsim.verification.order_independence import controls
 from causalsim.verification.provenance import Provenance
-from causalsim.verification.report import Control
-from causalsim.verification.suite import random_order
 from causalsim.verification.target import Target
 from causalsim.verification.workers import Job, Runner, in_processes
 from tests.models.folders import PLAIN
@@ -54,7 +54,7 @@ run_campaign(model, ids, sys.argv[2], orders=120, chunk=4, processes=2, progress
 @pytest.fixture(autouse=True, scope="module")
 def _quick():
     """One batch size, in other processes too, and no kernels but those that are asked about."""
-    seen = [Control("a planted fault", True, "seen")]
+    seen = [PlantedFault("a planted fault", {"order": Statement("seen")})]
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("CAUSALSIM_BUCKETS", "fixed")
         patch.setattr(campaign_module, "controls", lambda *_: iter(seen))
@@ -363,7 +363,7 @@ def test_orders_that_fail_are_listed_and_the_first_can_be_replayed(tmp_path):
     assert found.failed == tuple(number for number, where in enumerate(diverges) if where is not None)
     assert found.digests == Counter(values.digest() for values in runs) and not found.holds
     first = found.failed[0]
-    assert found.verdict.witness.endswith(f"{first} diverges at {diverges[first]}")
+    assert str(found.verdict.witness).endswith(f"{first} diverges at {diverges[first]}")
     assert found.verdict.counterexample.is_swap
     tokens = [json.loads(line)["token"] for line in path.read_text().splitlines()[1:]]
     again = replay(next(filter(None, tokens)), kernels=faulty)
@@ -442,7 +442,7 @@ def test_two_digests_that_are_recorded_fail(whole, spans, number, token):
     assert found.digests == {reference(): ORDERS - 1, reference()[::-1]: 1}
     assert (
         f"1 order failed; random {'linear extension' if last % 2 else 'foliation'} {last} gave other bits"
-        in (found.verdict.witness)
+        in str(found.verdict.witness)
     )
     assert found.damaged == () and not json.loads(found.to_json())["order_independence"]["holds"]
 
@@ -462,7 +462,7 @@ def test_two_records_that_contradict_each_other_fail(whole, spans):
 def test_a_record_of_an_order_that_went_astray_fails(whole):
     rewritten(whole, 3, lambda record: {"astray": [record["start"] + 1]}, seal=True)
     found = run(whole)
-    assert len(found.failed) == 1 and "another order than asked for" in found.verdict.witness
+    assert len(found.failed) == 1 and "another order than asked for" in str(found.verdict.witness)
     assert not found.holds and len(found.digests) == 1 and found.verdict.counterexample is None
 
 
@@ -478,11 +478,13 @@ def test_an_engine_that_runs_another_order_fails(tmp_path, monkeypatch):
     )
     found = run(tmp_path / "campaign.jsonl", orders=4)
     assert found.failed == (0, 1, 2, 3) and len(found.digests) == 1
-    assert "another order" in found.verdict.witness and found.verdict.counterexample is None
+    assert "another order" in str(found.verdict.witness) and found.verdict.counterexample is None
 
 
 def test_a_fault_that_goes_unseen_fails(whole, monkeypatch):
-    monkeypatch.setattr(campaign_module, "controls", lambda *_: iter([Control("a fault", False, "")]))
+    monkeypatch.setattr(
+        campaign_module, "controls", lambda *_: iter([PlantedFault("a fault", {"order": None})])
+    )
     assert not run(whole).holds
 
 
@@ -589,7 +591,9 @@ def test_the_command_runs_goes_on_and_reports(monkeypatch, capsys, tmp_path):
 
     def campaign(model, text, path, **options):
         asked.append((model.config.n_layers, text, str(path), options["orders"], options["seed"]))
-        return replace(answer, verdict=replace(answer.verdict, witness=None if len(asked) < 2 else "broken"))
+        return replace(
+            answer, verdict=replace(answer.verdict, witness=None if len(asked) < 2 else Statement("broken"))
+        )
 
     monkeypatch.setattr("causalsim.verification.run_campaign", campaign)
     command = ["verify", "Oh no", "--orders", "100000", "--campaign", "c.jsonl", "--json", "c.json"]

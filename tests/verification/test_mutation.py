@@ -18,9 +18,10 @@ from causalsim.engine.placement import Placement
 from causalsim.engine.state import Layout
 from causalsim.errors import InputError, LimitError
 from causalsim.kernels import CERTIFIED, FIXED, Buckets
+from causalsim.testing import PlantedFault, Statement
 from causalsim.verification import faults, mutate, mutation
 from causalsim.verification.mutation import KERNEL_FAULTS, score_of
-from causalsim.verification.score import Mutation, Score
+from causalsim.verification.score import Score
 from causalsim.verification.target import Target
 from tests.models_for_tests import tiny
 
@@ -92,11 +93,8 @@ def test_every_mutation_is_caught(length, prompt, switches):
 # -- edges -----------------------------------------------------------------------------------------
 
 
-def _seen(planted) -> list[Mutation]:
-    return [
-        Mutation(kind, name, {check: look() for check, look in looks.items()})
-        for kind, name, looks in planted
-    ]
+def _seen(mutations) -> list[PlantedFault]:
+    return [each.looked_for() for each in mutations]
 
 
 def test_every_edge_of_more_positions_is_caught():
@@ -106,7 +104,7 @@ def test_every_edge_of_more_positions_is_caught():
     assert all(each.caught for each in dropped)
 
 
-@pytest.mark.parametrize("blind", ["divergence", "misses", "Recorder"])
+@pytest.mark.parametrize("blind", ["diverging", "misses", "Recorder"])
 def test_a_check_that_sees_nothing_is_told(monkeypatch, blind):
     class SeesNothing:
         def __init__(self, *_, **__):
@@ -120,7 +118,7 @@ def test_a_check_that_sees_nothing_is_told(monkeypatch, blind):
     score = Score(tuple(_seen(mutation._edges_dropped(target))))
     covers = len(list(target.graph.covers()))
     edges = target.graph.count_edges()
-    assert len(score.missed) == {"divergence": covers, "misses": edges, "Recorder": edges - covers}[blind]
+    assert len(score.missed) == {"diverging": covers, "misses": edges, "Recorder": edges - covers}[blind]
     assert str(score).count("missed: ") == len(score.missed)
     assert "MISSED: " in _printed(score)
 
@@ -157,8 +155,8 @@ def test_every_mutation_of_batches_of_one_size_is_caught():
 def test_what_gives_no_page_away_too_early_passes(monkeypatch):
     target = _target(2, n_layers=1)
     (planted,) = mutation._pages_freed(target)
-    assert "is poison again while it is needed" in planted.looks["certificate"]()
-    assert "diverges at attn(0,1)" in planted.looks["order"]()
+    assert "is poison again while it is needed" in str(planted.looks["certificate"]())
+    assert "diverges at attn(0,1)" in str(planted.looks["order"]())
     apart = Placement.apart(1, Layout((2,)))
     monkeypatch.setattr(faults, "freed_early", lambda *_: apart)
     (planted,) = mutation._pages_freed(target)
@@ -199,11 +197,12 @@ def _printed(score: Score) -> str:
     return out.getvalue()
 
 
+SEEN, OTHER = Statement.of("diverges at {event}", event="attn(0,1)"), Statement("other bits")
 SCORE = Score(
     (
-        Mutation("dropped", "an edge", {"order": "diverges at attn(0,1)"}),
-        Mutation("dropped", "another", {"order": "diverges", "certificate": None}),
-        Mutation("spoilt", "a kernel", {"batch invariance": "other bits"}),
+        PlantedFault("an edge", {"order": SEEN}, "dropped"),
+        PlantedFault("another", {"order": SEEN, "certificate": None}, "dropped"),
+        PlantedFault("a kernel", {"batch invariance": OTHER}, "spoilt"),
     )
 )
 
@@ -211,15 +210,15 @@ SCORE = Score(
 def test_the_score_is_printed_by_kind():
     text = _printed(SCORE)
     assert "1 of 2" in text and "2 of 3" in text
-    assert "MISSED: another: not seen by the check of certificate" in text
+    assert "MISSED: another: not seen by certificate" in text
     assert "batch invariance: other bits" in text
     content = json.loads(SCORE.to_json())
     assert (content["caught"], content["of"]) == (2, 3)
-    assert content["mutations"][1]["seen"] == {"order": "diverges", "certificate": None}
+    assert content["mutations"][1]["seen"] == {"order": SEEN.to_dict(), "certificate": None}
 
 
 def test_a_mutation_that_nobody_has_to_see_is_not_caught():
-    assert not Mutation("dropped", "an edge", {}).caught
+    assert not PlantedFault("an edge", {}).caught
 
 
 def test_what_cannot_be_mutated_is_refused():

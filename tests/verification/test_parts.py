@@ -12,11 +12,11 @@ from hypothesis.extra import numpy as npst
 import causalsim as cs
 from causalsim.engine import compile_unchecked
 from causalsim.kernels import CERTIFIED
-from causalsim.verification import first_divergence, relative_error, same_bits, ulps_apart
-from causalsim.verification.comparison import divergence
+from causalsim.testing import first_divergence, relative_error, same_bits, ulps_apart
+from causalsim.testing.bits import divergence
+from causalsim.testing.strategies import graphs
 from causalsim.verification.faults import covers_to_invert, one_edge_inverted
 from causalsim.verification.reads import Recorder, choose_events
-from causalsim.verification.strategies import graphs
 from causalsim.verification.target import Target
 from tests.models_for_tests import tiny
 

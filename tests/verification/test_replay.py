@@ -21,8 +21,9 @@ from causalsim.engine import compile
 from causalsim.foliations import distance, earliest, is_refinement
 from causalsim.kernels import CERTIFIED, FIXED, STOCK, Buckets
 from causalsim.sealed import checksum
-from causalsim.verification import Reproducer, armour, replay, same_bits
-from causalsim.verification.comparison import divergence
+from causalsim.testing import same_bits
+from causalsim.testing.bits import divergence
+from causalsim.verification import Reproducer, armour, replay
 from causalsim.verification.counterexample import counterexample
 from causalsim.verification.faults import seeing_too_far, with_batch_size
 from causalsim.verification.provenance import Provenance

@@ -15,7 +15,10 @@ from causalsim.engine import Program, compile, execute
 from causalsim.foliations import layer_major
 from causalsim.kernels import CERTIFIED, FIXED, STOCK
 from causalsim.progress import silent
+from causalsim.testing import Finding, PlantedFault, Statement
+from causalsim.verification import Report
 from causalsim.verification.batch_invariance import batch_invariance
+from causalsim.verification.causal_invariance import causal_invariance
 from causalsim.verification.faults import (
     forgetting,
     overlooking,
@@ -25,9 +28,7 @@ from causalsim.verification.faults import (
     with_neighbour,
     writing_elsewhere,
 )
-from causalsim.verification.orders import _fault_of, order_independence
-from causalsim.verification.reads import causal_invariance
-from causalsim.verification.report import Control, Report, Verdict
+from causalsim.verification.order_independence import order_independence
 from causalsim.verification.target import Target
 from tests.models_for_tests import glass, tiny, wide
 
@@ -75,11 +76,11 @@ def test_all_orders_of_a_small_graph_are_covered():
     target = Target(tiny(), graph, (np.array([3, 1]),), CERTIFIED)
     verdict = order_independence(target, 1, 0, silent, exhaustive=102)
     assert verdict.holds and verdict.method == "exhaustive"
-    assert verdict.coverage.startswith("all 7,236 orders by 102 event runs, and 6 orders")
+    assert str(verdict.coverage).startswith("all 7,236 orders by 102 event runs, and 6 orders")
     assert order_independence(target, 1, 0, silent, exhaustive=101).method == "sampled"
     faulty = target.with_kernels(seeing_too_far(CERTIFIED))
     failed = order_independence(faulty, 1, 0, silent, exhaustive=102)
-    assert "the same" in failed.witness and failed.counterexample.is_swap
+    assert "the same" in str(failed.witness) and failed.counterexample.is_swap
     told = json.loads(Report(failed, verdict, verdict, {}).to_json())
     assert told["order_independence"]["counterexample"]["token"] == failed.counterexample.token
     assert told["batch_invariance"]["counterexample"] is None
@@ -88,12 +89,16 @@ def test_all_orders_of_a_small_graph_are_covered():
 def test_all_events_of_a_small_graph_are_recorded(monkeypatch):
     target = Target(tiny(), cs.EventGraph(tiny().config, 3), (np.array([3, 1, 4]),), CERTIFIED)
     whole = causal_invariance(target, None, 0, silent)
-    assert whole.holds and whole.coverage.startswith("all 24 events, each with all 12 cells")
+    assert whole.holds and str(whole.coverage).startswith("all 24 events, each with all 12 cells")
     assert "not sampled" not in " ".join(whole.excludes) and len(whole.controls) == 3
-    monkeypatch.setattr("causalsim.verification.reads.WHOLE", 23)
-    monkeypatch.setattr("causalsim.verification.reads.SAMPLE", 2)
+    monkeypatch.setattr("causalsim.verification.causal_invariance.WHOLE", 23)
+    monkeypatch.setattr("causalsim.verification.causal_invariance.SAMPLE", 2)
     part = causal_invariance(target, None, 0, silent)
-    assert part.holds and part.coverage.startswith("2 of 24 events") and "events not sampled" in part.excludes
+    assert (
+        part.holds
+        and str(part.coverage).startswith("2 of 24 events")
+        and "events not sampled" in part.excludes
+    )
     assert causal_invariance(target, 24, 0, silent).coverage == whole.coverage
 
 
@@ -102,7 +107,7 @@ def test_report_is_json_and_a_table(healthy):
     assert found["holds"] is True
     for name in ("order_independence", "causal_invariance", "batch_invariance"):
         assert found[name]["holds"] and found[name]["coverage"] and found[name]["excludes"]
-        assert all(control["caught"] and control["witness"] for control in found[name]["controls"])
+        assert all(control["caught"] and all(control["seen"].values()) for control in found[name]["controls"])
     assert found["environment"]["jaxlib"] and found["environment"]["calibration"] == "none"
     shown = io.StringIO()
     Console(width=120, file=shown).print(healthy)
@@ -141,7 +146,7 @@ def test_stock_kernels_fail_at_a_width_that_real_models_have():
     ids = np.arange(20) * 7 % 512
     graph = cs.EventGraph(wide().config, len(ids))
     verdict = order_independence(Target(wide(), graph, (ids,), STOCK), 2, 0, silent)
-    assert verdict.witness and "ULP" in verdict.witness
+    assert "ULP" in str(verdict.witness)
 
 
 @pytest.mark.parametrize(
@@ -162,7 +167,7 @@ def test_an_engine_that_does_as_it_likes_is_caught(monkeypatch, asked, words):
         return execute(asked(graph, program), state, kernels, **options)
 
     monkeypatch.setattr("causalsim.verification.target.execute", disobedient)
-    assert words in str(_fault_of(target, "token_major", cs.token_major(graph)))
+    assert words in str(target.refuted("token_major", cs.token_major(graph)))
 
 
 def test_a_run_tells_what_was_executed(monkeypatch):
@@ -186,18 +191,27 @@ def test_fixed_rows_hold_and_need_no_batch_size_control(healthy):
 def test_a_failed_verdict_does_not_state_its_claim(healthy):
     verdict = healthy.batch_invariance
     assert verdict.claim in verdict.summary
-    failed = replace(verdict, witness="mlp(0,0) differs")
+    failed = replace(verdict, witness=Statement.of("{event} differs", event="mlp(0,0)"))
     assert verdict.claim not in failed.summary and "mlp(0,0) differs" in failed.summary
-    blind = replace(verdict, controls=(Control("a fault", False, ""),))
+    blind = replace(verdict, controls=(PlantedFault("a fault", {"check": None}),))
     assert "did not see a planted fault: a fault" in blind.summary
 
 
 def test_a_verdict_needs_its_controls():
-    sound = Verdict("x", "sampled", "all agree", "all", (), (Control("fault", True, "seen"),))
-    assert sound.holds
+    seen, missed = (PlantedFault("fault", {"check": said}) for said in (Statement("seen"), None))
+    sound = Finding("x", "sampled", "all agree", Statement("all"), controls=(seen,))
+    assert sound.holds and not missed.caught and not PlantedFault("fault", {}).caught
     assert not replace(sound, controls=()).holds
-    assert not replace(sound, controls=(Control("fault", False, ""),)).holds
-    assert not replace(sound, witness="it broke").holds
+    assert not replace(sound, controls=(missed,)).holds
+    assert not replace(sound, witness=Statement("it broke")).holds
+    # A part has its controls as part of the whole; what refutes it or was missed by it refutes the whole.
+    part = Finding("y")
+    assert part.holds and replace(sound, parts=(part,)).holds
+    for broken in (replace(part, witness=Statement("it broke")), replace(part, controls=(missed,))):
+        assert not replace(sound, parts=(broken,)).holds
+    assert (
+        str(replace(sound, parts=(replace(part, witness=Statement("it broke")),)).refutation) == "y: it broke"
+    )
 
 
 def test_progress_is_told():

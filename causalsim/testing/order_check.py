@@ -1,4 +1,4 @@
-"""Whether somebody else's engine gives the same values in every order of a graph."""
+"""The values of somebody else's engine, compared over many orders of a graph."""
 
 from __future__ import annotations
 
@@ -15,9 +15,10 @@ from causalsim.errors import InputError, LimitError
 from causalsim.events import EventGraph
 from causalsim.foliations import Foliation, distance, swap_path
 from causalsim.progress import Progress, silent
-from causalsim.verification.arrays import as_numpy
-from causalsim.verification.classes import first_element
-from causalsim.verification.suite import named_foliations, random_orders
+from causalsim.testing.arrays import as_numpy
+from causalsim.testing.bisection import first_change
+from causalsim.testing.bits import first_element
+from causalsim.testing.suite import named_foliations, random_orders
 
 Engine = Callable[[Foliation], Any]
 Leaf = np.ndarray | str | bytes
@@ -81,11 +82,24 @@ def check_orders(
 ) -> OrdersCheck:
     """Run an engine in many orders of a graph and compare what it returns, in bits.
 
-    ``engine(foliation)`` returns whatever it computed: ``{event: array}``, arrays (of any library)
-    in tuples, lists and mappings, or a digest. Tried are the named families that the graph allows;
-    all linear extensions where there are at most ``exhaustive`` of them; else ``orders`` random
-    foliations and linear extensions drawn from ``seed``. The first one runs twice. What the engine
-    raises passes through, with a note of the order.
+    Tried are the named families that the graph allows; all linear extensions where there are few
+    enough; else random foliations and linear extensions in turn. The first one runs twice.
+
+    Args:
+        graph: The graph that the engine runs.
+        engine: ``engine(foliation)`` returns whatever it computed: ``{event: array}``, arrays (of any
+            library) in tuples, lists and mappings, or a digest.
+        orders: The number of random orders.
+        seed: What they are drawn from.
+        exhaustive: The most linear extensions of which all are tried.
+        progress: ``progress(stage, done, total)`` is called as work goes on.
+
+    Returns:
+        The number of orders, and the first that changed the values, brought down to one swap.
+
+    Raises:
+        InputError: For what is no engine, no count, or no values. What the engine raises passes
+            through, with a note of the order.
 
     >>> from causalsim.events import Wiring
     >>> print(check_orders(EventGraph(Wiring(1), 1), lambda foliation: len(foliation.times)))
@@ -175,27 +189,22 @@ class _First:
         if order == self.order or (swap := self._swap(name, order)) is None:
             return OrderDivergence(self.name, name, where, (self.order, order))
         names = (f"on the way from {self.name} to {name}, an order", "the next one, an adjacent swap away,")
-        return OrderDivergence(*names, str(self._where(name, swap[1])), swap)
+        before, after, where = swap
+        return OrderDivergence(*names, where, (before, after))
 
     def _where(self, name: str, order: Foliation) -> str | None:
         return _difference(self.values, _values(self.graph, self.engine, name, order))
 
-    def _swap(self, name: str, order: Foliation) -> tuple[Foliation, Foliation] | None:
+    def _swap(self, name: str, order: Foliation) -> tuple[Foliation, Foliation, str] | None:
         """Two neighbours on the way from the first order to another, of which one has its values alone."""
         ends = self.order.refine(), order.refine()
         if distance(*ends) > MOST_SWAPS:
             return None
         path = list(swap_path(*ends))
-        if self._where(name, path[0]) is not None or self._where(name, path[-1]) is None:
+        last = self._where(name, path[-1])
+        if last is None or self._where(name, path[0]) is not None:
             return None
-        low, high = 0, len(path) - 1
-        while high - low > 1:
-            middle = (low + high) // 2
-            if self._where(name, path[middle]) is None:
-                low = middle
-            else:
-                high = middle
-        return path[low], path[high]
+        return first_change(path, lambda order: self._where(name, order), last)
 
 
 def _values(graph: EventGraph, engine: Engine, name: str, order: Foliation) -> dict[str, Leaf]:

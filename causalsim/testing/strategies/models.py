@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from causalsim.arguments import check_whole
 from causalsim.errors import InputError
 from causalsim.models import ModelConfig
-from causalsim.verification.strategies.bounds import check_bounds, sizes
-from causalsim.verification.strategies.graphs import windows
+from causalsim.testing.strategies.bounds import check_bounds, sizes
+from causalsim.testing.strategies.graphs import windows
 
 Chosen = Mapping[str, Any]
 

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import causalsim as cs
-from causalsim.verification import check_trace, trace_of_steps
+from causalsim.testing import check_trace, trace_of_steps
 
 NAMES = ["llama_grouped", "mistral_grouped", "qwen3_grouped", "gpt2", "gemma2_grouped"]
 PROMPT = [7, 1, 44, 3, 28, 9, 9, 15, 50]
@@ -34,7 +34,7 @@ def checkpoint(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
 
 
 def _watch(checkpoint: Path, chunk: int, **more: Any) -> Any:
-    from tests.verification.watched import load, watch
+    from tests.testing.watched import load, watch
 
     return watch(load(checkpoint), PROMPT, chunk, WRITTEN, **more)
 

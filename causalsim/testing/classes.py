@@ -1,18 +1,29 @@
-"""What was found about a function's rows: along which axis of a batch their bits fall into classes."""
+"""Classes of equal bits: what gave the same bits along each axis of a batch, for people and as JSON."""
 
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from causalsim.verification.classes import BitClass, shown_members
-from causalsim.verification.report import headline
+from causalsim.testing.bits import Arrays, ElementDivergence, first_element, same_bits
+from causalsim.testing.findings import headline, plain, table
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
 SHOWN = 3
+
+Member = int | str
+
+
+@dataclass(frozen=True)
+class BitClass:
+    """What gave the same bits; ``divergence`` is from the first class, which has none."""
+
+    members: tuple[Member, ...]
+    divergence: ElementDivergence | None = None
 
 
 @dataclass(frozen=True)
@@ -55,8 +66,8 @@ class Axis:
 class InvarianceClasses:
     """The classes of equal bits of a function's rows along each axis of its batches.
 
-    Axes are ``repetition`` (the same batch again; the only one if that changes bits), ``row
-    count``, ``place in the batch``, ``neighbours`` and, with a buffer, ``buffer length`` and ``padding``.
+    Axes are ``repetition`` (the same batch again; the only one if that changes bits), ``batch
+    size``, ``place in the batch``, ``neighbours`` and, with a buffer, ``buffer length`` and ``padding``.
     """
 
     function: str
@@ -86,19 +97,61 @@ class InvarianceClasses:
         return json.dumps({**head, "axes": axes, **tail}, indent=2)
 
     def __rich__(self) -> RenderableType:
-        from rich.table import Table
-        from rich.text import Text
+        rows = [(headline(axis.name, axis.holds), "\n".join(_lines(axis))) for axis in self.axes]
+        return table(("a row's bits and", "classes of equal bits"), rows)
 
-        table = Table(show_lines=True)
-        for heading in ("a row's bits and", "classes of equal bits"):
-            table.add_column(heading, vertical="top")
-        for axis in self.axes:
-            table.add_row(headline(axis.name, axis.holds), Text("\n".join(_lines(axis))))
-        return table
+
+def bit_classes(values: Mapping[Any, Arrays], rows: Sequence[str]) -> tuple[BitClass, ...]:
+    """Sort values into classes of equal bits, in the order of their first members.
+
+    Each value is a tuple of arrays, ``Shaped[ndarray, "rows ..."]``; ``rows`` names what their
+    first axis runs over.
+
+    >>> import numpy as np
+    >>> half, whole = (np.float32([[0.5]]),), (np.float32([[1]]),)
+    >>> [each.members for each in bit_classes({1: half, 2: whole, 3: half}, ["row 0"])]
+    [(1, 3), (2,)]
+    """
+    found: list[tuple[Arrays, list[Member]]] = []
+    for member, value in values.items():
+        same = next((members for first, members in found if same_bits(first, value)), None)
+        if same is None:
+            found.append((value, [member]))
+        else:
+            same.append(member)
+    reference = found[0][0]
+    divergences = [None, *(first_element(reference, value, rows) for value, _ in found[1:])]
+    return tuple(
+        BitClass(tuple(members), divergence)
+        for (_, members), divergence in zip(found, divergences, strict=True)
+    )
+
+
+def shown_members(classes: Iterable[BitClass]) -> Iterator[str]:
+    """The members of each class in words; numbers next to each other, of those tried, as a range.
+
+    >>> list(shown_members([BitClass((1,)), BitClass((2, 8, 16)), BitClass((32, 64))]))
+    ['1', '2 .. 16', '32, 64']
+    """
+    classes = list(classes)
+    tried = sorted(n for each in classes for n in each.members if isinstance(n, int))
+    place: dict[Member, int] = {number: place for place, number in enumerate(tried)}
+    for each in classes:
+        runs: list[list[Member]] = []
+        for member in each.members:
+            if runs and member in place and place[member] == place[runs[-1][-1]] + 1:
+                runs[-1].append(member)
+            else:
+                runs.append([member])
+        yield ", ".join(map(_run, runs))
+
+
+def _run(run: list[Member]) -> str:
+    return f"{run[0]} .. {run[-1]}" if len(run) > 2 else ", ".join(map(str, run))
 
 
 def _series(axis: Axis) -> dict[str, Any]:
-    return {"series": [{"holds": series.holds, **asdict(series)} for series in axis.series]}
+    return {"series": [{"holds": series.holds, **plain(series)} for series in axis.series]}
 
 
 def _lines(axis: Axis) -> list[str]:

@@ -1,4 +1,4 @@
-"""Values that an engine recorded, against a reference: where they first diverge, and whose fault it is."""
+"""Values that an engine recorded, beside a reference: the first that diverges, and whose fault it is."""
 
 from __future__ import annotations
 
@@ -9,14 +9,21 @@ from typing import Any
 
 import numpy as np
 
-from causalsim.arguments import check_type
-from causalsim.engine import Run
+from causalsim.arguments import shown
 from causalsim.errors import InputError
 from causalsim.events import Event, EventGraph
-from causalsim.verification.arrays import Arrays, as_numpy, parts_of_value
-from causalsim.verification.comparison import Divergence, parts_of, relative_error, same_bits, ulps_apart
+from causalsim.testing.arrays import as_numpy, parts_of_value
+from causalsim.testing.bits import (
+    Arrays,
+    Divergence,
+    RecordedRun,
+    parts_of,
+    relative_error,
+    same_bits,
+    ulps_apart,
+)
 
-Recorded = Run | Mapping[Event, Any]
+Recorded = RecordedRun | Mapping[Event, Any]
 
 
 @dataclass(frozen=True)
@@ -60,11 +67,21 @@ class ValuesCheck:
 def compare_values(
     graph: EventGraph, reference: Recorded, values: Recorded, tolerance: float | None = None
 ) -> ValuesCheck:
-    """Compare values of events, where both sides have one, in bits or by ``relative_error``.
+    """Compare values of events, where both sides have one.
 
-    K/V is a pair (K after norm and rotary embedding, V), heads first; see ``Run.values``. Raises
-    ``InputError`` for events of another graph, for what is no array of real numbers or has no
-    elements, and for values of another shape or, without a tolerance, of another type.
+    Args:
+        graph: The graph whose events they are.
+        reference: A recorded run, or ``{event: array}``: K/V is a pair (K after norm and rotary
+            embedding, V), heads first; see ``Run.values``.
+        values: What is compared with it, in the same form.
+        tolerance: The largest ``relative_error`` that is let pass; bits are compared without one.
+
+    Returns:
+        The number of events compared, and the causally first that diverges.
+
+    Raises:
+        InputError: For events of another graph, for what is no array of real numbers or has no
+            elements, and for values of another shape or, without a tolerance, of another type.
     """
     tolerance = _checked(tolerance)
     ours, theirs = _mapping(graph, "reference", reference), _mapping(graph, "values", values)
@@ -111,11 +128,13 @@ def _checked(tolerance: object) -> float | None:
 
 
 def _mapping(graph: EventGraph, name: str, recorded: Recorded) -> Mapping[Event, Any]:
-    check_type(name, recorded, (Run, Mapping), "Give a recorded run, or {event: array}.")
-    if not isinstance(recorded, Run):
+    if isinstance(recorded, Mapping):
         for event in recorded:
             graph.check(event)
         return recorded
+    if not (hasattr(recorded, "graph") and hasattr(type(recorded), "values")):
+        hint = "Give a recorded run, or {event: array}."
+        raise InputError(f"{name} must be a recorded run or a mapping", got=shown(recorded), hint=hint)
     if recorded.graph != graph:
         raise InputError("recorded values are of the trace's graph", got=recorded.graph, expected=graph)
     return recorded.values

@@ -1,4 +1,4 @@
-"""The exhaustive walk: every order of a small graph, by one run of each event after each down-set.
+"""Exhaustive exploration: every order of a small graph, by one run of each event after each down-set.
 
 The orders of a graph are the maximal chains of its lattice of down-sets. If the whole state
 after a down-set does not depend on which of its events came last, then by induction it does not
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import jax
 
-from causalsim.engine import State, event_values
+from causalsim.engine import State
 from causalsim.engine.digests import digest_of
 from causalsim.errors import LimitError
 from causalsim.events import Edge, Event, EventGraph
@@ -21,12 +21,13 @@ from causalsim.posets.downsets import Rank, ranks
 from causalsim.posets.growth import Budget
 from causalsim.posets.relations import Predecessors
 from causalsim.progress import Progress, silent
-from causalsim.verification.comparison import same_bits
-from causalsim.verification.target import Target
+from causalsim.testing.bits import same_bits
+from causalsim.testing.findings import Statement
+from causalsim.verification.target import Target, values_of
 
 
 @dataclass(frozen=True)
-class Clash:
+class StateDivergence:
     """Two orders of the same events after which the memory differs, and where."""
 
     event: Event
@@ -34,17 +35,19 @@ class Clash:
     other: tuple[Event, ...]
     where: str
 
-    def __str__(self) -> str:
-        return f"{self.event} leaves other bits in {self.where} after the same {len(self.one) - 1} events"
+    def told(self) -> Statement:
+        """As a witness."""
+        words = "{event} leaves other bits in {where} after the same {before:,} events"
+        return Statement.of(words, event=self.event, where=self.where, before=len(self.one) - 1)
 
 
 @dataclass(frozen=True)
-class Walk:
-    """How many orders were covered, by how many runs of an event, and the first clash."""
+class Exploration:
+    """How many orders were covered, by how many runs of an event, and the first divergence."""
 
     orders: int
     event_runs: int
-    clash: Clash | None = None
+    divergence: StateDivergence | None = None
 
 
 @dataclass(frozen=True)
@@ -75,7 +78,7 @@ class Lattice:
 
 
 def lattice_of(graph: EventGraph, event_runs: int, dropped: Edge | None = None) -> Lattice:
-    """The down-sets of a graph, if walking them takes at most so many runs; else ``LimitError``.
+    """The down-sets of a graph, if exploring them takes at most so many runs; else ``LimitError``.
 
     Without an edge that is ``dropped`` they are those of its target and what comes before it: what
     that edge holds apart is there.
@@ -86,7 +89,7 @@ def lattice_of(graph: EventGraph, event_runs: int, dropped: Edge | None = None) 
         found.append(rank)
         edges += rank.count_edges()
         if edges > event_runs:
-            raise LimitError("the walk runs an event an edge of the lattice", reached=edges, bound=event_runs)
+            raise LimitError("an event runs for every edge of a lattice", reached=edges, bound=event_runs)
     return Lattice(events, tuple(found))
 
 
@@ -99,7 +102,7 @@ def _without(graph: EventGraph, dropped: Edge) -> tuple[tuple[Event, ...], Prede
     return events, lower
 
 
-def walk(target: Target, lattice: Lattice, progress: Progress = silent) -> Walk:
+def explore(target: Target, lattice: Lattice, progress: Progress = silent) -> Exploration:
     """Run every event after every down-set that enables it and compare what that leaves behind."""
     total, runs = lattice.event_runs, 0
     visited = {0: _Visited(target.fresh(), {}, ())}
@@ -112,26 +115,24 @@ def walk(target: Target, lattice: Lattice, progress: Progress = silent) -> Walk:
                 runs += 1
                 progress("all orders", runs, total)
                 known = grown.setdefault(mask | 1 << index, after)
-                clash = _clash(known, after, own_bits)
-                if clash is not None:
-                    return Walk(0, runs, clash)
+                found = _diverging(known, after, own_bits)
+                if found is not None:
+                    return Exploration(0, runs, found)
         visited = grown
-    return Walk(lattice.orders, runs)
+    return Exploration(lattice.orders, runs)
 
 
 def _after(target: Target, before: _Visited, event: Event) -> tuple[_Visited, bool]:
-    """What a state becomes by one event, and whether the event has its reference's bits."""
+    """A state after one more event, and whether the event has its reference's bits."""
     state, outputs = target.step(before.state.copy(), [event])
-    ((_, _, rows),) = event_values(outputs)
-    value = tuple(part[0] for part in rows) if isinstance(rows, tuple) else rows[0]
-    own_bits = same_bits(value, target.reference[event])
+    own_bits = same_bits(values_of(target.graph, outputs)[event], target.reference[event])
     return _Visited(state, _prints(state), (*before.path, event)), own_bits
 
 
-def _clash(known: _Visited, new: _Visited, own_bits: bool) -> Clash | None:
+def _diverging(known: _Visited, new: _Visited, own_bits: bool) -> StateDivergence | None:
     differing = [name for name, print_ in new.prints.items() if known.prints[name] != print_]
     where = differing or ([] if own_bits else ["its value"])
-    return Clash(new.path[-1], known.path, new.path, ", ".join(where)) if where else None
+    return StateDivergence(new.path[-1], known.path, new.path, ", ".join(where)) if where else None
 
 
 def _prints(state: State) -> dict[str, str]:

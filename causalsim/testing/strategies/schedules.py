@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from causalsim.events import EventGraph
 from causalsim.foliations import Foliation
-from causalsim.verification.steps import trace_of_steps
-from causalsim.verification.strategies.bounds import check_graph
+from causalsim.testing.steps import trace_of_steps
+from causalsim.testing.strategies.bounds import check_graph
 
 
 def batch_mixes(graph: EventGraph) -> st.SearchStrategy[list[dict[int, tuple[int, int]]]]:

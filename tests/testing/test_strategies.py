@@ -18,7 +18,7 @@ from hypothesis.statistics import collector, describe_statistics
 import causalsim as cs
 from causalsim.errors import MissingPackageError
 from causalsim.models import random_parameters
-from causalsim.verification.steps import trace_of_steps
+from causalsim.testing.steps import trace_of_steps
 from tests.foliations.support import backwards
 
 strategies = cs.strategies
@@ -356,7 +356,7 @@ def test_without_hypothesis_all_else_works():
 import sys
 sys.modules["hypothesis"] = None
 import causalsim as cs
-cs.verify, cs.verification.first_divergence
+cs.verify, cs.testing.first_divergence
 try:
     cs.strategies
 except ImportError as error:

@@ -1,4 +1,4 @@
-"""The exhaustive walk covers every order, and clashes on faults that only an order shows."""
+"""Exhaustive exploration covers every order, and diverges on faults that only an order shows."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ import causalsim as cs
 from causalsim.engine import step
 from causalsim.errors import LimitError
 from causalsim.kernels import CERTIFIED, STOCK, Kernels
+from causalsim.verification.exploration import explore, lattice_of
 from causalsim.verification.faults import seeing_too_far, with_batch_size
 from causalsim.verification.target import Target
-from causalsim.verification.walk import lattice_of, walk
 from tests.engine.faulty import unmasked
 from tests.engine.support import cells_of
 from tests.models_for_tests import tiny, wide
@@ -44,8 +44,8 @@ def counting_what_is_written() -> Kernels:
 )
 def test_all_orders_are_covered_by_few_runs(layers, length, runs, orders):
     whole = target(length, n_layers=layers)
-    found = walk(whole, lattice_of(whole.graph, 1000))
-    assert (found.clash, found.event_runs, found.orders) == (None, runs, orders)
+    found = explore(whole, lattice_of(whole.graph, 1000))
+    assert (found.divergence, found.event_runs, found.orders) == (None, runs, orders)
     assert orders == whole.graph.count_linear_extensions()
 
 
@@ -61,7 +61,7 @@ def test_all_orders_are_covered_by_few_runs(layers, length, runs, orders):
 )
 def test_other_wirings_hold(length, prompt, switches):
     whole = target(length, prompt, **switches)
-    assert walk(whole, lattice_of(whole.graph, 2000)).clash is None
+    assert explore(whole, lattice_of(whole.graph, 2000)).divergence is None
 
 
 @pytest.mark.parametrize(
@@ -69,34 +69,34 @@ def test_other_wirings_hold(length, prompt, switches):
     [lambda: seeing_too_far(CERTIFIED), unmasked, counting_what_is_written],
     ids=["too far", "unmasked", "counting"],
 )
-def test_faults_of_order_clash_and_the_orders_given_show_it(faulty):
+def test_faults_of_order_diverge_and_the_orders_given_show_it(faulty):
     whole = target(2, n_layers=1, kernels=faulty())
-    clash = walk(whole, lattice_of(whole.graph, 1000)).clash
-    assert set(clash.one) == set(clash.other)
-    assert len(clash.one) == len(set(clash.one))
-    assert clash.event in clash.one
+    found = explore(whole, lattice_of(whole.graph, 1000)).divergence
+    assert set(found.one) == set(found.other)
+    assert len(found.one) == len(set(found.one))
+    assert found.event in found.one
     states = []
-    for order in (clash.one, clash.other):
+    for order in (found.one, found.other):
         state = whole.fresh()
         for event in order:
             state, _ = step(state, [event], whole.kernels)
         states.append(cells_of(state))
-    assert states[0] != states[1] or "value" in clash.where
+    assert states[0] != states[1] or "value" in found.where
 
 
 def test_what_depends_on_the_batch_shows_in_the_value():
     whole = target(2, n_layers=1, kernels=with_batch_size(CERTIFIED))
-    assert walk(whole, lattice_of(whole.graph, 1000)).clash.where == "its value"
+    assert explore(whole, lattice_of(whole.graph, 1000)).divergence.where == "its value"
 
 
 @pytest.mark.slow
-def test_a_width_of_768_holds_and_stock_kernels_clash_there():
+def test_a_width_of_768_holds_and_stock_kernels_diverge_there():
     """In stock kernels a batch of one row has other bits than the reference order's, of two."""
     whole = Target.of(wide(), [3, 1])
-    found = walk(whole, lattice_of(whole.graph, 300))
-    assert (found.clash, found.event_runs, found.orders) == (None, 102, 7_236)
+    found = explore(whole, lattice_of(whole.graph, 300))
+    assert (found.divergence, found.event_runs, found.orders) == (None, 102, 7_236)
     stock = Target.of(wide(), [3, 1], kernels=STOCK)
-    assert walk(stock, lattice_of(stock.graph, 300)).clash.where == "its value"
+    assert explore(stock, lattice_of(stock.graph, 300)).divergence.where == "its value"
 
 
 def test_a_large_graph_is_refused_at_once():

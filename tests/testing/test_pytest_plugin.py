@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 # Kept in memory when a project that pytester ran is over.
-import causalsim.verification.orders_check  # noqa: F401
+import causalsim.testing.order_check  # noqa: F401
 
 ROOT = Path(__file__).parents[2]
-NAME = "causalsim.verification.pytest_plugin"
+NAME = "causalsim.testing.pytest_plugin"
 
 ENGINE = """
 import numpy as np
@@ -157,7 +157,7 @@ def test_loading_it_imports_nothing():
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=True
     )
-    ours = ["causalsim", "causalsim.lazy", "causalsim.verification", NAME]
+    ours = ["causalsim", "causalsim.lazy", "causalsim.testing", NAME]
     assert done.stdout.strip() == f"['causalsim'] {ours}"
 
 

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from causalsim.errors import InputError
 from causalsim.events import Edge, Event, EventGraph
 from causalsim.foliations import Foliation, earliest
-from causalsim.verification.strategies.bounds import check_graph
+from causalsim.testing.strategies.bounds import check_graph
 
 SHOWN = 12
 

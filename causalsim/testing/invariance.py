@@ -1,4 +1,4 @@
-"""Batch invariance for other people's kernels: which classes of equal bits a row-wise function has.
+"""Batch invariance for other people's kernels: the classes of equal bits that a row-wise function has.
 
 One row stands in every row of a batch, so that rows differ in nothing but their place. Then one
 thing is varied at a time: how many rows there are, what stands in the others, how long the buffer is
@@ -10,6 +10,7 @@ from __future__ import annotations
 import platform
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from itertools import chain
 from typing import Any
 
@@ -18,10 +19,9 @@ import numpy as np
 from causalsim.arguments import as_int
 from causalsim.errors import InputError
 from causalsim.progress import Progress, silent
-from causalsim.verification.arrays import Arrays
-from causalsim.verification.classes import bit_classes, first_element
-from causalsim.verification.invariance_report import Axis, InvarianceClasses, Series
-from causalsim.verification.rowwise import OTHERS, PROBES, ZEROS, Rowwise, numbered, rows_of
+from causalsim.testing.bits import Arrays, same_bits
+from causalsim.testing.classes import Axis, InvarianceClasses, Series, bit_classes
+from causalsim.testing.rows import OTHERS, PROBES, ZEROS, FunctionRows, numbered, rows_of
 
 # Loops change where vectors and tiles are full: at powers of two, below and above.
 BATCH_SIZES = tuple(sorted({2**k + off for k in range(9) for off in (-1, 0, 1)} - {0, 257}))
@@ -38,40 +38,48 @@ def invariance_classes(
     array: str = "numpy",
     progress: Progress = silent,
 ) -> InvarianceClasses:
-    """Which classes of equal bits the rows of a function have, whatever they should not depend on.
-
-    ``function(rows)`` takes an array ``Shaped[Array, "rows ..."]`` and returns one, or several,
-    with a value for each row; ``rows`` are at least two example rows, or a tuple of arrays that it
-    takes side by side. With a ``buffer``, an array ``Shaped[Array, "filled ..."]`` or a tuple of
-    them, it is called as ``function(rows, buffer, filled)``: all rows read the same buffer, padded
-    to an extent, of which only the first ``filled`` entries count. ``batch_sizes`` and ``extents`` are
-    the batch sizes and padded lengths to try; the first extent serves where the buffer is not what is
-    varied. ``array`` is the library whose arrays the function is given: numpy, jax or torch.
+    """Sort a function's rows into classes of equal bits, along whatever they should not depend on.
 
     Tried, for up to eight of the rows: every batch twice; every place of every batch size; every extent,
     with two kinds of padding; for the first: other rows, huge numbers and NaN in each other row. One
     class along every axis is what He et al. 2025 (Defeating Nondeterminism in LLM Inference) call
-    batch invariance. Where a batch is not repeatable no other axis is told. Raises ``InputError``
-    for a function that raises, gives another number of rows back, or rows of another shape or dtype
-    from one batch to another.
+    batch invariance. Where a batch is not repeatable no other axis is told.
+
+    Args:
+        function: ``function(rows)`` takes an array ``Shaped[Array, "rows ..."]`` and returns one, or
+            several, with a value for each row. With a buffer: ``function(rows, buffer, filled)``.
+        rows: At least two example rows, or a tuple of arrays that it takes side by side.
+        buffer: An array ``Shaped[Array, "filled ..."]``, or a tuple of them, that all rows read, padded
+            to an extent, and of which only the first ``filled`` entries count.
+        batch_sizes: The numbers of rows to try.
+        extents: The padded lengths to try; the first serves where the buffer is not what is varied.
+        array: The library whose arrays the function is given: numpy, jax or torch.
+        progress: ``progress(stage, done, total)`` is called as work goes on.
+
+    Returns:
+        The classes along each axis.
+
+    Raises:
+        InputError: For a function that raises, gives another number of rows back, or rows of another
+            shape or dtype from one batch to another.
 
     >>> found = invariance_classes(lambda x: x * len(x), np.float32([[1], [3]]), batch_sizes=[1, 2])
     >>> [each.members for each in found["batch size"].classes], found["place in the batch"].holds
     ([(1,), (2,)], True)
     """
-    batched = Rowwise.of(function, array, rows, buffer)
+    given = FunctionRows.of(function, array, rows, buffer)
     counts = _counts("batch sizes", batch_sizes, 1)
-    extents = _extents(batched, extents)
-    copies = {}
+    extents = _extents(given, extents)
+    batched, copies = replace(given, extent=extents[0]), {}
     for done, count in enumerate(counts):
         progress("batch sizes and places", done, len(counts))
-        copies[count] = batched.copies(count, extents[0])
-    axes = [_batch_size(copies), _batch_place(copies), _neighbours(batched, copies, extents[0], progress)]
+        copies[count] = batched.copies(count)
+    axes = [_batch_size(copies), _batch_place(copies), _neighbours(batched, copies, progress)]
     if batched.buffer:
         axes += _buffer_axes(batched, _few(counts), extents, progress)
     # Where the same batch gives other bits, differences along other axes mean nothing.
-    told = (batched.repetition(), *([] if batched.unrepeated else axes))
-    return InvarianceClasses(_name(function), told, batched.batches, _environment(array))
+    told = (batched.repetition(), *([] if batched.seen.unrepeated else axes))
+    return InvarianceClasses(_name(function), told, batched.seen.batches, _environment(array))
 
 
 # -- axes ----------------------------------------------------------------------------------------
@@ -91,50 +99,47 @@ def _places(count: int, parts: Arrays) -> Series:
     return Series(f"places of {rows_of(count)}", bit_classes(values, numbered("row", PROBES)))
 
 
-def _neighbours(batched: Rowwise, copies: dict[int, Arrays], extent: int, progress: Progress) -> Axis:
+def _neighbours(batched: FunctionRows, copies: dict[int, Arrays], progress: Progress) -> Axis:
     series = []
     for done, (count, parts) in enumerate(copies.items()):
         progress("neighbours", done, len(copies))
         alone = tuple(part[0] for part in parts)
         values = {"copies of itself": alone}
-        for name, content in _contents(batched.rows, count):
-            values[name] = _beside(batched, content, alone, extent)
+        for name, content in _contents(batched.rows):
+            values[name] = _beside(replace(batched, content=content), alone)
         series.append(Series(f"{rows_of(count)}, beside", bit_classes(values, numbered("place", count))))
     return Axis("neighbours", tuple(series))
 
 
-def _beside(batched: Rowwise, content: Arrays, alone: Arrays, extent: int) -> Arrays:
-    """What the first row gives at every place, beside content; where that is anything else, that counts.
+def _beside(batched: FunctionRows, alone: Arrays) -> Arrays:
+    """What the first row gives at every place, beside garbage; where that is anything else, that counts.
 
-    Half of the rows hold content, by each binary digit of their place: so every row is once beside
-    content in every other one.
+    Half of the places hold garbage, by each binary digit of their number: so every row is once beside
+    garbage in every other one.
     """
-    count = len(content[0])
+    count = len(alone[0])
     found, diverged = tuple(part.copy() for part in alone), np.zeros(count, bool)
-    for mask in _halves(count):
-        given = tuple(
-            np.where(mask.reshape(-1, *[1] * (part.ndim - 1)), row[:1], part).astype(row.dtype)
-            for row, part in zip(batched.rows, content, strict=True)
-        )
-        out = batched.run(given, extent)
+    for mask in halves(count):
+        out = batched.run(np.zeros(count, int), ~mask)
         for place in np.flatnonzero(mask & ~diverged):
-            seen, before = ([part[place : place + 1] for part in parts] for parts in (out, alone))
-            if first_element(tuple(before), tuple(seen), [""]) is not None:
+            seen, before = (tuple(part[place] for part in parts) for parts in (out, alone))
+            if not same_bits(seen, before):
                 diverged[place] = True
                 for part, value in zip(found, seen, strict=True):
-                    part[place] = value[0]
+                    part[place] = value
     return found
 
 
-def _halves(count: int) -> Iterator[np.ndarray]:
+def halves(count: int) -> Iterator[np.ndarray]:
+    """Masks over places, by each binary digit of their numbers and by its opposite."""
     for digit in range((count - 1).bit_length()):
         high = np.arange(count) >> digit & 1 == 1
         yield from (~high, high)
 
 
-def _contents(rows: Arrays, count: int) -> Iterator[tuple[str, Arrays]]:
+def _contents(rows: Arrays) -> Iterator[tuple[str, Arrays]]:
     """What may stand in other rows; whole numbers are other rows' always, since they may be indices."""
-    others = tuple(np.resize(part[1:], (count, *part.shape[1:])) for part in rows)
+    others = tuple(part[1:] for part in rows)
     yield "other rows", others
     for name, number in (("huge numbers", HUGE), ("NaN", np.nan)):
         if any(map(_has_nan, rows)):
@@ -151,13 +156,16 @@ def _has_nan(part: np.ndarray) -> bool:
     return part.dtype.kind not in "biu"
 
 
-def _buffer_axes(batched: Rowwise, counts: list[int], extents: list[int], progress: Progress) -> list[Axis]:
+def _buffer_axes(
+    batched: FunctionRows, counts: list[int], extents: list[int], progress: Progress
+) -> list[Axis]:
     lengths, paddings = [], []
     for done, count in enumerate(counts):
         values: dict[int, Arrays] = {}
         for extent in extents:
             progress("buffer lengths", done * len(extents) + len(values), len(counts) * len(extents))
-            padded = {name: _at(batched.copies(count, extent, name), 0) for name in (ZEROS, OTHERS)}
+            held_by = {name: replace(batched, extent=extent, padding=name) for name in (ZEROS, OTHERS)}
+            padded = {name: _at(rows.copies(count), 0) for name, rows in held_by.items()}
             values[extent] = padded[ZEROS]
             held = f"{rows_of(count)}, {batched.filled} of {extent} entries filled, padding of"
             paddings.append(Series(held, bit_classes(padded, numbered("row", PROBES))))
@@ -176,7 +184,7 @@ def _counts(name: str, given: Sequence[int], least: int) -> list[int]:
     return sorted({each for each in counts if each is not None})
 
 
-def _extents(batched: Rowwise, given: Sequence[int] | None) -> list[int]:
+def _extents(batched: FunctionRows, given: Sequence[int] | None) -> list[int]:
     if not batched.buffer:
         if given is not None:
             raise InputError("extents are of a buffer", got="extents without a buffer", hint="Give a buffer.")

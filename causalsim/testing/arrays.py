@@ -14,8 +14,7 @@ import ml_dtypes
 import numpy as np
 
 from causalsim.errors import InputError, MissingPackageError
-
-Arrays = tuple[np.ndarray, ...]
+from causalsim.testing.bits import Arrays
 
 LIBRARIES = ("numpy", "jax", "torch")
 

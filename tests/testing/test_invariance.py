@@ -14,10 +14,11 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from causalsim.errors import InputError, MissingPackageError
-from causalsim.verification import invariance_classes, same_bits, ulps_apart
-from causalsim.verification.arrays import Adapted
-from causalsim.verification.classes import bit_classes, first_element
-from causalsim.verification.foreign import BATCH_SIZES, _halves
+from causalsim.testing import invariance_classes, same_bits, ulps_apart
+from causalsim.testing.arrays import Adapted
+from causalsim.testing.bits import first_element
+from causalsim.testing.classes import bit_classes
+from causalsim.testing.invariance import BATCH_SIZES, halves
 
 FEW = (1, 2, 3, 5, 8)
 ROWS = np.random.default_rng(0).standard_normal((6, 4)).astype(np.float32)
@@ -46,7 +47,7 @@ def members(axis):
 
 
 def test_one_class_along_every_axis():
-    report = invariance_classes(keeps, ROWS, buffer=BUFFER, rows=FEW)
+    report = invariance_classes(keeps, ROWS, buffer=BUFFER, batch_sizes=FEW)
     assert report.holds and report.deterministic and failing(report) == []
     assert tuple(axis.name for axis in report.axes) == ALL
     assert members(report["batch size"]) == [FEW]
@@ -57,7 +58,7 @@ def test_one_class_along_every_axis():
 
 
 def test_without_a_buffer_there_are_four_axes():
-    report = invariance_classes(keeps, ROWS, rows=FEW)
+    report = invariance_classes(keeps, ROWS, batch_sizes=FEW)
     assert tuple(axis.name for axis in report.axes) == ALL[:4] and report.holds
 
 
@@ -66,7 +67,7 @@ def test_several_arrays_go_in_and_come_out():
         return {"gated": x * gate[:, None], "read": x + keys[filled - 1] * values[0]}
 
     examples = {"rows": (ROWS, ROWS[:, 0]), "buffer": (BUFFER, BUFFER * 2)}
-    assert invariance_classes(gated, **examples, rows=FEW).holds
+    assert invariance_classes(gated, **examples, batch_sizes=FEW).holds
     report = invariance_classes(
         lambda *given: (gated(*given)["gated"], by_batch_place(*given[::2])), **examples
     )
@@ -78,7 +79,7 @@ def test_several_arrays_go_in_and_come_out():
 
 def test_whole_numbers_have_other_rows_for_neighbours_alone():
     table = np.arange(12, dtype=np.float32)
-    report = invariance_classes(lambda ids: table[ids], np.array([3, 11, 7]), rows=FEW)
+    report = invariance_classes(lambda ids: table[ids], np.array([3, 11, 7]), batch_sizes=FEW)
     assert report.holds and members(report["neighbours"]) == [("copies of itself", "other rows")]
 
 
@@ -87,7 +88,7 @@ def test_what_a_function_does_to_its_input_is_no_concern():
         x *= 2
         return x
 
-    assert invariance_classes(in_place, ROWS, rows=FEW).holds
+    assert invariance_classes(in_place, ROWS, batch_sizes=FEW).holds
 
 
 # -- planted faults -------------------------------------------------------------------------------
@@ -132,7 +133,7 @@ FAULTS = [
 
 @pytest.mark.parametrize(("function", "axis", "diverging", "element"), FAULTS, ids=[f[1] for f in FAULTS])
 def test_a_planted_fault_is_found_along_its_axis_alone(function, axis, diverging, element):
-    report = invariance_classes(function, ROWS, buffer=BUFFER, rows=FEW)
+    report = invariance_classes(function, ROWS, buffer=BUFFER, batch_sizes=FEW)
     assert failing(report) == [axis] and not report.holds and report.deterministic
     other = report[axis].classes[1]
     assert other.members[: len(diverging)] == diverging
@@ -159,7 +160,7 @@ def test_a_fault_that_few_rows_show_is_found(axis, chosen):
         shown = (x[:, 0] == rows[chosen, 0]) & wrong[axis]
         return np.where(shown, x.sum(1) * NUDGED, x.sum(1))
 
-    report = invariance_classes(total, rows, buffer=BUFFER, rows=FEW, extents=(5, 8))
+    report = invariance_classes(total, rows, buffer=BUFFER, batch_sizes=FEW, extents=(5, 8))
     assert failing(report) == [axis] and report[axis].classes[1].divergence.row == f"row {chosen}"
 
 
@@ -176,7 +177,7 @@ def test_a_neighbour_at_any_distance_is_found():
 
 @given(st.integers(1, 300))
 def test_every_row_is_once_beside_every_other(count):
-    masks = list(_halves(count))
+    masks = list(halves(count))
     # Row r is looked at where a mask has it, and row s holds something else where it has not.
     seen = np.zeros((count, count), bool)
     for mask in masks:
@@ -190,7 +191,7 @@ def test_a_function_that_is_not_deterministic_is_told_so_and_no_more():
     def unsteady(x):
         return keeps(x) * (NUDGED if next(calls) == 37 else np.float32(1))
 
-    report = invariance_classes(unsteady, ROWS, rows=FEW)
+    report = invariance_classes(unsteady, ROWS, batch_sizes=FEW)
     assert failing(report) == ["repetition"] and not report.deterministic and not report.holds
     assert len(report.axes) == 1 and len(report["repetition"].series) == 1
     first, again = report["repetition"].classes
@@ -205,7 +206,7 @@ def test_a_function_that_gives_the_same_memory_each_time_hides_nothing():
         np.multiply(x, next(calls) + 1, out=memory[: len(x)])
         return memory[: len(x)]
 
-    assert failing(invariance_classes(reuses, ROWS, rows=FEW)) == ["repetition"]
+    assert failing(invariance_classes(reuses, ROWS, batch_sizes=FEW)) == ["repetition"]
 
 
 # -- JAX and torch --------------------------------------------------------------------------------
@@ -278,11 +279,13 @@ def test_torch(dtype):
         assert isinstance(x, torch.Tensor) and str(x.dtype) == f"torch.{dtype}"
         return (x * 2).requires_grad_()
 
-    assert invariance_classes(double, rows, rows=FEW, array="torch").holds
+    assert invariance_classes(double, rows, batch_sizes=FEW, array="torch").holds
     (found,) = Adapted(double, "torch")(rows)
     assert same_bits(found, (rows * 2).astype(dtype))
 
-    report = invariance_classes(lambda x: x * (1.5 if len(x) > 3 else 1), rows, rows=FEW, array="torch")
+    report = invariance_classes(
+        lambda x: x * (1.5 if len(x) > 3 else 1), rows, batch_sizes=FEW, array="torch"
+    )
     assert failing(report) == ["batch size"] and members(report["batch size"]) == [(1, 2, 3), (5, 8)]
 
 
@@ -294,7 +297,7 @@ def test_torch_that_is_not_there(monkeypatch):
 
 def test_no_library_is_imported_unasked():
     code = (
-        "import sys, numpy as np; from causalsim.verification import invariance_classes;"
+        "import sys, numpy as np; from causalsim.testing import invariance_classes;"
         "invariance_classes(lambda x: x, np.ones((2, 3)), batch_sizes=[1, 2]);"
         "print([name for name in ('jax', 'torch', 'hypothesis', 'rich') if name in sys.modules])"
     )
@@ -343,7 +346,7 @@ def test_a_divergence_names_row_part_and_element():
 
 
 def test_the_report_as_json_and_as_a_table():
-    report = invariance_classes(by_batch_size, ROWS, buffer=BUFFER, rows=FEW)
+    report = invariance_classes(by_batch_size, ROWS, buffer=BUFFER, batch_sizes=FEW)
     told = json.loads(report.to_json())
     assert told["holds"] is False and told["deterministic"] is True
     assert told["function"].endswith(":by_batch_size") and told["batches"] == report.batches
@@ -358,8 +361,8 @@ def test_the_report_as_json_and_as_a_table():
 
 
 def test_a_value_that_is_partly_nan_is_told_of():
-    assert invariance_classes(lambda x: np.where(x > 0, x, np.float32(np.nan)), ROWS, rows=FEW).holds
-    report = invariance_classes(lambda x: x * (np.nan if len(x) > 3 else 1), ROWS, rows=FEW)
+    assert invariance_classes(lambda x: np.where(x > 0, x, np.float32(np.nan)), ROWS, batch_sizes=FEW).holds
+    report = invariance_classes(lambda x: x * (np.nan if len(x) > 3 else 1), ROWS, batch_sizes=FEW)
     assert failing(report) == ["batch size"] and report["batch size"].classes[1].divergence.ulps is None
 
 

@@ -7,9 +7,9 @@ from itertools import accumulate
 from hypothesis import strategies as st
 
 from causalsim.events import Event, EventGraph
-from causalsim.verification.strategies.bounds import check_graph
-from causalsim.verification.strategies.orders import foliations
-from causalsim.verification.strategies.schedules import scheduled
+from causalsim.testing.strategies.bounds import check_graph
+from causalsim.testing.strategies.orders import foliations
+from causalsim.testing.strategies.schedules import scheduled
 
 
 def traces(graph: EventGraph) -> st.SearchStrategy[list[tuple[Event, int]]]:

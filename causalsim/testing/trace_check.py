@@ -5,11 +5,10 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from itertools import groupby
-from math import isfinite
 from typing import TYPE_CHECKING
 
 from causalsim.errors import InputError
-from causalsim.events import Event, EventGraph
+from causalsim.events import EventGraph
 from causalsim.foliations import (
     Costs,
     Foliation,
@@ -20,13 +19,14 @@ from causalsim.foliations import (
     family_of,
     shape,
 )
-from causalsim.verification.comparison import Divergence
-from causalsim.verification.recorded import Recorded, ValuesCheck, compare_values
-from causalsim.verification.report import headline
-from causalsim.verification.traces import Fault, Trace, ranked, read_trace
+from causalsim.testing.bits import Divergence
+from causalsim.testing.findings import headline, plain, table
+from causalsim.testing.traces import Fault, Trace, ranked, read_trace
+from causalsim.testing.value_check import Recorded, ValuesCheck, compare_values
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
+    from rich.text import Text
 
 SHOWN = 6
 
@@ -60,34 +60,21 @@ class TraceCheck:
 
     def to_json(self) -> str:
         """The whole check as a JSON object: times in canonical order, events as they are printed."""
-        return json.dumps(
-            {
-                "holds": self.holds,
-                "graph": self.graph.to_dict(),
-                "faults": self.faults,
-                "times": self.foliation and self.foliation.times.tolist(),
-                "family": self.family,
-                "chunks": self.chunks,
-                "costs": self.costs,
-                "values": self.values,
-            },
-            indent=2,
-            default=_plain,
-        )
+        names = ("faults", "family", "chunks", "costs", "values")
+        told = {
+            "graph": self.graph.to_dict(),
+            "times": self.foliation and self.foliation.times.tolist(),
+            **{name: plain(getattr(self, name)) for name in names},
+        }
+        return json.dumps({"holds": self.holds, **told}, indent=2)
 
     def __rich__(self) -> RenderableType:
-        from rich.table import Table
-        from rich.text import Text
-
-        table = Table(show_lines=True)
-        for heading in ("question", "what was found"):
-            table.add_column(heading, vertical="top")
-        table.add_row(headline("foliation", not self.faults), Text(self._kind()))
+        rows: list[tuple[str | Text, str]] = [(headline("foliation", not self.faults), self._kind())]
         if self.costs is not None:
-            table.add_row("costs", Text(_told(self.costs)))
+            rows.append(("costs", _told(self.costs)))
         if self.values is not None:
-            table.add_row(headline("values", self.divergence is None), Text(str(self.values)))
-        return table
+            rows.append((headline("values", self.divergence is None), str(self.values)))
+        return table(("question", "what was found"), rows)
 
     def _kind(self) -> str:
         if self.foliation is None:
@@ -106,18 +93,24 @@ def check_trace(
     tolerance: float | None = None,
     footprint: Footprint | None = None,
 ) -> TraceCheck:
-    """Whether what an engine did, and what it computed, is what the graph of its model asks for.
+    """Check what an engine did, and what it computed, against the graph of its model.
 
-    ``trace`` lists (event, time) in order of time, or maps events to times, of whatever real
-    numbers: events at the same time did not wait for each other. ``trace_of_steps`` makes one of
-    a serving engine's step records. Missing, repeated and unknown events, and the first edge that
-    runs backwards, are told in ``faults``.
+    Args:
+        graph: The graph that the model implies.
+        trace: Pairs (event, time) in order of time, or ``{event: time}``, of whatever real numbers:
+            events at the same time did not wait for each other. ``trace_of_steps`` makes one of a
+            serving engine's step records.
+        values: What the engine computed, ``{event: array}`` as ``Run.values`` has them.
+        reference: A recorded run, or another mapping. What both have is compared.
+        tolerance: The largest ``relative_error``, for another implementation; bits without one.
+        footprint: ``config.footprint(dtype)``, with which the costs tell bytes, too.
 
-    With ``values``, ``{event: array}`` as ``Run.values`` has them, and a ``reference`` (a recorded
-    run, or another mapping), those that both have are compared: in bits, or, for another
-    implementation, by ``relative_error`` within a ``tolerance``. With a ``footprint``
-    (``config.footprint(dtype)``) the costs tell bytes, too. Raises ``InputError`` for what is no
-    trace, or no value of its event.
+    Returns:
+        The check: missing, repeated and unknown events, and the first edge that runs backwards, are
+        its ``faults``.
+
+    Raises:
+        InputError: For what is no trace, or no value of its event.
 
     >>> from causalsim.events import Event, Wiring
     >>> graph = EventGraph(Wiring(1), 2, granularity="block")
@@ -161,11 +154,3 @@ def _sizes(chunks: tuple[tuple[int, ...], ...]) -> str:
     runs = [[(size, len([*same])) for size, same in groupby(sizes)] for sizes in chunks[:SHOWN]]
     told = [", ".join(f"{size}" + f" ({n} times)" * (n > 1) for size, n in sizes) for sizes in runs]
     return "; ".join([*told, *[f"and {len(chunks) - SHOWN:,} more requests"] * (len(chunks) > SHOWN)])
-
-
-def _plain(value: object) -> object:
-    """What JSON has for an event, or for a dataclass; it has no NaN and no infinity."""
-    if isinstance(value, Event):
-        return str(value)
-    fields = vars(value)
-    return {name: None if isinstance(v, float) and not isfinite(v) else v for name, v in fields.items()}

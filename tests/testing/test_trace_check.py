@@ -15,9 +15,9 @@ from rich.console import Console
 import causalsim as cs
 from causalsim.foliations import costs
 from causalsim.kernels import CERTIFIED
-from causalsim.verification import check_trace, trace_of_steps
+from causalsim.testing import check_trace, trace_of_steps
+from causalsim.testing.strategies import batch_mixes, broken_times, graphs, traces
 from causalsim.verification.faults import overlooking
-from causalsim.verification.strategies import batch_mixes, broken_times, graphs, traces
 from tests.graphs import events_with
 from tests.models_for_tests import tiny
 

@@ -13,7 +13,7 @@ import pytest
 
 if TYPE_CHECKING:
     from causalsim.events import EventGraph
-    from causalsim.verification.orders_check import Engine, OrdersCheck
+    from causalsim.testing.order_check import Engine, OrdersCheck
 
 MARKER = "causalsim"
 OPTIONS = ("orders", "seed", "exhaustive")
@@ -33,7 +33,7 @@ class Tally:
             self.graphs[graph] = whole or self.graphs.get(graph, False)
 
     def __str__(self) -> str:
-        from causalsim.verification.orders_check import counted
+        from causalsim.testing.order_check import counted
 
         whole = sum(self.graphs.values()) or "none"
         tried = f"{counted(self.orders, 'order')} over {counted(len(self.graphs), 'graph')}"
@@ -64,10 +64,10 @@ def pytest_configure(config: pytest.Config) -> None:
 def every_order(request: pytest.FixtureRequest) -> Callable[[EventGraph, Engine], OrdersCheck]:
     """Run an engine in many orders of a graph: ``every_order(graph, engine)``.
 
-    ``engine(foliation)`` returns what it computed, as for ``causalsim.verification.check_orders``. The
+    ``engine(foliation)`` returns what it computed, as for ``causalsim.testing.check_orders``. The
     test fails with the two orders and the first element at which two results differ in their bits.
     """
-    from causalsim.verification import check_orders
+    from causalsim.testing import check_orders
 
     options = _options(request)
 

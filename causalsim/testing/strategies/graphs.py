@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from causalsim.arguments import check_type
 from causalsim.events import EventGraph, Granularity, Wiring
 from causalsim.events.inputs import HasWiring
-from causalsim.verification.strategies.bounds import check_bounds, sizes
+from causalsim.testing.strategies.bounds import check_bounds, sizes
 
 WIDEST_WINDOW = 4
 

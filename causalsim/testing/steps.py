@@ -17,11 +17,18 @@ Step = Mapping[int, tuple[int, int]]
 def trace_of_steps(graph: EventGraph, steps: Iterable[Step]) -> dict[Event, int]:
     """The time of every event that a serving engine's steps run, site after site within a step.
 
-    A step maps requests, numbered as in the graph, to (positions computed before it, positions
-    scheduled in it): vLLM's scheduler calls these num_computed_tokens and num_scheduled_tokens.
-    A token that is sampled last and never read is no position of the graph. Requests that are
-    not finished leave their events out. Raises ``InputError``, naming the step, for a request
-    that the graph lacks, and for positions left out, computed again or beyond the text.
+    Args:
+        graph: The graph of all requests.
+        steps: For each step the requests, numbered as in the graph, with (positions computed before it,
+            positions scheduled in it): vLLM's scheduler calls these num_computed_tokens and
+            num_scheduled_tokens. A token that is sampled last and never read is no position of the graph.
+
+    Returns:
+        Times from 0, in canonical order; events of requests that are not finished are left out.
+
+    Raises:
+        InputError: Naming the step, for a request that the graph lacks, and for positions left out,
+            computed again or beyond the text.
 
     >>> from causalsim.events import Wiring
     >>> graph = EventGraph(Wiring(1), [2, 1], granularity="block")

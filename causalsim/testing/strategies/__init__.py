@@ -18,17 +18,17 @@ except ImportError:
         hint="Install it: pip install 'causalsim[test]'. cs.verify works without it.",
     ) from None
 
-from causalsim.verification.strategies.graphs import Requests, graphs, requests, wirings
-from causalsim.verification.strategies.models import configs
-from causalsim.verification.strategies.orders import (
+from causalsim.testing.strategies.graphs import Requests, graphs, requests, wirings
+from causalsim.testing.strategies.models import configs
+from causalsim.testing.strategies.orders import (
     BrokenTimes,
     broken_times,
     down_sets,
     foliations,
     linear_extensions,
 )
-from causalsim.verification.strategies.schedules import batch_mixes
-from causalsim.verification.strategies.traces import traces
+from causalsim.testing.strategies.schedules import batch_mixes
+from causalsim.testing.strategies.traces import traces
 
 __all__ = [
     "BrokenTimes",

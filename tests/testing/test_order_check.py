@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 
 import causalsim as cs
 from causalsim.errors import InputError
-from causalsim.verification import check_orders
-from causalsim.verification.orders_check import _countable
-from causalsim.verification.strategies import graphs
-from causalsim.verification.suite import named_foliations
+from causalsim.testing import check_orders
+from causalsim.testing.order_check import _countable
+from causalsim.testing.strategies import graphs
+from causalsim.testing.suite import named_foliations
 
 SMALL = cs.EventGraph(cs.Wiring(2), 3, granularity="block")
 ORDERS = 57
@@ -108,7 +108,7 @@ def test_an_engine_that_changes_from_run_to_run():
 
 
 def test_orders_far_apart_are_told_as_they_are(monkeypatch):
-    monkeypatch.setattr("causalsim.verification.orders_check.MOST_SWAPS", 0)
+    monkeypatch.setattr("causalsim.testing.order_check.MOST_SWAPS", 0)
     check = check_orders(SMALL, lambda foliation: foliation.times.tobytes(), exhaustive=0, orders=1)
     assert check.divergence.found_in in ("token_major", "chunked(4)", "wavefront", "latest")
     assert check.divergence.where.startswith("the result is b'")
