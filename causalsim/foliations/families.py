@@ -175,12 +175,9 @@ def as_velocity(velocity: Velocity) -> Fraction:
 
 
 def _heights(graph: EventGraph) -> dict[Site, int]:
-    """The height of each site: parallel attention and MLP stand level, else it rises site by site."""
-    if checked_graph(graph).granularity == "block" or not graph.wiring.parallel_residual:
-        first = 0 if graph.granularity == "block" else -1
-        return {site: rank + first for rank, site in enumerate(graph.sites)}
-    above = {"embed": 1, "kv": 0, "attn": 1, "mlp": 1, "unembed": 0, "sample": 1}
-    return {site: 2 * site.layer + above[site.kind] for site in graph.sites}
+    """The height of each site, from -1 in a sublayer graph: the embeddings lie below layer 0."""
+    lowest = 0 if checked_graph(graph).granularity == "block" else -1
+    return {site: height + lowest for site, height in graph.wiring.heights(graph.granularity).items()}
 
 
 def coordinates(graph: EventGraph) -> tuple[Int[np.ndarray, " events"], Int[np.ndarray, " events"]]:

@@ -15,7 +15,6 @@ from causalsim.foliations import (
     chunked,
     chunks_of,
     costs,
-    describe,
     dimension,
     distance,
     earliest,
@@ -53,7 +52,7 @@ OTHERS = [None, -1, 1.5, "a", [], {"a": 3}, Wiring(2)]
 COUNTS = [None, -1, 1.5, True, "a", [1]]
 
 OF_A_GRAPH = [
-    layer_major, token_major, wavefront, earliest, latest, tilt_bound, dimension, ordering_fraction, describe,
+    layer_major, token_major, wavefront, earliest, latest, tilt_bound, dimension, ordering_fraction,
     lambda graph: chunked(graph, 2), lambda graph: tilted(graph, 1), lambda graph: least_peak(graph, SIZES),
     lambda graph: random_linear_extension(graph, 0), lambda graph: random_foliation(graph, 0),
     lambda graph: random_orders(graph, 0, 1), lambda graph: random_down_set(graph, 0),
