@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+import causalsim.events.lattice as _lattice
+import causalsim.events.paths as _paths
+import causalsim.events.routes as _routes
 from causalsim.arguments import check_type, shown
 from causalsim.errors import InputError, LimitError
-from causalsim.events import lattice as _lattice
-from causalsim.events import paths as _paths
-from causalsim.events import routes as _routes
 from causalsim.events.kinds import SUBLAYERS
 from causalsim.events.structure import CausalStructure
 from causalsim.events.wiring import Wiring

@@ -130,7 +130,7 @@ def registered(kind: Kind) -> Iterator[Kind]:
             got=repr(kind.name),
             expected=f"none of {', '.join(KINDS)}",
         )
-    if kind.place != "layer" or not kind.adds:
+    if kind.place != "layer" or not kind.adds or not {*kind.reads} <= {"residual", "kv"}:
         raise InputError(
             "a new kind is a sublayer that reads the residual stream and adds to it", got=str(kind)
         )

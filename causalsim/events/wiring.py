@@ -80,7 +80,7 @@ class Wiring:
         object.__setattr__(self, "n_layers", layers)
         object.__setattr__(self, "windows", _per_layer(windows, layers))
         object.__setattr__(self, "parallel_residual", _switch("parallel_residual", parallel_residual))
-        object.__setattr__(self, "sublayers", _checked_sublayers(sublayers))
+        object.__setattr__(self, "sublayers", _checked_sublayers(sublayers, self.parallel_residual))
         object.__setattr__(self, "_rows", tuple(KINDS[kind] for kind in self.sublayers))
 
     @cached_property
@@ -208,22 +208,22 @@ def _family(wiring: Wiring, stream: str, source: Site, target: Site) -> EdgeFami
     return EdgeFamily(stream, source, target, fed_back, fed_back)
 
 
-def _checked_sublayers(sublayers: object) -> tuple[str, ...]:
+def _checked_sublayers(sublayers: object, parallel: bool) -> tuple[str, ...]:
     """Known kinds of a layer in the order of a column, with K/V right below what attends first.
 
-    So a column is one chain, but for what adds side by side.
+    So a column is one chain, but for what adds side by side; of that, what attends comes first.
     """
     names = tuple(sublayers) if isinstance(sublayers, list | tuple) else (sublayers,)
     known = kinds_at("layer")
     kinds = [KINDS[name] for name in names if name in known]
     attends = [place for place, kind in enumerate(kinds) if kind.attends]
     makes = [place for place, kind in enumerate(kinds) if kind.writes == "kv"]
-    sound = len(kinds) == len(names) == len({*names}) and len(makes) == 1 and attends[:1] == [makes[0] + 1]
-    if not sound:
+    joined = len(makes) == 1 and attends[:1] == [makes[0] + 1] and not (parallel and makes[0])
+    if not (joined and len(kinds) == len(names) == len({*names})):
         raise InputError(
             "a layer has each kind of event once, K/V right below what attends first",
             got=repr(sublayers),
-            expected=f"some of {', '.join(known)}",
+            expected=f"some of {', '.join(known)}" + ", K/V first" * parallel,
         )
     return names
 

@@ -16,7 +16,7 @@ from jaxtyping import Int
 
 from causalsim.arguments import check_whole
 from causalsim.errors import CausalityError, InputError
-from causalsim.events import KINDS, EventGraph, Kind, Site
+from causalsim.events import KINDS, EventGraph, Site
 from causalsim.events.graph import checked_graph
 from causalsim.events.vectorised import colevels, gather, levels
 from causalsim.foliations.dense_times import narrow
@@ -236,16 +236,9 @@ def as_velocity(velocity: Velocity) -> Fraction:
 
 
 def _heights(graph: EventGraph) -> dict[Site, int]:
-    """The height of each site: parallel attention and MLP stand level, else it rises site by site."""
-    if checked_graph(graph).granularity == "block" or not graph.wiring.parallel_residual:
-        first = 0 if graph.granularity == "block" else -1
-        return {site: rank + first for rank, site in enumerate(graph.sites)}
-    return {site: 2 * site.layer + _rises(KINDS[site.kind]) for site in graph.sites}
-
-
-def _rises(kind: Kind) -> bool:
-    """True if a kind stands one above the lowest of its layer: it adds to the residual stream, or samples."""
-    return kind.place in ("below", "feedback") or (kind.place == "layer" and kind.writes == "residual")
+    """The height of each site, from -1 in a sublayer graph: the embeddings lie below layer 0."""
+    lowest = 0 if checked_graph(graph).granularity == "block" else -1
+    return {site: height + lowest for site, height in graph.wiring.heights(graph.granularity).items()}
 
 
 def coordinates(graph: EventGraph) -> tuple[Int[np.ndarray, " events"], Int[np.ndarray, " events"]]:

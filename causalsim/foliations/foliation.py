@@ -228,7 +228,7 @@ Move attn(0,0) to a later slice: the edge kv(0,0) -> attn(0,0) [kv] runs backwar
         True
         """
         found = _object(text)
-        if found["graph"] != graph.to_dict():
+        if found["graph"] != checked_graph(graph).to_dict():
             raise InputError(
                 "a foliation is read for the graph that it was written for",
                 got=json.dumps(found["graph"]),

@@ -103,7 +103,7 @@ class Layout:
         """What the heights mean: one row a layer, and the rows below and above all layers."""
         rows: dict[str, list[float]] = {}
         for site, y in self._shown:
-            inside = KINDS[site.kind].place in ("layer", "block")
+            inside = 0 <= site.layer < self.graph.wiring.n_layers
             rows.setdefault(f"layer {site.layer}" if inside else site.kind, []).append(y)
         return [Row(name, (min(ys) + max(ys)) / 2) for name, ys in rows.items()]
 

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from causalsim.errors import CausalityError
-from causalsim.events import EventGraph, Wiring, lines
+from causalsim.events import EventGraph, Wiring, vectorised
 from causalsim.foliations import (
     Foliation,
     Footprint,
@@ -36,7 +36,7 @@ shared = settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 def small_parts(monkeypatch):
     """Chunks and bands so small that every small graph has several."""
     monkeypatch.setattr(dense_times, "CHUNK", 3)
-    monkeypatch.setattr(lines, "BAND", 2)
+    monkeypatch.setattr(vectorised, "BAND", 2)
 
 
 @pytest.mark.usefixtures("small_parts")
