@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING
 from rich.table import Table
 from rich.text import Text
 
+import causalsim.engine as engine
 from causalsim.cli.exit_codes import FAILS, HOLDS
 from causalsim.cli.results import check_file, write_text
 from causalsim.cli.tables import Indented, check_lines, plain_table
 from causalsim.cli.terminal import console, progress
-from causalsim.engine import Calibration, Model, load
-from causalsim.engine import calibrate as measure
+from causalsim.engine import Calibration
 from causalsim.engine.calibration import measured
 from causalsim.engine.kept import BUCKETS, file_of, is_damaged
 from causalsim.engine.measuring import Measurement
@@ -37,10 +37,10 @@ DAMAGED = "What was kept there before was damaged, or of an older version: it co
 def calibrate(name: str, path: Path | None) -> int:
     """Measure, show, keep; fails if a batch size had to be dropped or a planted fault went unseen."""
     check_file(path)
-    model, out = load(name), console()
+    model, out = engine.load(name), console()
     damaged = is_damaged(model)
     with progress(out) as watch:
-        found = measure(model, progress=watch)
+        found = engine.calibrate(model, progress=watch)
         checks = [_bits(found), _control(model, watch)]
     kept = file_of(model)
     for part in _shown(found, checks):
@@ -63,7 +63,7 @@ def _bits(found: Calibration) -> Check:
     return Check("a row has the same bits in every batch", found.holds, dropped if found.dropped else tried)
 
 
-def _control(model: Model, watch: Progress) -> Check:
+def _control(model: engine.Model, watch: Progress) -> Check:
     """What was planted on purpose must be found, or the measurement says nothing."""
     faulty = with_batch_size(CERTIFIED)
     seen = measured(model, kernels=faulty, forms=("mlp",), progress=watch).dropped
