@@ -77,6 +77,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(arguments: Sequence[str] | None) -> int:
+    if [*(sys.argv[1:] if arguments is None else arguments)] in ([], ["--help"], ["-h"]):
+        from causalsim.cli.overview import overview
+
+        print(overview(), flush=True)
+        return HOLDS
     from cyclopts import CycloptsError
 
     from causalsim.cli.app import app

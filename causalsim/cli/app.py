@@ -9,6 +9,7 @@ from typing import Annotated
 from cyclopts import App, Parameter
 from cyclopts.validators import Number
 
+from causalsim.cli.overview import ABOUT
 from causalsim.cli.usage import byte_count, whole
 
 Count = Annotated[int, Parameter(converter=whole, validator=Number(gte=1))]
@@ -18,8 +19,7 @@ Seed = Annotated[int, Parameter(converter=whole, validator=Number(gte=0, lt=2**3
 
 app = App(
     name="causalsim",
-    help="A transformer is one causal graph of events; every schedule is a foliation of it, and none "
-    "changes a bit.\n\nStart with: causalsim demo",
+    help=f"{ABOUT}\n\nStart with: causalsim demo",
     version=lambda: str(sys.modules["causalsim"].__version__),
     # Markdown would cost a third of the time in which --help answers.
     help_format="plaintext",
@@ -58,7 +58,7 @@ def run(
     """Run the experiment that a file describes.
 
     :param scenario: A .toml file; those in scenarios/ explain themselves.
-    :param dtype: What its model is kept in: float32 or bfloat16. [default: what the file says]
+    :param dtype: The type of weights and values: float32 or bfloat16. [default: what the file says]
     :param out: The folder for its pictures. [default: causalsim-NAME]
     :param json: A file for the whole result.
     """
@@ -91,7 +91,7 @@ def verify(
 
     :param text: What the model reads. [default: the sentence of the demo]
     :param model: The name of a model. [default: glass]
-    :param dtype: What it is kept in: float32 or bfloat16. [default: float32]
+    :param dtype: The type of weights and values: float32 or bfloat16. [default: float32]
     :param orders: How many random orders to run besides the named ones. [default: 20]
     :param seed: Draws the orders. [default: 0]
     :param certificate: Also check the conditions from which it follows that no order matters.
@@ -216,7 +216,7 @@ def plan(
     :param prompt: Positions that are given; the others wait for sampled tokens. [default: all]
     :param foliation: A family such as layer_major, chunked:512 or tilted:1/2, or the .json of a
         foliation; repeat it to compare. [default: a few]
-    :param dtype: What weights and values are kept in: float32 or bfloat16.
+    :param dtype: The type of weights and values: float32 or bfloat16.
     :param token_budget: Most events that one batch may have.
     :param memory_cap: Most bytes that may live at once, weights not counted: 80GB, 24GiB.
     :param json: A file for all figures.
@@ -232,9 +232,9 @@ def plan(
 
 @app.command
 def calibrate(model: str = "glass", /, *, json: Path | None = None) -> int:
-    """Measure which batch sizes keep a model's bits on this machine and which are fast; keep the choice.
+    """Measure which batch sizes keep a model's bits on this machine and which are fast.
 
-    Takes half a minute and more. Runs of the model use the choice from then on.
+    Takes half a minute and more. The choice is kept: runs of the model use it from then on.
 
     :param model: The name or place of a model.
     :param json: A file for all that was measured.
@@ -260,9 +260,10 @@ def invariance(
     seed: Seed | None = None,
     json: Path | None = None,
 ) -> int:
-    """Find the classes of equal bits of a row-wise function: over batch sizes, places and neighbours.
+    """Find the classes of equal bits of a row-wise function of yours.
 
-    It takes an array of rows and gives a value for each; with --buffer it is called as function(rows,
+    The same rows run in batches of many sizes, at many places and beside other neighbours. The function
+    takes an array of rows and gives a value for each; with --buffer it is called as function(rows,
     buffer, filled), where only the first entries of the buffer are filled, and must not depend on the rest.
 
     :param function: MODULE:FUNCTION, imported from the current folder, too.

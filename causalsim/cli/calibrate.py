@@ -12,13 +12,12 @@ from typing import TYPE_CHECKING
 from rich.table import Table
 from rich.text import Text
 
-from causalsim.calibration import calibrate as measure
 from causalsim.calibration import measured
 from causalsim.cli.exit_codes import FAILS, HOLDS
 from causalsim.cli.results import check_file, write_text
 from causalsim.cli.tables import Indented, check_lines, plain_table
 from causalsim.cli.terminal import console, progress
-from causalsim.engine import Calibration, Model, load
+from causalsim.engine import Calibration, load
 from causalsim.engine.calibrations import BUCKETS, Measurement, file_of, is_damaged
 from causalsim.kernels import CERTIFIED
 from causalsim.scenario import Check
@@ -39,7 +38,7 @@ def calibrate(name: str, path: Path | None) -> int:
     model, out = load(name), console()
     damaged = is_damaged(model.config, model.dtype)
     with progress(out) as watch:
-        found = measure(model, progress=watch)
+        found = engine.calibrate(model, progress=watch)
         checks = [_bits(found), _control(model, watch)]
     kept = file_of(model.config, model.dtype)
     for part in _shown(found, checks):
@@ -62,7 +61,7 @@ def _bits(found: Calibration) -> Check:
     return Check("a row has the same bits in every batch", found.holds, dropped if found.dropped else tried)
 
 
-def _control(model: Model, watch: Progress) -> Check:
+def _control(model: engine.Model, watch: Progress) -> Check:
     """What was planted on purpose must be found, or the measurement says nothing."""
     faulty = with_batch_size(CERTIFIED)
     seen = measured(model, kernels=faulty, dispatches=("mlp",), progress=watch).dropped

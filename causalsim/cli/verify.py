@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from rich.text import Text
 
+import causalsim.engine as engine
 import causalsim.verification as verification
 from causalsim.cli.demo import SENTENCE
 from causalsim.cli.exit_codes import FAILS, HOLDS
 from causalsim.cli.results import check_file, write_text
 from causalsim.cli.tables import last_word, unread_note
 from causalsim.cli.terminal import console, progress
-from causalsim.engine import Model, load
 from causalsim.engine.tokens import encode_texts
 from causalsim.errors import InputError
 from causalsim.events import EventGraph
@@ -48,8 +48,8 @@ class Reading(NamedTuple):
     orders: int | None
     seed: int | None
 
-    def model(self) -> Model:
-        return load(self.name or "glass", dtype=self.dtype or "float32")
+    def model(self) -> engine.Model:
+        return engine.load(self.name or "glass", dtype=self.dtype or "float32")
 
     def draws(self) -> dict[str, Any]:
         """How many orders are drawn, and from which seed."""
@@ -147,7 +147,7 @@ def replay(token: str, reading: Reading, json: Path | None, picture: Path | None
     graph, dtype = found.order.graph, found.provenance.environment["dtype"]
     if picture is not None:
         check_drawable(graph, Style())
-    model = None if reading.name is None else load(reading.name, dtype=dtype)
+    model = None if reading.name is None else engine.load(reading.name, dtype=dtype)
     result = verification.replay(found, model=model)
     out.print(Text(f"Two orders of {len(graph):,} events, run again: {result}."))
     if result.differences:
@@ -165,7 +165,7 @@ def _token(given: str) -> str:
     return Path(given).read_text(errors="replace") if os.path.isfile(given) else given  # noqa: PTH113
 
 
-def _read(reading: Reading, picture: Path | None) -> tuple[Model, str]:
+def _read(reading: Reading, picture: Path | None) -> tuple[engine.Model, str]:
     """The model and the text that it reads; a picture of it has to be one that can be drawn."""
     model, text = reading.model(), SENTENCE if reading.text is None else reading.text
     if picture is not None:
@@ -173,7 +173,7 @@ def _read(reading: Reading, picture: Path | None) -> tuple[Model, str]:
     return model, text
 
 
-def _note(out: Console, model: Model, text: str) -> None:
+def _note(out: Console, model: engine.Model, text: str) -> None:
     if unread := model.unread(text):
         out.print(unread_note(unread))
 
