@@ -12,10 +12,10 @@ The packages, each using only those below it:
 - ``cli``: the command ``causalsim``
 - ``scenario``: experiments as TOML files
 - ``verification``: order independence, causal invariance and batch invariance, with planted faults
-- ``testing``: traces, values and orders of other engines, judged
 - ``calibration``: batch sizes measured on the machine at hand
 - ``engine``: programs, plans, their execution, and runs
 - ``kernels``: one pure function for each kind of event
+- ``testing``: traces, values and orders of other engines, judged
 - ``models``: configurations, parameters, tokenizers and checkpoint formats
 - ``rendering``: graphs and foliations as pictures
 - ``foliations``: the Foliation type, families, sampling, costs

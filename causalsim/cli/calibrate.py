@@ -38,7 +38,7 @@ def calibrate(name: str, path: Path | None) -> int:
     model, out = load(name), console()
     damaged = is_damaged(model.config, model.dtype)
     with progress(out) as watch:
-        found = engine.calibrate(model, progress=watch)
+        found = measure(model, progress=watch)
         checks = [_bits(found), _control(model, watch)]
     kept = file_of(model.config, model.dtype)
     for part in _shown(found, checks):
@@ -61,7 +61,7 @@ def _bits(found: Calibration) -> Check:
     return Check("a row has the same bits in every batch", found.holds, dropped if found.dropped else tried)
 
 
-def _control(model: engine.Model, watch: Progress) -> Check:
+def _control(model: Model, watch: Progress) -> Check:
     """What was planted on purpose must be found, or the measurement says nothing."""
     faulty = with_batch_size(CERTIFIED)
     seen = measured(model, kernels=faulty, dispatches=("mlp",), progress=watch).dropped
