@@ -111,7 +111,7 @@ def check_orders(
     for name, count in {"orders": orders, "seed": seed, "exhaustive": exhaustive}.items():
         if (as_int(count) or 0) < 0 or as_int(count) is None:
             raise InputError(f"{name} is a whole number of at least 0", got=repr(count))
-    extensions = _countable(graph, exhaustive)
+    extensions = countable(graph, exhaustive)
     drawn = random_orders(graph, orders, seed) if extensions is None else _extensions(graph)
     chosen = _distinct(chain(named_foliations(graph).items(), drawn))
     name, order = next(chosen)
@@ -142,7 +142,7 @@ def counted(count: int, name: str) -> str:
 # -- orders --------------------------------------------------------------------------------------
 
 
-def _countable(graph: EventGraph, most: int) -> int | None:
+def countable(graph: EventGraph, most: int) -> int | None:
     """How many linear extensions a graph has, if no more than so many."""
     try:
         # Each down-set, its events and then the others both in canonical order, is another order, unless

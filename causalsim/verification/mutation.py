@@ -93,16 +93,17 @@ class Mutation(NamedTuple):
 
 
 def _planted(target: Target) -> Iterator[Mutation]:
-    yield from _edges_dropped(target)
-    yield from _kernels_spoilt(target)
-    yield from _pages_freed(target)
-    yield _now_and_then(target)
+    yield from edges_dropped(target)
+    yield from kernels_spoilt(target)
+    yield from pages_freed(target)
+    yield goes_wrong_by_chance(target)
 
 
 # -- edges -----------------------------------------------------------------------------------------
 
 
-def _edges_dropped(target: Target) -> Iterator[Mutation]:
+def edges_dropped(target: Target) -> Iterator[Mutation]:
+    """Every edge of a graph as if nobody had declared it."""
     covers, reads = set(target.graph.covers()), cache(Recorder(target, seed=0).reads)
 
     def order(edge: Edge) -> Statement | None:
@@ -175,7 +176,8 @@ KERNEL_FAULTS = (
 )
 
 
-def _kernels_spoilt(target: Target) -> Iterator[Mutation]:
+def kernels_spoilt(target: Target) -> Iterator[Mutation]:
+    """Every kernel fault that can do harm in batches of these sizes."""
     batch_sizes = len(target.kernels.buckets.up_to(min(target.graph.lengths)))
     for fault in KERNEL_FAULTS:
         if batch_sizes < fault.needs:
@@ -188,7 +190,7 @@ def _kernels_spoilt(target: Target) -> Iterator[Mutation]:
 # -- pages -----------------------------------------------------------------------------------------
 
 
-def _pages_freed(target: Target) -> Iterator[Mutation]:
+def pages_freed(target: Target) -> Iterator[Mutation]:
     """A page that is poison again before its last reader: refused by the plan, and seen in the values."""
     made = plan(compile(token_major(target.graph)), target.kernels.buckets, recycle=False)
     spoilt = faults.freed_early(made)
@@ -209,14 +211,14 @@ def _pages_freed(target: Target) -> Iterator[Mutation]:
 # -- chance ----------------------------------------------------------------------------------------
 
 
-def _now_and_then(target: Target) -> Mutation:
+def goes_wrong_by_chance(target: Target) -> Mutation:
     """A dispatch repeated r times is found with 1 - (1 - q)^r: over many tries, no less and no more."""
 
     def faulty() -> Target:
         return target.with_kernels(faults.now_and_then(target.kernels, CHANCE))
 
     def repeated() -> Statement | None:
-        found, share = _found_by_repeating(target, faulty()), 1 - (1 - CHANCE) ** REPEATS
+        found, share = found_by_repeating(target, faulty()), 1 - (1 - CHANCE) ** REPEATS
         apart = abs(found - TRIES * share) / sqrt(TRIES * share * (1 - share))
         words = "found in {found} of {tries} tries of r = {repeats} dispatches; 1 - (1 - q)^r is {share:.0%}"
         told = Statement.of(words, found=found, tries=TRIES, repeats=REPEATS, share=share)
@@ -227,7 +229,7 @@ def _now_and_then(target: Target) -> Mutation:
     return Mutation("goes wrong by chance", name, looks)
 
 
-def _found_by_repeating(sound: Target, faulty: Target) -> int:
+def found_by_repeating(sound: Target, faulty: Target) -> int:
     """In how many tries some dispatch gave other bits than a sound one."""
     bench = bench_of(sound.beginning(2), Site("mlp", 0))
     one, clean, again = np.zeros(1, int), np.zeros(1, bool), replace(bench, target=faulty)

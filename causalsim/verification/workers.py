@@ -179,13 +179,13 @@ def serve() -> None:
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     with suppress(BrokenPipeError):
-        runner = _runner(Job.from_dict(json.loads(sys.stdin.readline())))
+        runner = runner_of(Job.from_dict(json.loads(sys.stdin.readline())))
         for line in sys.stdin:
             answers.write(f"{runner.run(range(*map(int, line.split()))).to_line()}\n")
             answers.flush()
 
 
-def _runner(job: Job) -> Runner:
+def runner_of(job: Job) -> Runner:
     """The job's target made again; it must be the same in all that decides bits."""
     target = job.provenance.target()
     differences = "; ".join(map(str, job.provenance.differences(target)))

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 import causalsim as cs
 from causalsim.errors import InputError
 from causalsim.testing import check_orders
-from causalsim.testing.order_check import _countable
+from causalsim.testing.order_check import countable
 from causalsim.testing.strategies import graphs
 from causalsim.testing.suite import named_foliations
 
@@ -73,7 +73,7 @@ def test_as_many_as_are_asked_for_are_counted(graph, most):
     sources.add_nodes_from(graph)
     sources.add_edges_from((edge.source, edge.target) for edge in graph.edges())
     orders = sum(1 for order, _ in zip(nx.all_topological_sorts(sources), range(most + 1), strict=False))
-    assert _countable(graph, most) == (orders if orders <= most else None)
+    assert countable(graph, most) == (orders if orders <= most else None)
 
 
 def test_values_that_follow_the_order_of_arrival_are_found_one_swap_apart():

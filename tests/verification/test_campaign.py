@@ -528,12 +528,12 @@ def job() -> Job:
 
 def test_a_process_refuses_another_environment():
     there = job()
-    assert workers._runner(Job.from_dict(json.loads(json.dumps(there.to_dict())))).job == there
+    assert workers.runner_of(Job.from_dict(json.loads(json.dumps(there.to_dict())))).job == there
     other = replace(there.provenance, environment={**there.provenance.environment, "jaxlib": "0.1"})
     with pytest.raises(CausalsimError, match="one environment: got jaxlib"):
-        workers._runner(replace(there, provenance=other))
+        workers.runner_of(replace(there, provenance=other))
     with pytest.raises(CausalsimError, match="bits of the reference order"):
-        workers._runner(replace(there, reference="other"))
+        workers.runner_of(replace(there, reference="other"))
 
 
 def test_a_process_that_ends_is_an_error_and_ends_the_others(monkeypatch):

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 import causalsim as cs
 from causalsim.engine import compile
+from causalsim.engine.joining import deepest
 from causalsim.engine.placement import Placement
 from causalsim.engine.placement import lifetimes as lifetimes_of
 from causalsim.engine.state import Layout
@@ -132,45 +133,62 @@ def test_dispatches_that_go_wrong_now_and_then_are_seen():
     assert tally.trials > 30 and tally.wrong is not None
 
 
+def refused(whole, **more) -> dict[str, str]:
+    """The conditions that a certificate in rotation finds broken, and their witnesses."""
+    found = certificate_of(whole, thorough=False, **more)
+    assert not found.holds
+    return {part.name: str(part.witness) for part in found.parts if not part.holds}
+
+
 def test_a_program_that_is_not_the_same_twice_is_refused(monkeypatch):
     whole = target(2, n_layers=1)
     other = replace(whole, ids=(whole.ids[0] + 1,)).values(whole.program)
-    assert certificate._unsteady(whole) is None
+    assert whole.reference
     monkeypatch.setattr(Target, "values", lambda *_: other)
-    assert "diverges at embed(0)" in certificate._unsteady(whole)
+    words = "the same program diverges at embed(0)"
+    assert refused(whole)["determinism"].startswith(words) and len(refused(whole)) == 1
 
 
 def test_an_engine_that_ignores_the_order_is_refused(monkeypatch):
-    whole = target(2, n_layers=1)
-    tried = frozenset(form.executable for form, _ in forms(whole.graph, whole.kernels.buckets))
-    orders = dict(certificate._foliations(whole, True, 0))
-    assert certificate._unfaithful(whole, orders, tried) is None
-    assert "was not tried" in certificate._unfaithful(whole, orders, tried - {min(tried)})
-    run = Target.run
+    whole, run = target(2, n_layers=1), Target.run
+    assert whole.reference
     monkeypatch.setattr(Target, "run", lambda self, _: run(self, compile(cs.layer_major(self.graph))))
-    assert "in another order" in certificate._unfaithful(whole, orders, tried)
+    assert list(refused(whole)) == ["program"] and "in another order" in refused(whole)["program"]
+
+
+def test_a_dispatch_that_was_not_tried_is_refused(monkeypatch):
+    def fewer(*arguments):
+        tally, forms = run_trials(*arguments)
+        return tally, forms - {min(forms)}
+
+    monkeypatch.setattr(certificate, "run_trials", fewer)
+    broken = refused(target(2, n_layers=1))
+    assert list(broken) == ["program"] and "was not tried" in broken["program"]
 
 
 def test_a_host_that_looks_at_memory_is_refused(monkeypatch):
-    whole = target(2, n_layers=1)
-    programs = {"one": whole.program}
-    assert certificate._steered(whole, programs) is None
-    execute = certificate.execute
-
     def looking(program, state, kernels, *, keep):
         assert np.asarray(state.residual).size
         return execute(program, state, kernels, keep=keep)
 
     monkeypatch.setattr(certificate, "execute", looking)
-    assert certificate._steered(whole, programs) == "one: the host reads a cell"
+    assert refused(target(2, n_layers=1)) == {"reads": "layer_major: the host reads a cell"}
 
 
 def test_a_kernel_that_branches_on_memory_is_refused():
     def mlp(_config, _weights, x):
         return x[x.argmax() % len(x)] + x
 
-    whole = target(2, n_layers=1, kernels=replace(CERTIFIED, mlp=mlp))
-    assert "takes an address from a cell" in certificate._steered(whole, {"one": whole.program})
+    broken = refused(target(2, n_layers=1, kernels=replace(CERTIFIED, mlp=mlp)))
+    assert "takes an address from a cell" in broken["reads"]
+
+
+@pytest.mark.parametrize(
+    ("condition", "spoil"),
+    [("garbage", faults.seeing_too_far), ("frame", faults.writing_elsewhere)],
+)
+def test_a_kernel_that_breaks_one_condition_is_refused_by_that_one(condition, spoil):
+    assert condition in refused(target(2, n_layers=1, kernels=spoil(CERTIFIED)))
 
 
 # -- lifetimes -----------------------------------------------------------------------------------------
@@ -188,6 +206,7 @@ def test_one_plane_for_a_parallel_residual_is_refused(monkeypatch):
 
     monkeypatch.setattr(lifetimes, "cells_written", one_plane)
     assert "may overwrite residual of" in str(next(overwritten_early(whole.graph, whole.fresh())))
+    assert list(refused(target(2, n_layers=1, parallel_residual=True))) == ["lifetime"]
 
 
 def placement_of(program, state) -> Placement:

@@ -99,7 +99,7 @@ def _seen(mutations) -> list[PlantedFault]:
 
 def test_every_edge_of_more_positions_is_caught():
     target = _target(3, n_layers=1)
-    dropped = _seen(mutation._edges_dropped(target))
+    dropped = _seen(mutation.edges_dropped(target))
     assert len(dropped) == target.graph.count_edges()
     assert all(each.caught for each in dropped)
 
@@ -115,7 +115,7 @@ def test_a_check_that_sees_nothing_is_told(monkeypatch, blind):
 
     target = _target(2, n_layers=1)
     monkeypatch.setattr(mutation, blind, SeesNothing if blind == "Recorder" else lambda *_: None)
-    score = Score(tuple(_seen(mutation._edges_dropped(target))))
+    score = Score(tuple(_seen(mutation.edges_dropped(target))))
     covers = len(list(target.graph.covers()))
     edges = target.graph.count_edges()
     assert len(score.missed) == {"diverging": covers, "misses": edges, "Recorder": edges - covers}[blind]
@@ -138,7 +138,7 @@ def test_sound_kernels_pass_every_check(check):
 def test_a_fault_that_can_do_no_harm_is_not_planted():
     """Where all batches have one size, nothing can depend on their size."""
     kinds = [
-        {kind for kind, _, _ in mutation._kernels_spoilt(_target(2, kernels=each))} for each in (FEW, FIXED)
+        {kind for kind, _, _ in mutation.kernels_spoilt(_target(2, kernels=each))} for each in (FEW, FIXED)
     ]
     assert kinds[0] - kinds[1] == {"a kernel that depends on the batch size"}
 
@@ -154,12 +154,12 @@ def test_every_mutation_of_batches_of_one_size_is_caught():
 
 def test_what_gives_no_page_away_too_early_passes(monkeypatch):
     target = _target(2, n_layers=1)
-    (planted,) = mutation._pages_freed(target)
+    (planted,) = mutation.pages_freed(target)
     assert "is poison again while it is needed" in str(planted.looks["certificate"]())
     assert "diverges at attn(0,1)" in str(planted.looks["order"]())
     apart = Placement.apart(1, Layout((2,)))
     monkeypatch.setattr(faults, "freed_early", lambda *_: apart)
-    (planted,) = mutation._pages_freed(target)
+    (planted,) = mutation.pages_freed(target)
     assert [look() for look in planted.looks.values()] == [None, None]
 
 
@@ -177,7 +177,7 @@ def test_no_page_is_freed_early_where_nobody_reads_it_later(length, windows):
 def test_what_goes_wrong_by_chance_is_found_as_often_as_it_should(chance):
     target = _target(2, n_layers=1)
     faulty = target.with_kernels(faults.now_and_then(FEW, chance, seed=4))
-    found = mutation._found_by_repeating(target, faulty)
+    found = mutation.found_by_repeating(target, faulty)
     share = 1 - (1 - chance) ** mutation.REPEATS
     spread = sqrt(mutation.TRIES * share * (1 - share))
     assert abs(found - mutation.TRIES * share) <= 3 * spread
@@ -185,7 +185,7 @@ def test_what_goes_wrong_by_chance_is_found_as_often_as_it_should(chance):
 
 def test_a_share_that_is_not_the_expected_one_is_missed(monkeypatch):
     monkeypatch.setattr(faults, "now_and_then", lambda kernels, _: kernels)
-    assert mutation._now_and_then(_target(2, n_layers=1)).looks["repetition"]() is None
+    assert mutation.goes_wrong_by_chance(_target(2, n_layers=1)).looks["repetition"]() is None
 
 
 # -- what is printed and what is refused -----------------------------------------------------------
