@@ -13,7 +13,7 @@ from types import ModuleType
 
 import jax
 
-from causalsim.engine import executables, executor, joining, planning
+from causalsim.engine import executables, executor, joining, layout, placement, planning, program, state
 from causalsim.kernels import (
     CERTIFIED,
     Kernels,
@@ -33,7 +33,7 @@ VECTORS = ("avx512f", "avx2", "asimd", "sse2")
 # that is renamed cannot leave in silence.
 SOURCES: tuple[ModuleType, ...] = (
     *(bundle, certified, elementwise, k_blocks, kinds, paged, precision, stock),
-    *(executables, executor, joining, planning),
+    *(executables, executor, joining, layout, placement, planning, program, state),
 )
 SHOWN = 12
 

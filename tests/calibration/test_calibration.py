@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
@@ -30,7 +31,8 @@ from tests.models_for_tests import tiny, wide
 MODEL = tiny(2, 2, 1)
 FEW = Buckets((1, 16))
 CARRIED = kinds_of_dispatch()
-MEASURED = "causalsim.calibration.calibrate.measured"
+# The package has a function of the same name.
+MODULE = sys.modules["causalsim.calibration.calibrate"]
 # Two pages of K/V, and no batch of sixteen that is not full.
 LENGTH = 256
 
@@ -269,7 +271,7 @@ def test_runs_use_what_is_kept():
 
 @pytest.mark.usefixtures("cache")
 def test_calibrating_keeps_it_for_this_process_too(monkeypatch):
-    monkeypatch.setattr(MEASURED, lambda model, length, progress: made(model))
+    monkeypatch.setattr(MODULE, "measured", lambda model, length, progress: made(model))
     assert kernels_for(MODEL) == CERTIFIED
     found = calibrate(MODEL)
     assert kernels_for(MODEL) == found.kernels != CERTIFIED
@@ -355,7 +357,7 @@ def test_a_file_that_is_damaged_or_foreign_is_as_good_as_none(damage, monkeypatc
     forget()
     assert kernels_for(MODEL) == CERTIFIED and stored(MODEL) is None and is_damaged(MODEL)
     assert environment(kernels_for(MODEL))["calibration"] == environment()["calibration"]
-    monkeypatch.setattr(MEASURED, lambda model, length, progress: made(model))
+    monkeypatch.setattr(MODULE, "measured", lambda model, length, progress: made(model))
     calibrate(MODEL)
     assert kernels_for(MODEL) == made().kernels and not is_damaged(MODEL), "and replaced"
 
@@ -419,7 +421,7 @@ def test_a_cache_where_nothing_can_be_kept_is_refused_before_anything_is_measure
 @pytest.mark.usefixtures("cache")
 def test_whoever_looks_while_many_calibrate_sees_a_whole_file(monkeypatch):
     turns = iter(range(40))
-    monkeypatch.setattr(MEASURED, lambda model, length, progress: made(model, seed=next(turns)))
+    monkeypatch.setattr(MODULE, "measured", lambda model, length, progress: made(model, seed=next(turns)))
     calibrate(MODEL)
     path = file_of(MODEL)
     with ThreadPoolExecutor(4) as pool:

@@ -8,7 +8,7 @@ import pytest
 
 from causalsim.cli import BAD_INPUT, FAILS, HOLDS, main
 from causalsim.engine import Calibration
-from tests.calibration.test_calibration import file_of, made
+from tests.calibration.test_calibration import MODULE, file_of, made
 from tests.models_for_tests import tiny
 
 COUNTS = "1, 8, 16, 32, 64, 128, 256"
@@ -29,7 +29,7 @@ def measuring(monkeypatch):
 
     def finds(dropped=(), seen=(1, 8)):
         whole = made(tiny(), dropped=dropped)
-        monkeypatch.setattr("causalsim.calibration.calibrate.measured", lambda model, length, progress: whole)
+        monkeypatch.setattr(MODULE, "measured", lambda model, length, progress: whole)
         fault = made(tiny(), dropped=seen, dispatches=("mlp",))
         monkeypatch.setattr("causalsim.cli.calibrate.measured", lambda model, **_: fault)
         return whole
