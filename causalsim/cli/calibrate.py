@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING
 from rich.table import Table
 from rich.text import Text
 
+from causalsim.calibration import calibrate as measure
 from causalsim.calibration import measured
 from causalsim.cli.exit_codes import FAILS, HOLDS
 from causalsim.cli.results import check_file, write_text
 from causalsim.cli.tables import Indented, check_lines, plain_table
 from causalsim.cli.terminal import console, progress
-from causalsim.engine import Calibration, load
+from causalsim.engine import Calibration, Model, load
 from causalsim.engine.calibrations import BUCKETS, Measurement, file_of, is_damaged
 from causalsim.kernels import CERTIFIED
 from causalsim.scenario import Check

@@ -120,6 +120,14 @@ class Kernels:
         """The kernel of a kind of event."""
         return dict(self.more).get(kind) or getattr(self, kind)
 
+    def replaced(self, name: str, **functions: Callable[..., Any]) -> Kernels:
+        """Give kernels of another name, in which other functions serve some kinds of events."""
+        changes: dict[str, Any] = {
+            kind: function for kind, function in functions.items() if hasattr(self, kind)
+        }
+        more = {**dict(self.more), **{kind: f for kind, f in functions.items() if kind not in changes}}
+        return replace(self, name=name, more=tuple(more.items()), **changes)
+
 
 def kernels_of(
     name: str,

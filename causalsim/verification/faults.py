@@ -31,7 +31,7 @@ def _spoilt(kernels: Kernels, kind: str, name: str, spoil: Callable[..., Any]) -
     def spoilt(*arguments: Any) -> Any:
         return spoil(kernel(*arguments), *arguments)
 
-    return replace(kernels, name=name, **{kind: spoilt})
+    return kernels.replaced(name, **{kind: spoilt})
 
 
 def _shifted(kernels: Kernels, name: str, by: int) -> Kernels:

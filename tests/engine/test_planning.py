@@ -9,6 +9,7 @@ from dataclasses import replace
 import jax
 import numpy as np
 import pytest
+from causalsim.verification.strategies import graphs
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -17,7 +18,6 @@ from causalsim.engine import Dispatch, Plan, Program, compile, compile_unchecked
 from causalsim.engine import execute as follow
 from causalsim.engine.planning import UNBOUNDED
 from causalsim.kernels import CERTIFIED_BUCKETS, FIXED, FIXED_BUCKETS, PAGE, Buckets
-from causalsim.verification.strategies import graphs
 from tests.engine.support import architectures, bits, cells_of, fresh_for, graphs_of, texts
 from tests.foliations.orders import graphs_with_foliation
 

@@ -4,20 +4,16 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from causalsim.engine.dispatches import deepest, dispatches_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import causalsim as cs
-from causalsim.engine import compile
+from causalsim.engine import compile, plan
 from causalsim.engine.joining import deepest
-from causalsim.engine.placement import Placement
-from causalsim.engine.placement import lifetimes as lifetimes_of
-from causalsim.engine.state import Layout
+from causalsim.engine.placement import live_ranges
 from causalsim.errors import InputError
 from causalsim.kernels import CERTIFIED, FIXED
 from causalsim.verification import certificate, faults, lifetimes
@@ -27,7 +23,7 @@ from causalsim.verification.exploration import explore, lattice_of
 from causalsim.verification.lifetimes import misplaced_pages, overwritten_early
 from causalsim.verification.memory import GARBAGE
 from causalsim.verification.target import Target
-from causalsim.verification.trials import Trial, every_place, executables, forms, in_rotation
+from causalsim.verification.trials import Trial, every_place, forms, in_rotation
 from tests.engine.faulty import unmasked
 from tests.foliations.support import graphs_with_foliation
 from tests.models_for_tests import tiny, wide
@@ -167,11 +163,13 @@ def test_a_dispatch_that_was_not_tried_is_refused(monkeypatch):
 
 
 def test_a_host_that_looks_at_memory_is_refused(monkeypatch):
-    def looking(program, state, kernels, *, keep):
-        assert np.asarray(state.residual).size
-        return execute(program, state, kernels, keep=keep)
+    execute = Target.execute
 
-    monkeypatch.setattr(certificate, "execute", looking)
+    def looking(self, program, state, **options):
+        assert np.asarray(state.residual).size
+        return execute(self, program, state, **options)
+
+    monkeypatch.setattr(Target, "execute", looking)
     assert refused(target(2, n_layers=1)) == {"reads": "layer_major: the host reads a cell"}
 
 
@@ -209,26 +207,33 @@ def test_one_plane_for_a_parallel_residual_is_refused(monkeypatch):
     assert list(refused(target(2, n_layers=1, parallel_residual=True))) == ["lifetime"]
 
 
-def placement_of(program, state) -> Placement:
-    dispatches = list(dispatches_of(program.batches, CERTIFIED.buckets, program.graph.wiring.n_layers))
-    return Placement.fitted(dispatches, program.graph.wiring, state.layout)
+def moved(made, **changes):
+    """A plan whose pages lie elsewhere than its dispatches were made for."""
+    return replace(made, placement=replace(made.placement, **changes))
+
+
+def poisoned_at(made, number, places):
+    """A plan in which some places are poison again before one of its dispatches."""
+    spoilt = replace(made.dispatches[number], recycled=tuple(places))
+    return replace(made, dispatches=(*made.dispatches[:number], spoilt, *made.dispatches[number + 1 :]))
+
+
+def unpoisoned(made):
+    return replace(made, dispatches=tuple(replace(each, recycled=()) for each in made.dispatches))
 
 
 @pytest.mark.parametrize(
-    ("family", "changes", "words"),
+    ("family", "spoil", "words"),
     [
-        (cs.wavefront, {"bank": np.zeros(3, np.int64), "banks": 1}, "takes the place of"),
-        (cs.layer_major, {"reused": {}}, "finds what page 0 of layer 0 left"),
+        (cs.wavefront, lambda made: moved(made, pool=np.zeros(3, np.int64), pools=1), "takes the place of"),
+        (cs.layer_major, unpoisoned, "finds what page 0 of layer 0 left"),
     ],
 )
-def test_pages_that_are_given_away_early_or_unpoisoned_are_refused(family, changes, words):
+def test_pages_that_are_given_away_early_or_unpoisoned_are_refused(family, spoil, words):
     whole = target(5, n_layers=3)
-    program, state = compile(family(whole.graph)), whole.fresh()
-    rows, placement = CERTIFIED.buckets, placement_of(program, state)
-    assert not list(misplaced_pages(program, state, rows))
-    assert not list(misplaced_pages(program, state, rows, placement))
-    found = misplaced_pages(program, state, rows, replace(placement, **changes))
-    assert any(words in str(each) for each in found)
+    made = plan(compile(family(whole.graph)), CERTIFIED.buckets)
+    assert not list(misplaced_pages(made))
+    assert any(words in str(each) for each in misplaced_pages(spoil(made)))
 
 
 @given(graphs_with_foliation())
@@ -236,16 +241,14 @@ def test_a_page_may_be_poison_before_it_is_needed_and_after_but_not_meanwhile(fo
     graph = foliation.graph
     if graph.granularity == "block":
         return
-    program, layout = compile(foliation), Layout(graph.lengths)
-    dispatches = list(dispatches_of(program.batches, CERTIFIED.buckets, graph.wiring.n_layers))
-    birth, death = lifetimes_of(dispatches, graph.wiring, layout)
-    apart, place = Placement.apart(graph.wiring.n_layers, layout), tuple(np.argwhere(death >= 0)[0].tolist())
-    state = SimpleNamespace(layout=layout)
-    for dispatch in range(len(dispatches) + 1):
-        found = misplaced_pages(
-            program, state, CERTIFIED.buckets, replace(apart, reused={dispatch: (place,)})
-        )
-        assert bool(list(found)) == (birth[place] < dispatch <= death[place])
+    made = plan(compile(foliation), CERTIFIED.buckets, recycle=False)
+    groups = [each.batches for each in made.dispatches]
+    first, last = live_ranges(groups, graph.wiring, made.layout)
+    layer, page = np.argwhere(last >= 0)[0].tolist()
+    place = int(made.placement.pool[layer]), int(made.placement.place[layer, page])
+    for number in range(len(made.dispatches)):
+        found = misplaced_pages(poisoned_at(made, number, [place]))
+        assert bool(list(found)) == (first[layer, page] < number <= last[layer, page])
 
 
 # -- what is tried -------------------------------------------------------------------------------------
@@ -257,7 +260,7 @@ def test_whatever_a_program_dispatches_is_tried(foliation, rows):
     if graph.granularity == "block":
         return
     tried = {form.executable for form, _ in forms(graph, rows)}
-    assert set(executables(compile(foliation), rows)) <= tried
+    assert plan(compile(foliation), rows).executables <= tried
 
 
 GRAPH = cs.EventGraph(cs.Wiring(2), (5, 4), prompt=(5, 2))

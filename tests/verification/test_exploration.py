@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 
 import causalsim as cs
-from causalsim.engine import step
 from causalsim.errors import LimitError
 from causalsim.kernels import CERTIFIED, STOCK, Kernels
 from causalsim.verification.exploration import explore, lattice_of
@@ -79,7 +78,7 @@ def test_faults_of_order_diverge_and_the_orders_given_show_it(faulty):
     for order in (found.one, found.other):
         state = whole.fresh()
         for event in order:
-            state, _ = step(state, [event], whole.kernels)
+            state, _ = whole.step(state, [event])
         states.append(cells_of(state))
     assert states[0] != states[1] or "value" in found.where
 

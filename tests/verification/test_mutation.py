@@ -9,13 +9,10 @@ from math import sqrt
 
 import numpy as np
 import pytest
-from causalsim.engine.dispatches import dispatches_of
 from rich.console import Console
 
 import causalsim as cs
-from causalsim.engine import compile
-from causalsim.engine.placement import Placement
-from causalsim.engine.state import Layout
+from causalsim.engine import compile, plan
 from causalsim.errors import InputError, LimitError
 from causalsim.kernels import CERTIFIED, FIXED, Buckets
 from causalsim.testing import PlantedFault, Statement
@@ -157,8 +154,7 @@ def test_what_gives_no_page_away_too_early_passes(monkeypatch):
     (planted,) = mutation.pages_freed(target)
     assert "is poison again while it is needed" in str(planted.looks["certificate"]())
     assert "diverges at attn(0,1)" in str(planted.looks["order"]())
-    apart = Placement.apart(1, Layout((2,)))
-    monkeypatch.setattr(faults, "freed_early", lambda *_: apart)
+    monkeypatch.setattr(faults, "freed_early", lambda made: made)
     (planted,) = mutation.pages_freed(target)
     assert [look() for look in planted.looks.values()] == [None, None]
 
@@ -166,8 +162,8 @@ def test_what_gives_no_page_away_too_early_passes(monkeypatch):
 @pytest.mark.parametrize(("length", "windows"), [(1, None), (3, 1)])
 def test_no_page_is_freed_early_where_nobody_reads_it_later(length, windows):
     graph = cs.EventGraph(cs.Wiring(1, windows=windows), length)
-    calls = list(dispatches_of(compile(cs.token_major(graph)).batches, FEW.buckets, 1))
-    assert faults.freed_early(calls, graph, Layout(graph.lengths)) is None
+    made = plan(compile(cs.token_major(graph)), FEW.buckets, recycle=False)
+    assert faults.freed_early(made) is None
 
 
 # -- chance ----------------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ import pytest
 from rich.console import Console
 
 import causalsim as cs
-from causalsim.engine import Program, compile, execute
+from causalsim.engine import Program, compile, plan
 from causalsim.foliations import layer_major
 from causalsim.kernels import CERTIFIED, FIXED, STOCK
 from causalsim.progress import silent
@@ -163,19 +163,17 @@ def test_an_engine_that_does_as_it_likes_is_caught(monkeypatch, asked, words):
     target = Target(tiny(), graph, (np.array(IDS),), CERTIFIED)
     assert target.reference
 
-    def disobedient(program, state, kernels=CERTIFIED, **options):
-        return execute(asked(graph, program), state, kernels, **options)
+    def disobedient(program, *arguments, **options):
+        return plan(asked(graph, program), *arguments, **options)
 
-    monkeypatch.setattr("causalsim.verification.target.execute", disobedient)
+    monkeypatch.setattr("causalsim.verification.target.plan", disobedient)
     assert words in str(target.refuted("token_major", cs.token_major(graph)))
 
 
 def test_a_run_tells_what_was_executed(monkeypatch):
     monkeypatch.setattr(
-        "causalsim.engine.runs.execute",
-        lambda program, state, kernels, **options: execute(
-            compile(layer_major(program.graph)), state, kernels, **options
-        ),
+        "causalsim.engine.runs.plan",
+        lambda program, *arguments: plan(compile(layer_major(program.graph)), *arguments),
     )
     graph = cs.EventGraph(tiny().config, len(IDS))
     assert not cs.run(tiny(), IDS, cs.token_major(graph)).program.refines(cs.token_major(graph))
