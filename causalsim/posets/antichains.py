@@ -9,6 +9,15 @@ from causalsim.posets.relations import Predecessors, checked, elements
 def width(predecessors: Predecessors) -> int:
     """Return the size of a largest antichain, which is the least number of chains that cover (Dilworth 1950).
 
+    Args:
+        predecessors: For each element the elements below it, all numbered smaller.
+
+    Returns:
+        The number.
+
+    Raises:
+        InputError: No elements numbered along a linear extension.
+
     >>> width([(), (0,), (0,), (1, 2)])
     2
     """
@@ -20,6 +29,15 @@ def maximum_antichain(predecessors: Predecessors) -> list[int]:
 
     Highest: every element of any other largest antichain is below or in this one. By Konig's theorem
     it is what a smallest vertex cover leaves of the comparable pairs (Fulkerson 1956).
+
+    Args:
+        predecessors: For each element the elements below it, all numbered smaller.
+
+    Returns:
+        Its elements.
+
+    Raises:
+        InputError: No elements numbered along a linear extension.
 
     >>> maximum_antichain([(), (), (0,), (1,), (2, 3)])
     [2, 3]
@@ -34,6 +52,15 @@ def minimum_chain_cover(predecessors: Predecessors) -> list[list[int]]:
 
     Neighbours in a chain are comparable, not necessarily a cover apart. From a largest matching
     between elements and elements above them (Fulkerson 1956).
+
+    Args:
+        predecessors: For each element the elements below it, all numbered smaller.
+
+    Returns:
+        Chains, each ascending.
+
+    Raises:
+        InputError: No elements numbered along a linear extension.
 
     >>> minimum_chain_cover([(), (), (0,), (1,), (2, 3)])
     [[0, 2, 4], [1, 3]]

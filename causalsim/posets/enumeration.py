@@ -13,6 +13,15 @@ def maximal_antichains(predecessors: Predecessors) -> Iterator[list[int]]:
     The maximal cliques of the incomparability graph (Bron and Kerbosch 1973), tried in ascending
     order; a branch ends where an element that was passed over could join whatever follows.
 
+    Args:
+        predecessors: For each element the elements below it, all numbered smaller.
+
+    Yields:
+        The elements of one.
+
+    Raises:
+        InputError: No elements numbered along a linear extension.
+
     >>> list(maximal_antichains([(), (), (0,), (1,)]))
     [[0, 1], [0, 3], [1, 2], [2, 3]]
     """

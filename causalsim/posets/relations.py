@@ -39,6 +39,15 @@ def covers(predecessors: Predecessors) -> list[tuple[int, int]]:
 
     The unique smallest set of edges with the given closure (Aho, Garey and Ullman 1972).
 
+    Args:
+        predecessors: For each element the elements below it, all numbered smaller.
+
+    Returns:
+        Pairs of an element and one that covers it, ascending.
+
+    Raises:
+        InputError: No elements numbered along a linear extension.
+
     >>> covers([(), (0,), (0, 1)])
     [(0, 1), (1, 2)]
     """
