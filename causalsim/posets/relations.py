@@ -20,7 +20,14 @@ def closure(predecessors: Predecessors) -> list[int]:
     Bit ``j`` of ``closure(predecessors)[i]`` is set iff ``j < i`` in the poset, the smallest
     transitive relation that holds the given edges. n elements take up to n**2 / 2 bits.
 
-    Raises InputError if a predecessor is not an integer in ``range(i)``.
+    Args:
+        predecessors: For each element the elements below it, all numbered smaller.
+
+    Returns:
+        Bitmasks of elements.
+
+    Raises:
+        InputError: A predecessor of element i is not an integer in ``range(i)``.
 
     >>> closure([(), (0,), (1,), ()])
     [0, 1, 3, 0]
