@@ -15,6 +15,16 @@ def maximal_antichains(graph: EventGraph) -> Iterator[tuple[Event, ...]]:
 
     Each in canonical order, and lexicographically by canonical indices; as `posets.maximal_antichains`.
 
+    Args:
+        graph: An event graph.
+
+    Yields:
+        Events, in canonical order.
+
+    Raises:
+        InputError: No event graph.
+        LimitError: The graph has too many edges to list.
+
     >>> from causalsim.events import EventGraph, Wiring
     >>> graph = EventGraph(Wiring(2), 2, granularity="block")
     >>> [[str(event) for event in antichain] for antichain in maximal_antichains(graph)]
@@ -30,6 +40,15 @@ def largest_antichain(graph: EventGraph) -> Iterator[Event]:
 
     The first site of the prompt's columns; with a parallel residual what adds to it first, such as the
     first attention and MLP.
+
+    Args:
+        graph: An event graph.
+
+    Yields:
+        Its events.
+
+    Raises:
+        InputError: No event graph.
 
     >>> from causalsim.events import EventGraph, Wiring
     >>> [str(event) for event in largest_antichain(EventGraph(Wiring(2), 2, granularity="block"))]
@@ -47,6 +66,15 @@ def chain_cover(graph: EventGraph) -> Iterator[Iterator[Event]]:
 
     A column is one chain, with a parallel residual the MLPs are another; feedback strings all
     columns from the last of the prompt on together.
+
+    Args:
+        graph: An event graph.
+
+    Yields:
+        The events of a chain, each before the next.
+
+    Raises:
+        InputError: No event graph.
 
     >>> from causalsim.events import EventGraph, Wiring
     >>> graph = EventGraph(Wiring(2), 2, granularity="block")

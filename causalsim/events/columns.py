@@ -1,4 +1,4 @@
-"""Where the events of a graph stand in canonical order, as arithmetic: no event is stored.
+"""Places of events in canonical order, as arithmetic: no event is stored.
 
 Canonical order goes request by request, position by position, up the column of sites. It
 is a linear extension of every graph: edges never go down the column nor to an earlier

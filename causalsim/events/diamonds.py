@@ -15,6 +15,17 @@ def diamond(graph: EventGraph, a: Event, b: Event) -> Set[Event]:
 
     Every path from ``a`` to ``b`` runs through it. An intersection of intervals of positions, site by site.
 
+    Args:
+        graph: An event graph.
+        a: The event that comes first.
+        b: The event that it leads to.
+
+    Returns:
+        The events between; none where ``a`` does not precede ``b``.
+
+    Raises:
+        InputError: No event graph, or no events of it.
+
     >>> from causalsim.events import Event, EventGraph, Wiring
     >>> graph = EventGraph(Wiring(1), 1)
     >>> [str(e) for e in diamond(graph, Event("embed", -1, 0), Event("mlp", 0, 0))]
@@ -29,6 +40,15 @@ def growth(cone: Cone) -> dict[int, int]:
 
     Down from ``attn(l,p)`` it reaches everything to the left in full attention, and with windows W one
     position and W-1 more for every attention from there up, its own included.
+
+    Args:
+        cone: The past or the future of an event.
+
+    Returns:
+        The number of positions by layer.
+
+    Raises:
+        InputError: No light cone.
 
     >>> from causalsim.events import Event, EventGraph, Wiring
     >>> graph = EventGraph(Wiring(3, windows=2), 9)

@@ -76,6 +76,16 @@ class Edge(NamedTuple):
 def parse_event(text: str, n_layers: int) -> Event:
     """Read an event as it is printed, for scenario files and the command line.
 
+    Args:
+        text: An event, such as ``attn(0,3)``, ``embed(3)`` or, of request 1, ``attn(0,3)@1``.
+        n_layers: Layers of the model, which is the layer of what stands above them.
+
+    Returns:
+        The event, of whatever graph.
+
+    Raises:
+        InputError: No event is written so, or its kind is not known.
+
     >>> parse_event("attn(1,5)", n_layers=2)
     Event(kind='attn', layer=1, position=5, request=0)
     >>> parse_event("unembed(3)@1", n_layers=2)
@@ -97,6 +107,16 @@ def parse_event(text: str, n_layers: int) -> Event:
 
 def parse_edge(text: str, n_layers: int) -> tuple[Event, Event, str | None]:
     """Read source, target and, where it is given, stream of an edge as it is printed.
+
+    Args:
+        text: An edge, such as ``kv(0,0) -> attn(0,7) [kv]``.
+        n_layers: Layers of the model.
+
+    Returns:
+        Source, target and stream.
+
+    Raises:
+        InputError: No edge is written so.
 
     >>> source, target, stream = parse_edge("kv(0,0) -> attn(0,7) [kv]", n_layers=1)
     >>> print(source, target, stream)

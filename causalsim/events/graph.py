@@ -60,7 +60,7 @@ class EventGraph(CausalStructure):
     paths = _paths.paths
 
     def to_dict(self) -> dict[str, Any]:
-        """What the graph is built from, as data for JSON.
+        """Give what the graph is built from, as data for JSON.
 
         Returns:
             ``n_layers``, ``windows``, ``parallel_residual``, ``granularity``, ``lengths``, ``prompts``, and

@@ -1,4 +1,4 @@
-"""What a graph is built from: a wiring, lengths and prompts, checked."""
+"""Inputs of a graph: a wiring, lengths and prompts, checked."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def check_countable(wiring: Wiring, lengths: tuple[int, ...]) -> None:
 
 
 def checked_prompts(prompt: int | Sequence[int] | None, lengths: tuple[int, ...]) -> tuple[int, ...]:
-    """How many positions of every request are given, all where nothing is said.
+    """The given positions of every request, all of them where nothing is said.
 
     >>> checked_prompts(None, (3, 2)), checked_prompts(1, (3, 2))
     ((3, 2), (1, 1))

@@ -20,7 +20,7 @@ Shape = tuple[str, ...]
 
 
 class Stream(NamedTuple):
-    """What an edge carries: its title in a legend, and the colour of its edges as ``#rrggbb``."""
+    """Information that edges carry: its title in a legend, and the colour of its edges as ``#rrggbb``."""
 
     title: str
     colour: str

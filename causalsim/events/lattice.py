@@ -24,7 +24,7 @@ from causalsim.events.wiring import Granularity, Wiring
 from causalsim.posets.relations import elements
 
 Steps = Counter[tuple[int, int]]
-"""How many parts of a column (or pairs of them one event apart) have so many K/V and read so many."""
+"""The number of parts of a column (or of pairs one event apart) that have so many K/V and read so many."""
 
 
 def count_down_sets(graph: CausalStructure, *, limit: int = posets.DEFAULT_LIMIT) -> int:
@@ -154,7 +154,7 @@ def _at_least(graph: CausalStructure, prompt: int, limit: int, whole: bool) -> i
 
 
 def has_closed_form(graph: CausalStructure) -> bool:
-    """Whether no window and no feedback bounds what a position reads of the columns before.
+    """True if no window and no feedback bounds what a position reads of the columns before.
 
     >>> from causalsim.events import EventGraph, Wiring
     >>> [has_closed_form(EventGraph(Wiring(1, windows=w), 2, granularity="block")) for w in (None, 1)]
@@ -211,7 +211,7 @@ def _of_text(wiring: Wiring, granularity: Granularity, length: int) -> tuple[int
 
 
 def _having(steps: Steps, read: int) -> Iterable[tuple[int, int]]:
-    """What is read before, and in how many ways, by the parts that have the K/V that is read behind."""
+    """K/V that is read before, and in how many ways, by the parts that have the K/V that is read behind."""
     return ((reads, n) for (has, reads), n in steps.items() if has >= read)
 
 
@@ -238,5 +238,5 @@ def _column(wiring: Wiring, granularity: Granularity) -> tuple[Steps, Steps]:
 
 
 def _reached(mask: int, layers: Iterable[int]) -> int:
-    """In how many layers some event is in the part."""
+    """The number of layers of which some event is in the part."""
     return sum(mask & layer > 0 for layer in layers)

@@ -1,4 +1,4 @@
-"""What is refused before it is begun: sums of long integers that would take minutes."""
+"""Work that is refused before it is begun: sums of long integers that would take minutes."""
 
 from __future__ import annotations
 

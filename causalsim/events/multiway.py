@@ -52,6 +52,17 @@ def state_graph(graph: EventGraph, *, limit: int = 100_000) -> nx.DiGraph:
     edge is what runs. It is the Hasse diagram of the lattice of down-sets (Birkhoff 1937), and its
     paths from the empty set to all events are the linear extensions. ``LimitError`` beyond ``limit``.
 
+    Args:
+        graph: An event graph.
+        limit: The most states.
+
+    Returns:
+        A DiGraph of frozen sets of events.
+
+    Raises:
+        InputError: No event graph.
+        LimitError: More states.
+
     >>> from causalsim.events import EventGraph, Wiring
     >>> states = state_graph(EventGraph(Wiring(2), 2, granularity="block"))
     >>> states.number_of_nodes(), states.number_of_edges()
@@ -76,6 +87,18 @@ def branchial_graph(graph: EventGraph, step: int, *, limit: int = 100_000) -> nx
     ``events`` of an edge are these two. The branchial graph of a multiway system at a step (Wolfram
     2020), here of the orders of a graph. Of step 0 it is one node. ``LimitError`` beyond ``limit``
     states up to there, or pairs.
+
+    Args:
+        graph: An event graph.
+        step: How many events have run.
+        limit: The most states up to there, and the most pairs.
+
+    Returns:
+        A Graph of frozen sets of events.
+
+    Raises:
+        InputError: No event graph, or no such step.
+        LimitError: More states, or pairs.
 
     >>> from causalsim.events import EventGraph, Wiring
     >>> view = branchial_graph(EventGraph(Wiring(2), 2, granularity="block"), step=1)

@@ -29,6 +29,19 @@ def count_paths(graph: CausalStructure, a: Event, b: Event, bypass: bool = False
     Counted from position to position and up each column, with a sliding sum for each family of
     edges; ``LimitError`` at once where that would take minutes.
 
+    Args:
+        graph: An event graph.
+        a: The event that comes first.
+        b: The event that it leads to.
+        bypass: True to count the ways past what adds to the residual stream, too.
+
+    Returns:
+        The number; 0 where none leads there.
+
+    Raises:
+        InputError: No events of the graph.
+        LimitError: The count would take minutes.
+
     >>> from causalsim.events import Event, EventGraph, Wiring
     >>> graph = EventGraph(Wiring(1), 1)
     >>> ends = Event("embed", -1, 0), Event("unembed", 1, 0)
@@ -55,6 +68,17 @@ def paths(graph: CausalStructure, a: Event, b: Event) -> Iterator[tuple[Event, .
     """The directed paths from ``a`` to ``b``, both ends included, in the order of ``graph.edges_from``.
 
     Depth first inside the past of ``b``, so that no step leads astray.
+
+    Args:
+        graph: An event graph.
+        a: The event that comes first.
+        b: The event that it leads to.
+
+    Yields:
+        The events of a path.
+
+    Raises:
+        InputError: No events of the graph.
 
     >>> from causalsim.events import Event, EventGraph, Wiring
     >>> graph = EventGraph(Wiring(1), 1)
@@ -110,13 +134,13 @@ def _swept(
 
 
 def _slid(line: list[int], family: EdgeFamily, place: int) -> int:
-    """What comes into view of a family at a place, less what goes out of it."""
+    """Paths that come into view of a family at a place, less those that go out of it."""
     comes, goes = place - family.first, -1 if family.last is None else place - family.last - 1
     return (line[comes] if comes >= 0 else 0) - (line[goes] if goes >= 0 else 0)
 
 
 def _sight(families: Iterable[EdgeFamily], site: Site) -> int:
-    """How far back some family looks for a site's events, once it has counted them."""
+    """The furthest that some family looks back for a site's events, once it has counted them."""
     own = (family for family in families if family.source == site)
     return max((family.first if family.last is None else family.last + 1 for family in own), default=0) + 1
 
@@ -130,7 +154,7 @@ def _sites_between(graph: CausalStructure, a: Event, b: Event) -> list[Site]:
 
 
 def _weights(graph: CausalStructure, sites: list[Site], bypass: bool) -> dict[EdgeFamily, int]:
-    """How often an edge of each family counts; of two families that join the same events, the wider."""
+    """The weight of an edge of each family; of two families that join the same events, the wider."""
     among = [family for family in graph.edge_families if family.source in sites and family.target in sites]
     wider = {family[1:3]: family for family in sorted(among, key=_extent)}
     return {family: 2 if bypass and _is_bypassed(graph, family) else 1 for family in wider.values()}

@@ -21,6 +21,18 @@ def count_routes(graph: CausalStructure, a: Event, b: Event) -> int:
     each hop. In full attention there are C(m + n, n) of them, m = p1 - p0. With windows that
     bind they are summed layer by layer, ``LimitError`` at once where that would take minutes.
 
+    Args:
+        graph: An event graph without feedback.
+        a: A K/V event.
+        b: An attention.
+
+    Returns:
+        The number; 0 where no route leads from one to the other.
+
+    Raises:
+        InputError: Other ends, or another graph.
+        LimitError: The count would take minutes.
+
     >>> from causalsim.events import Event, EventGraph, Wiring
     >>> count_routes(EventGraph(Wiring(13), 11), Event("kv", 0, 0), Event("attn", 12, 10))
     646646
@@ -39,6 +51,17 @@ def count_routes(graph: CausalStructure, a: Event, b: Event) -> int:
 
 def routes(graph: CausalStructure, a: Event, b: Event) -> Iterator[tuple[int, ...]]:
     """The routes from kv ``a`` to attn ``b`` in lexicographic order of their rise positions.
+
+    Args:
+        graph: An event graph without feedback.
+        a: A K/V event.
+        b: An attention.
+
+    Yields:
+        The positions at which a route rises, one a layer.
+
+    Raises:
+        InputError: Other ends, or another graph.
 
     >>> from causalsim.events import Event, EventGraph, Wiring
     >>> list(routes(EventGraph(Wiring(2), 3), Event("kv", 0, 0), Event("attn", 1, 2)))

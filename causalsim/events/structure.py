@@ -37,7 +37,7 @@ CODED_LIMIT = 2**31
 
 @dataclass(frozen=True, init=False, repr=False)
 class CausalStructure:
-    """What an `EventGraph` is, before anything of it is counted or listed.
+    """An `EventGraph` before its orders, paths and routes are counted.
 
     Predecessors are computed, nothing is stored.
     """
@@ -76,7 +76,7 @@ class CausalStructure:
 
     @property
     def has_feedback(self) -> bool:
-        """Whether some position waits for a sampled token.
+        """True if some position waits for a sampled token.
 
         >>> CausalStructure(Wiring(1), 2).has_feedback, CausalStructure(Wiring(1), 2, prompt=1).has_feedback
         (False, True)
@@ -151,6 +151,15 @@ class CausalStructure:
     def index(self, event: Event) -> int:
         """Place of an event in canonical order; ``InputError`` if it is not of this graph.
 
+        Args:
+            event: An event of the graph.
+
+        Returns:
+            Its number, from 0.
+
+        Raises:
+            InputError: No event of the graph.
+
         >>> CausalStructure(Wiring(1), 1).index(Event("mlp", 0, 0))
         3
         """
@@ -159,6 +168,12 @@ class CausalStructure:
 
     def check(self, event: Event) -> None:
         """Refuse what is not an event of this graph, naming the coordinate that is off.
+
+        Args:
+            event: An event of the graph.
+
+        Raises:
+            InputError: No event of the graph.
 
         >>> CausalStructure(Wiring(1), 1).check(Event("mlp", 0, 0))
         """
@@ -213,6 +228,15 @@ class CausalStructure:
     def edges_into(self, event: Event) -> Iterator[Edge]:
         """Edges that end at an event, by source site and rising position.
 
+        Args:
+            event: An event of the graph.
+
+        Yields:
+            An edge.
+
+        Raises:
+            InputError: No event of the graph.
+
         >>> [str(edge) for edge in CausalStructure(Wiring(1), 1).edges_into(Event("attn", 0, 0))]
         ['embed(0) -> attn(0,0) [residual]', 'kv(0,0) -> attn(0,0) [kv]']
         """
@@ -227,6 +251,15 @@ class CausalStructure:
 
     def edges_from(self, event: Event) -> Iterator[Edge]:
         """Edges that start at an event, by target site and rising position.
+
+        Args:
+            event: An event of the graph.
+
+        Yields:
+            An edge.
+
+        Raises:
+            InputError: No event of the graph.
 
         >>> [str(edge) for edge in CausalStructure(Wiring(1), 1).edges_from(Event("embed", -1, 0))]
         ['embed(0) -> kv(0,0) [residual]', 'embed(0) -> attn(0,0) [residual]']
@@ -243,6 +276,15 @@ class CausalStructure:
     def predecessors(self, event: Event) -> tuple[Event, ...]:
         """The events whose values an event reads, each once.
 
+        Args:
+            event: An event of the graph.
+
+        Returns:
+            Events, by source site and rising position.
+
+        Raises:
+            InputError: No event of the graph.
+
         >>> [str(e) for e in CausalStructure(Wiring(1), 2).predecessors(Event("attn", 0, 1))]
         ['embed(1)', 'kv(0,0)', 'kv(0,1)']
         """
@@ -250,6 +292,15 @@ class CausalStructure:
 
     def successors(self, event: Event) -> tuple[Event, ...]:
         """The events that read an event's value, each once.
+
+        Args:
+            event: An event of the graph.
+
+        Returns:
+            Events, by target site and rising position.
+
+        Raises:
+            InputError: No event of the graph.
 
         >>> [str(event) for event in CausalStructure(Wiring(1), 1).successors(Event("embed", -1, 0))]
         ['kv(0,0)', 'attn(0,0)']
@@ -287,6 +338,15 @@ class CausalStructure:
     def covers_into(self, event: Event) -> Iterator[Edge]:
         """Edges of the Hasse diagram that end at an event, by source site and rising position.
 
+        Args:
+            event: An event of the graph.
+
+        Yields:
+            An edge.
+
+        Raises:
+            InputError: No event of the graph.
+
         >>> [str(edge) for edge in CausalStructure(Wiring(1), 1).covers_into(Event("attn", 0, 0))]
         ['kv(0,0) -> attn(0,0) [kv]']
         """
@@ -303,6 +363,15 @@ class CausalStructure:
 
         The events x < e: a backward light cone (Bombelli, Lee, Meyer and Sorkin 1987).
 
+        Args:
+            event: An event of the graph.
+
+        Returns:
+            A set of events, held as intervals of positions.
+
+        Raises:
+            InputError: No event of the graph.
+
         >>> graph = CausalStructure(Wiring(2), 2, granularity="block")
         >>> sorted(map(str, graph.past(Event("block", 1, 1))))
         ['block(0,0)', 'block(0,1)']
@@ -315,6 +384,15 @@ class CausalStructure:
 
         The events x > e: a forward light cone.
 
+        Args:
+            event: An event of the graph.
+
+        Returns:
+            A set of events, held as intervals of positions.
+
+        Raises:
+            InputError: No event of the graph.
+
         >>> graph = CausalStructure(Wiring(2), 2, granularity="block")
         >>> sorted(map(str, graph.future(Event("block", 0, 1))))
         ['block(1,1)']
@@ -323,7 +401,17 @@ class CausalStructure:
         return cone(self.requests[event.request], self.families_from, event, direction=+1)
 
     def precedes(self, a: Event, b: Event) -> bool:
-        """Whether a chain of edges leads from ``a`` to ``b``.
+        """True if a chain of edges leads from ``a`` to ``b``.
+
+        Args:
+            a: An event of the graph.
+            b: Another one.
+
+        Returns:
+            True if one does.
+
+        Raises:
+            InputError: No event of the graph.
 
         >>> graph = CausalStructure(Wiring(1), 1)
         >>> graph.precedes(Event("kv", 0, 0), Event("mlp", 0, 0))
@@ -334,6 +422,16 @@ class CausalStructure:
 
     def separation(self, a: Event, b: Event) -> Separation:
         """``"timelike"`` if one precedes the other, ``"spacelike"`` if neither does.
+
+        Args:
+            a: An event of the graph.
+            b: Another one.
+
+        Returns:
+            ``"timelike"``, ``"spacelike"`` or ``"identical"``.
+
+        Raises:
+            InputError: No event of the graph.
 
         >>> graph = CausalStructure(Wiring(1), 2)
         >>> graph.separation(Event("mlp", 0, 0), Event("mlp", 0, 1))
@@ -389,6 +487,15 @@ class CausalStructure:
     def explicit(self, limit: int = EXPLICIT_LIMIT) -> list[tuple[int, ...]]:
         """Predecessors as canonical indices, one tuple an event: what ``posets`` works on.
 
+        Args:
+            limit: The most edges.
+
+        Returns:
+            For each event the indices of its predecessors.
+
+        Raises:
+            LimitError: More edges, or events.
+
         >>> CausalStructure(Wiring(1), 1).explicit()
         [(), (0,), (0, 1), (2,), (3,)]
         """
@@ -419,6 +526,12 @@ class CausalStructure:
 
     def codes(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Site rank, position and request of every event, as arrays in canonical order.
+
+        Returns:
+            Three arrays over the events, ``int32``.
+
+        Raises:
+            LimitError: The arrays fit into no memory at hand.
 
         >>> [array.tolist() for array in CausalStructure(Wiring(2), 2, granularity="block").codes()]
         [[0, 1, 0, 1], [0, 0, 1, 1], [0, 0, 0, 0]]

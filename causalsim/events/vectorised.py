@@ -19,7 +19,7 @@ Line = Int[np.ndarray, " positions"]
 
 ABSENT = -1
 
-# Placement of a band: what a line of cache holds of a row. Rules join sites of one or two bands.
+# Sites of a band: what a line of cache holds of a row. Edge families join sites of one or two bands.
 BAND, KEPT_BANDS = 16, 3
 
 
@@ -163,7 +163,7 @@ def _mirror(held: range, length: int) -> range:
 def _longest_chains(
     length: int, blocks: Iterable[tuple[int, int]], families: Sequence[EdgeFamily], held: dict[Site, range]
 ) -> dict[Site, Line]:
-    """Rules come by target in an order that never reads a line of the same block too early."""
+    """Families come by target in an order that never reads a line of the same block too early."""
     lines = {site: np.full(length, ABSENT, np.int32) for site in held}
     for site, present in held.items():
         lines[site][present.start : present.stop] = 0

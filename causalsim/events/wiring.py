@@ -50,7 +50,7 @@ class EdgeFamily(NamedTuple):
 
 @dataclass(frozen=True, init=False)
 class Wiring:
-    """What the causal structure of an architecture depends on, and nothing else.
+    """All that the causal structure of an architecture depends on.
 
     ``windows`` is the number of positions that an attention sees, its own counted: one
     number or one a layer, ``None`` for all. With ``parallel_residual`` the attention and
@@ -95,16 +95,34 @@ class Wiring:
     def sites(self, granularity: Granularity = "sublayer") -> tuple[Site, ...]:
         """The column in canonical order, ``sample`` (present only with feedback) last.
 
+        Args:
+            granularity: ``"sublayer"`` or ``"block"``.
+
+        Returns:
+            Kind and layer of every site.
+
+        Raises:
+            InputError: Another granularity.
+
         >>> [f"{kind}{layer}" for kind, layer in Wiring(1).sites()]
         ['embed-1', 'kv0', 'attn0', 'mlp0', 'unembed1', 'sample1']
         """
         return _sites(self.n_layers, self.sublayers, checked_granularity(granularity))
 
     def heights(self, granularity: Granularity = "sublayer") -> dict[Site, int]:
-        """How high every site stands above the lowest: as high as the longest chain above it lets it.
+        """The height of every site above the lowest: as high as the longest chain above it lets it.
 
         Edges to later positions lead no higher than those inside a column, so no chain of a graph
         without feedback is longer than the column is high.
+
+        Args:
+            granularity: ``"sublayer"`` or ``"block"``.
+
+        Returns:
+            The height of every site, from 0, in canonical order.
+
+        Raises:
+            InputError: Another granularity.
 
         >>> Wiring(1, parallel_residual=True).heights().values()
         dict_values([0, 1, 2, 2, 3, 4])
@@ -130,6 +148,15 @@ class Wiring:
 
     def edge_families(self, granularity: Granularity = "sublayer") -> tuple[EdgeFamily, ...]:
         """Every family of edges, ordered by target site.
+
+        Args:
+            granularity: ``"sublayer"`` or ``"block"``.
+
+        Returns:
+            The families; those into one site side by side.
+
+        Raises:
+            InputError: Another granularity.
 
         >>> families = Wiring(2, windows=3).edge_families("block")
         >>> [(family.stream, family.first, family.last) for family in families]

@@ -3,7 +3,12 @@
 Elements are 0 to n-1, ``predecessors[i]`` lists elements below i, and down-sets are integer bitmasks.
 """
 
-from causalsim.posets.antichains import maximum_antichain, minimum_chain_cover, width
+from causalsim.posets.antichains import (
+    maximal_antichains,
+    maximum_antichain,
+    minimum_chain_cover,
+    width,
+)
 from causalsim.posets.chains import levels, longest_chain
 from causalsim.posets.counting import (
     count_down_sets,
@@ -13,7 +18,6 @@ from causalsim.posets.counting import (
 )
 from causalsim.posets.coupling import DEFAULT_STEPS, CoupledSampler
 from causalsim.posets.downsets import down_sets
-from causalsim.posets.enumeration import maximal_antichains
 from causalsim.posets.extensions import kahn_order, kahn_orders, linear_extensions
 from causalsim.posets.growth import DEFAULT_LIMIT
 from causalsim.posets.ideals import DownSetSampler

@@ -10,6 +10,15 @@ def levels(predecessors: Predecessors) -> list[int]:
 
     Level sets are antichains, and no partition into antichains has fewer (Mirsky 1971).
 
+    Args:
+        predecessors: For each element the elements below it, all numbered smaller.
+
+    Returns:
+        The level of each element.
+
+    Raises:
+        InputError: No elements numbered along a linear extension.
+
     >>> levels([(), (), (0, 1), (1,), (2,)])
     [0, 0, 1, 1, 2]
     """
@@ -23,6 +32,15 @@ def longest_chain(predecessors: Predecessors) -> list[int]:
     """Return a longest chain, ascending; among several, the one with the smallest elements from the top.
 
     Its length is the number of levels.
+
+    Args:
+        predecessors: For each element the elements below it, all numbered smaller.
+
+    Returns:
+        Its elements; none of an empty poset.
+
+    Raises:
+        InputError: No elements numbered along a linear extension.
 
     >>> longest_chain([(), (), (0, 1), (1,), (2,)])
     [0, 2, 4]

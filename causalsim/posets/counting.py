@@ -15,6 +15,17 @@ def count_down_sets(predecessors: Predecessors, *, limit: int = DEFAULT_LIMIT) -
     ``limit`` bounds the down-sets that are tabulated: a poset that falls into series or parallel
     parts may have more. Raises LimitError as soon as one more is found.
 
+    Args:
+        predecessors: For each element the elements below it, all numbered smaller.
+        limit: The most down-sets that are tabulated.
+
+    Returns:
+        The number.
+
+    Raises:
+        InputError: No elements numbered along a linear extension.
+        LimitError: The tables hold more down-sets.
+
     >>> count_down_sets([(), (), (0, 1)])
     5
     """
@@ -25,6 +36,17 @@ def count_lattice_edges(predecessors: Predecessors, *, limit: int = DEFAULT_LIMI
     """Return the exact number of pairs of down-sets that differ by one element.
 
     The covers of the lattice of down-sets. ``limit`` as for `count_down_sets`.
+
+    Args:
+        predecessors: For each element the elements below it, all numbered smaller.
+        limit: The most down-sets that are tabulated.
+
+    Returns:
+        The number.
+
+    Raises:
+        InputError: No elements numbered along a linear extension.
+        LimitError: The tables hold more down-sets.
 
     >>> count_lattice_edges([(), (), (0, 1)])
     5
@@ -37,6 +59,17 @@ def count_linear_extensions(predecessors: Predecessors, *, limit: int = DEFAULT_
 
     #P-complete in general (Brightwell and Winkler 1991), hence ``limit``, as for `count_down_sets`.
 
+    Args:
+        predecessors: For each element the elements below it, all numbered smaller.
+        limit: The most down-sets that are tabulated.
+
+    Returns:
+        The number.
+
+    Raises:
+        InputError: No elements numbered along a linear extension.
+        LimitError: The tables hold more down-sets.
+
     >>> count_linear_extensions([(), (), (0,), (1,)])
     6
     """
@@ -47,6 +80,17 @@ def lattice_counts(predecessors: Predecessors, *, limit: int = DEFAULT_LIMIT) ->
     """Return all counts at once, from one table of down-sets for each prime part.
 
     Stanley, Enumerative Combinatorics 1, section 3.5. ``limit`` as for `count_down_sets`.
+
+    Args:
+        predecessors: For each element the elements below it, all numbered smaller.
+        limit: The most down-sets that are tabulated.
+
+    Returns:
+        Elements, down-sets, edges between these, and linear extensions.
+
+    Raises:
+        InputError: No elements numbered along a linear extension.
+        LimitError: The tables hold more down-sets.
 
     >>> lattice_counts([(), (), (0,), (1,)])
     LatticeCounts(elements=4, down_sets=9, lattice_edges=12, linear_extensions=6)

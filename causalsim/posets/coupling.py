@@ -34,6 +34,14 @@ class CoupledSampler:
     once where n**3 / 2 is more already. An error is no draw: to try again until one comes would favour
     the orders that are found fast.
 
+    Args:
+        predecessors: For each element the elements below it, all numbered smaller.
+        steps: The most moves of a pair of neighbours, for one draw.
+
+    Raises:
+        InputError: No elements numbered along a linear extension.
+        LimitError: A draw would take more moves.
+
     >>> sampler = CoupledSampler([(), (), (0,), (1,)])
     >>> sorted(sampler.sample(np.random.default_rng(0)))
     [0, 1, 2, 3]
@@ -46,6 +54,16 @@ class CoupledSampler:
 
     def sample(self, rng: np.random.Generator) -> list[int]:
         """Return a uniform linear extension; the same state of ``rng`` gives the same one everywhere.
+
+        Args:
+            rng: A NumPy generator.
+
+        Returns:
+            All elements in such an order.
+
+        Raises:
+            InputError: No generator.
+            LimitError: The draw takes more moves than it may.
 
         >>> CoupledSampler([(), (0,)]).sample(np.random.default_rng(0))
         [0, 1]
@@ -77,7 +95,7 @@ class CoupledSampler:
             )
 
     def _bounds(self, sweeps: int, seed: int) -> Order | None:
-        """Where the bounds end after some sweeps from nothing known, ``None`` if not all is known then."""
+        """The bounds after some sweeps from nothing known, ``None`` if not all is known then."""
         bounds = self._nothing_known()
         for first, coins in _sweeps(self._size, sweeps, seed):
             self._swap(bounds, first, coins)
@@ -125,7 +143,7 @@ def _learn(bounds: Order) -> None:
 
 
 def _incomparable(past: list[int]) -> Bool[np.ndarray, "one other"]:
-    """Which pairs may change places; the last row and column stand for what is not known."""
+    """Pairs that may change places; the last row and column stand for what is not known."""
     free = np.ones((len(past) + 1, len(past) + 1), bool)
     for i, mask in enumerate(past):
         free[list(elements(mask)), i] = False

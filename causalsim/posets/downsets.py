@@ -39,6 +39,15 @@ def down_sets(predecessors: Predecessors) -> Iterator[int]:
     A down-set (order ideal) holds with each element all elements below it. Only two sizes are in
     memory at a time, and a size is computed when its first down-set is asked for.
 
+    Args:
+        predecessors: For each element the elements below it, all numbered smaller.
+
+    Yields:
+        Bitmasks of elements.
+
+    Raises:
+        InputError: No elements numbered along a linear extension.
+
     >>> [f"{mask:03b}" for mask in down_sets([(), (), (0,)])]
     ['000', '001', '010', '011', '101', '111']
     """

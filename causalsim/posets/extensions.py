@@ -22,6 +22,15 @@ def linear_extensions(predecessors: Predecessors) -> Iterator[list[int]]:
     A linear extension lists all elements, each after everything below it. Backtracking without dead
     ends: memory grows with the elements and the edges only (Knuth, TAOCP 4A, section 7.2.1.2).
 
+    Args:
+        predecessors: For each element the elements below it, all numbered smaller.
+
+    Yields:
+        All elements in such an order.
+
+    Raises:
+        InputError: No elements numbered along a linear extension.
+
     >>> list(linear_extensions([(), (), (0,)]))
     [[0, 1, 2], [0, 2, 1], [1, 0, 2]]
     """
@@ -35,6 +44,16 @@ def kahn_order(predecessors: Predecessors, rng: np.random.Generator) -> list[int
     Biased: every linear extension can come, but not equally often. On blocks (layer, position) the
     likeliest is 45.6 times as likely as the unlikeliest for 3 x 3, and 21,845 times for 4 x 4. For
     an even draw see `UniformSampler`. Linear in elements and edges, so any size will do.
+
+    Args:
+        predecessors: For each element the elements below it, all numbered smaller.
+        rng: A NumPy generator; the same state gives the same draw everywhere.
+
+    Returns:
+        All elements in such an order.
+
+    Raises:
+        InputError: No elements numbered along a linear extension.
 
     >>> kahn_order([(), (0,), (1,)], np.random.default_rng(0))
     [0, 1, 2]
@@ -56,6 +75,18 @@ def kahn_order(predecessors: Predecessors, rng: np.random.Generator) -> list[int
 
 def kahn_orders(predecessors: Predecessors, rng: np.random.Generator, count: int) -> np.ndarray:
     """Return many orders by the law of `kahn_order`, ``Int[count, elements]``, drawn side by side.
+
+    Args:
+        predecessors: For each element the elements below it, all numbered smaller.
+        rng: A NumPy generator; the same state gives the same draw everywhere.
+        count: How many orders.
+
+    Returns:
+        An order in each row.
+
+    Raises:
+        InputError: No elements numbered along a linear extension.
+        LimitError: The orders fit into no memory at hand.
 
     >>> kahn_orders([(), (0,), (1,)], np.random.default_rng(0), 2).tolist()
     [[0, 1, 2], [0, 1, 2]]

@@ -1,4 +1,4 @@
-"""How a down-set grows: which elements are enabled, and how many down-sets may be tabulated."""
+"""Growth of down-sets: the elements that are enabled, and a budget of down-sets that are tabulated."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Growth:
 
 
 class Budget:
-    """How many down-sets may still be tabulated; the empty one, which every poset has, is spent at once.
+    """A budget of down-sets to tabulate; the empty one, which every poset has, is spent at once.
 
     A poset with at most ``bound`` down-sets never exceeds it. One that falls into parts may have
     far more, because only the down-sets of its parts are tabulated.

@@ -21,6 +21,14 @@ class DownSetSampler:
     those of parallel parts are all combinations, those of series parts fill one part after another.
     ``limit`` bounds the tables together; raises LimitError beyond it.
 
+    Args:
+        predecessors: For each element the elements below it, all numbered smaller.
+        limit: The most down-sets that are tabulated.
+
+    Raises:
+        InputError: No elements numbered along a linear extension.
+        LimitError: The tables hold more down-sets.
+
     >>> sampler = DownSetSampler([(), (), (0,)])
     >>> [f"{sampler.unrank(rank):03b}" for rank in range(sampler.count)]
     ['000', '001', '101', '010', '011', '111']
@@ -44,6 +52,15 @@ class DownSetSampler:
     def sample(self, rng: np.random.Generator) -> int:
         """Return a uniform down-set as a bitmask; the same state of ``rng`` gives the same one everywhere.
 
+        Args:
+            rng: A NumPy generator.
+
+        Returns:
+            The bitmask of a down-set.
+
+        Raises:
+            InputError: No generator.
+
         >>> bin(DownSetSampler([(), (0,)]).sample(np.random.default_rng(0)))
         '0b1'
         """
@@ -51,6 +68,15 @@ class DownSetSampler:
 
     def unrank(self, rank: int) -> int:
         """Return the down-set of one rank in ``range(count)``, as a bitmask: a bijection.
+
+        Args:
+            rank: A number below ``count``.
+
+        Returns:
+            The bitmask of a down-set.
+
+        Raises:
+            InputError: No such rank.
 
         >>> [DownSetSampler([(), (0,)]).unrank(rank) for rank in range(3)]
         [0, 1, 3]

@@ -20,7 +20,14 @@ def closure(predecessors: Predecessors) -> list[int]:
     Bit ``j`` of ``closure(predecessors)[i]`` is set iff ``j < i`` in the poset, the smallest
     transitive relation that holds the given edges. n elements take up to n**2 / 2 bits.
 
-    Raises InputError if a predecessor is not an integer in ``range(i)``.
+    Args:
+        predecessors: For each element the elements below it, all numbered smaller.
+
+    Returns:
+        Bitmasks of elements.
+
+    Raises:
+        InputError: A predecessor of element i is not an integer in ``range(i)``.
 
     >>> closure([(), (0,), (1,), ()])
     [0, 1, 3, 0]
@@ -38,6 +45,15 @@ def covers(predecessors: Predecessors) -> list[tuple[int, int]]:
     """Return the Hasse diagram: all ``(i, j)`` with i < j and nothing between, sorted.
 
     The unique smallest set of edges with the given closure (Aho, Garey and Ullman 1972).
+
+    Args:
+        predecessors: For each element the elements below it, all numbered smaller.
+
+    Returns:
+        Pairs of an element and one that covers it, ascending.
+
+    Raises:
+        InputError: No elements numbered along a linear extension.
 
     >>> covers([(), (0,), (0, 1)])
     [(0, 1), (1, 2)]

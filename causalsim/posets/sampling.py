@@ -21,6 +21,14 @@ class UniformSampler:
     linear extension that has it as its rank (Nijenhuis and Wilf 1978). ``limit`` bounds the down-sets
     that are tabulated, in all series and parallel parts together; raises LimitError beyond it.
 
+    Args:
+        predecessors: For each element the elements below it, all numbered smaller.
+        limit: The most down-sets that are tabulated.
+
+    Raises:
+        InputError: No elements numbered along a linear extension.
+        LimitError: The tables hold more down-sets.
+
     >>> sampler = UniformSampler([(), (), (0,), (1,)])
     >>> sampler.count
     6
@@ -46,6 +54,15 @@ class UniformSampler:
     def sample(self, rng: np.random.Generator) -> list[int]:
         """Return a uniform linear extension; the same state of ``rng`` gives the same one everywhere.
 
+        Args:
+            rng: A NumPy generator.
+
+        Returns:
+            All elements in such an order.
+
+        Raises:
+            InputError: No generator.
+
         >>> UniformSampler([(), (0,)]).sample(np.random.default_rng(0))
         [0, 1]
         """
@@ -53,6 +70,15 @@ class UniformSampler:
 
     def unrank(self, rank: int) -> list[int]:
         """Return the linear extension of one rank in ``range(count)``: a bijection, in no stated order.
+
+        Args:
+            rank: A number below ``count``.
+
+        Returns:
+            All elements in such an order.
+
+        Raises:
+            InputError: No such rank.
 
         >>> sampler = UniformSampler([(), (), (0,)])
         >>> sorted(sampler.unrank(rank) for rank in range(sampler.count))

@@ -27,6 +27,12 @@ class LatticeCounts:
     def then(self, above: LatticeCounts) -> LatticeCounts:
         """Return the counts of the series composition, with ``above`` wholly above this poset.
 
+        Args:
+            above: The counts of the other poset.
+
+        Returns:
+            The counts of both together.
+
         >>> LatticeCounts(1, 2, 1, 1).then(LatticeCounts(1, 2, 1, 1))
         LatticeCounts(elements=2, down_sets=3, lattice_edges=2, linear_extensions=1)
         """
@@ -39,6 +45,12 @@ class LatticeCounts:
 
     def beside(self, other: LatticeCounts) -> LatticeCounts:
         """Return the counts of the disjoint union, whose lattice is the product.
+
+        Args:
+            other: The counts of the other poset.
+
+        Returns:
+            The counts of both together.
 
         >>> LatticeCounts(1, 2, 1, 1).beside(LatticeCounts(1, 2, 1, 1))
         LatticeCounts(elements=2, down_sets=4, lattice_edges=4, linear_extensions=2)

@@ -32,16 +32,26 @@ def to_graphviz(
     in each event, and as dotted lines where they are few and join events; where they are many,
     or hold one event each, time is the colour of the events and only some have a line.
 
-    ``labels`` replaces the words in some events. ``highlight`` is one event (its past and
-    future are coloured, spacelike events fade), or an iterable of events (the others fade), of
-    edges (drawn as routes) and of paths (tuples of events, or lists of edges as
-    ``route_edges`` makes them). A legend says what the colours mean and what was left out.
-
     Nodes and edges carry ``id`` (``attn-3-7-0``: kind, layer, position, request) and
     ``class`` (``event attn layer-3 position-7 request-0 slice-4``), which SVG keeps.
 
-    Raises ``LimitError`` for a graph that is too large to look at, ``InputError`` for a
-    highlight or a label that is not of the graph.
+    A legend says what the colours mean and what was left out.
+
+    Args:
+        graph_or_foliation: A graph, or a foliation of one.
+        style: Colours, lengths in points, and the numbers above which a picture says less.
+        highlight: One event (its past and future are coloured, spacelike events fade), or an iterable of
+            events (the others fade), of edges (drawn as routes) and of paths (tuples of events, or lists
+            of edges as ``route_edges`` makes them).
+        labels: The words in some events, instead of their kind or time.
+        title: A heading.
+
+    Returns:
+        A picture, every node pinned.
+
+    Raises:
+        LimitError: The graph is too large to look at.
+        InputError: A highlight or a label that is not of the graph.
 
     >>> from causalsim.events import Wiring
     >>> picture = to_graphviz(EventGraph(Wiring(1), 2), title="Two positions")

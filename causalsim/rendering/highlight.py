@@ -1,4 +1,4 @@
-"""What a picture points at: the light cones of one event, chosen events, chosen edges and paths."""
+"""Highlights of a picture: the light cones of one event, chosen events, chosen edges and paths."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Roles:
 
 
 def roles(graph: EventGraph, highlight: Highlight | None) -> Roles:
-    """What a highlight means on a graph; ``InputError`` for what is not of the graph.
+    """The parts that a highlight gives to events and edges; ``InputError`` for what is not of the graph.
 
     One ``Event``: itself in focus, its past and its future coloured, what is spacelike to it
     faded. Else an iterable: ``Event``s in it stand out and the other events fade; ``Edge``s
@@ -66,7 +66,17 @@ def roles(graph: EventGraph, highlight: Highlight | None) -> Roles:
 def route_edges(graph: EventGraph, a: Event, b: Event, rises: Sequence[int]) -> list[Edge]:
     """The edges of one of ``graph.routes(a, b)``: right over K/V, up through the layer, and so on.
 
-    Raises ``InputError`` where the rise positions are no route of the graph.
+    Args:
+        graph: An event graph.
+        a: A K/V event.
+        b: An attention.
+        rises: The positions at which the route rises, one a layer.
+
+    Returns:
+        The edges, each from where the one before ends.
+
+    Raises:
+        InputError: The rise positions are no route of the graph.
 
     >>> from causalsim.events import Wiring
     >>> graph = EventGraph(Wiring(2), 3)

@@ -1,4 +1,4 @@
-"""Where every event stands: position across, layer up, the same in every picture of a graph."""
+"""Places of events: position across, layer up, the same in every picture of a graph."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Layout:
 
     @cached_property
     def starts(self) -> tuple[float, ...]:
-        """Where the first position of every request stands across."""
+        """The x of the first position of every request."""
         starts = [0.0]
         for length in self.graph.lengths[:-1]:
             starts.append(starts[-1] + length * self.pitch + self.style.request_gap)
@@ -51,14 +51,14 @@ class Layout:
 
     @cached_property
     def heights(self) -> dict[Site, float]:
-        """How high every site of the column stands."""
+        """The y of every site of the column."""
         heights = {self.graph.sites[0]: 0.0}
         for below, site in pairwise(self.graph.sites):
             heights[site] = heights[below] + self._above(site, below)
         return heights
 
     def _above(self, site: Site, below: Site) -> float:
-        """How far a site stands above the one before it in the column: attention has room for its fan."""
+        """The distance of a site from the one before it in the column: attention has room for its fan."""
         kind = KINDS[site.kind]
         if kind.place != "layer" or site.layer != below.layer:
             return self.style.gap + (self.style.rise / 2 if kind.attends else 0)
@@ -94,13 +94,13 @@ class Layout:
         return [(x, here), *((across, Point(across, here.y)) for across in ends)]
 
     def gutter(self, request: int, position: int) -> float:
-        """Where the free strip to the left of a position is."""
+        """The x of the free strip to the left of a position."""
         here = self.starts[request] + position * self.pitch
         right_of_last = here - self.pitch + self.style.box_width / 2 + self._beside
         return (right_of_last + here + self.left) / 2
 
     def rows(self) -> list[Row]:
-        """What the heights mean: one row a layer, and the rows below and above all layers."""
+        """Headings of the heights: one row a layer, and the rows below and above all layers."""
         rows: dict[str, list[float]] = {}
         for site, y in self._shown:
             inside = 0 <= site.layer < self.graph.wiring.n_layers

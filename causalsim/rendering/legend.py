@@ -1,4 +1,4 @@
-"""What the colours mean, the figures of the picture, and what was left out of it."""
+"""The legend: the meaning of colours, the figures of the picture, and what was left out of it."""
 
 from __future__ import annotations
 

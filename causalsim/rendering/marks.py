@@ -1,4 +1,4 @@
-"""What a scene is made of: nodes, texts, curves and links at coordinates, for any program that draws."""
+"""Marks that a scene is made of: nodes, texts and curves at coordinates, whatever program draws."""
 
 from __future__ import annotations
 

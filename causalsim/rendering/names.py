@@ -1,4 +1,4 @@
-"""What elements are called: the ``id`` and ``class`` that SVG keeps, for scripts and style sheets."""
+"""Names of elements: the ``id`` and ``class`` that SVG keeps, for scripts and style sheets."""
 
 from __future__ import annotations
 
@@ -7,6 +7,12 @@ from causalsim.events import Edge, Event
 
 def event_id(event: Event) -> str:
     """The id of an event's element: kind, layer, position, request.
+
+    Args:
+        event: An event.
+
+    Returns:
+        The id.
 
     >>> event_id(Event("attn", 3, 7))
     'attn-3-7-0'
@@ -17,6 +23,12 @@ def event_id(event: Event) -> str:
 def edge_id(edge: Edge) -> str:
     """The id of an edge's element: stream, source and target.
 
+    Args:
+        edge: An edge.
+
+    Returns:
+        The id.
+
     >>> edge_id(Edge(Event("attn", 0, 1), Event("mlp", 0, 1), "residual"))
     'residual_attn-0-1-0_mlp-0-1-0'
     """
@@ -24,7 +36,15 @@ def edge_id(edge: Edge) -> str:
 
 
 def slice_id(time: int, request: int) -> str:
-    """The id of the line that a slice draws across one request."""
+    """The id of the line that a slice draws across one request.
+
+    Args:
+        time: The slice.
+        request: The request that its line crosses.
+
+    Returns:
+        The id.
+    """
     return f"slice-{time}-{request}"
 
 

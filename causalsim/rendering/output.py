@@ -24,8 +24,16 @@ def render(digraph: graphviz.Digraph, path: str | os.PathLike[str]) -> Path:
     ``.svg``, ``.png`` and ``.dot`` always, ``.pdf`` with a system Graphviz. The file appears
     whole or not at all. Touches no state of the process, so threads may render at once.
 
-    Raises ``InputError`` for another suffix or a folder that does not exist, and
-    ``CausalsimError`` where there is no Graphviz program or it fails.
+    Args:
+        digraph: A picture.
+        path: The file to write.
+
+    Returns:
+        The path.
+
+    Raises:
+        InputError: Another suffix, or a folder that does not exist.
+        CausalsimError: There is no Graphviz program, or it fails.
     """
     check_type("a picture", digraph, graphviz.Digraph, "to_graphviz(graph or foliation) makes one.")
     check_type("the path of a picture", path, (str, os.PathLike))
@@ -39,7 +47,11 @@ def render(digraph: graphviz.Digraph, path: str | os.PathLike[str]) -> Path:
 
 
 def formats() -> tuple[str, ...]:
-    """The suffixes that can be written here."""
+    """The suffixes that can be written here.
+
+    Returns:
+        Suffixes without the dot.
+    """
     return ("svg", "png", "dot", "pdf") if _system() else ("svg", "png", "dot")
 
 

@@ -45,7 +45,7 @@ class Strand:
     ceiling: float
 
     def at(self, time: int) -> Point:
-        """Where a slice passes this chain."""
+        """The place at which a slice passes this chain."""
         after = bisect_left(self.times, time)
         if after == len(self.times):
             return Point(self.x, self.ceiling)
@@ -61,7 +61,7 @@ class Strand:
 
 
 def joins_events(foliation: Foliation) -> bool:
-    """Whether some slice has two events of one text, so that its line has something to join."""
+    """True if some slice has two events of one text, so that its line has something to join."""
     pairs = [(time, event.request) for event, time in _timed(foliation)]
     return len(set(pairs)) < len(pairs)
 
@@ -98,12 +98,15 @@ def _strand(x: float, chain: list[tuple[int, Point]], floor: float, ceiling: flo
     return Strand(x, list(times), list(points), floor, ceiling)
 
 
-def _trace(strands: list[Strand], time: int, reach: float, bend: float) -> tuple[Point, ...]:
+def _trace(strands: list[Strand], time: int, past_end: float, bend: float) -> tuple[Point, ...]:
     """The line through the chains that a slice is inside of, and a little to either side."""
     inside = [number for number, strand in enumerate(strands) if strand.spans(time)]
     first, last = inside[0], inside[-1]
     middle = [strand.at(time) for strand in strands[first : last + 1]]
-    left, right = Point(strands[first].x - reach, middle[0].y), Point(strands[last].x + reach, middle[-1].y)
+    left, right = (
+        Point(strands[first].x - past_end, middle[0].y),
+        Point(strands[last].x + past_end, middle[-1].y),
+    )
     if first > 0:
         left = _towards(middle[0], strands[first], strands[first - 1], time, bend)
     if last + 1 < len(strands):

@@ -1,4 +1,4 @@
-"""How pictures look: colours, sizes and the numbers above which a picture says less."""
+"""The look of pictures: colours, sizes and the numbers above which a picture says less."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which edges and slices a picture draws: all of a small graph, of a large one what can be followed."""
+"""The edges and slices that a picture draws: all of a small graph, of a large one what can be followed."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def thin(graph: EventGraph, roles: Roles, style: Style) -> Drawn:
 
 
 def is_far(edge: Edge) -> bool:
-    """Whether a K/V edge passes over a position."""
+    """True if a K/V edge passes over a position."""
     return edge.stream == "kv" and edge.target.position - edge.source.position > 1
 
 

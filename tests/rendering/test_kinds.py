@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from itertools import combinations
+from itertools import combinations, pairwise
 
 import pytest
 
@@ -12,6 +12,7 @@ from causalsim.events import KINDS, Event, EventGraph, Kind, Wiring
 from causalsim.events.kinds import registered
 from causalsim.foliations import earliest, latest
 from causalsim.rendering import Style, edge_id, event_id, route_edges, to_graphviz
+from causalsim.rendering.layout import Layout
 from tests.rendering.drawn import elements, legend, line_heights, places
 
 ADAPTER = Kind("adapter", "layer", ("residual",), "residual", (("d_model",),), "adapter", "ad", "#b45309")
@@ -71,6 +72,19 @@ def test_slices_of_a_new_kind_rise_in_time(graph):
         for event in graph:
             heights = lines[f"slice-{foliation.time(event)}-{event.request}"]
             assert any(abs(height - at[event_id(event)][1]) < 0.1 for height in heights)
+
+
+def test_every_strand_of_a_column_is_a_chain_from_its_embedding_to_its_top(graph):
+    layout, strands = Layout(graph, Style()), {}
+    for event in graph:
+        for x, point in layout.strands(event):
+            assert point == layout.place(event) or point.x == x
+            strands.setdefault((event.request, event.position, x), []).append(event)
+    assert len(strands) == max(1, len(graph.strands)) * sum(graph.lengths)
+    for (request, position, _), chain in strands.items():
+        assert all(graph.precedes(a, b) for a, b in pairwise(chain))
+        ends = [event for event in graph if (event.request, event.position) == (request, position)]
+        assert (chain[0], chain[-1]) == (ends[0], ends[-1])
 
 
 def test_routes_pass_the_new_kind_where_it_stands_between():
