@@ -45,10 +45,10 @@ def test_the_report_holds_what_was_seen(tmp_path, monkeypatch):
     monkeypatch.setattr(verification, "verify", lambda *_, **__: report())
     assert main(["demo", "Hello", "--tokens", "2"]) == HOLDS
     found = json.loads((tmp_path / "causalsim-demo" / "report.json").read_text())
-    assert len({row["digest"] for row in found["reading"]["orders"]}) == 1
-    assert len(found["reading"]["orders"]) >= 6
+    assert len({row["digest"] for row in found["reading"]["foliations"]}) == 1
+    assert len(found["reading"]["foliations"]) >= 6
     assert found["reading"]["report"]["batch_invariance"]["holds"] is True
-    assert len({row["digest"] for row in found["writing"]["orders"]}) == 1
+    assert len({row["digest"] for row in found["writing"]["foliations"]}) == 1
     assert len({row["certified"] for row in found["wide"]}) == 1
     assert len(found["wide"]) == 5
 
@@ -87,4 +87,4 @@ def test_the_default_sentence_is_long_enough():
     reading, _ = demo._prepared(demo.SENTENCE, 18, 14)
     assert isinstance(reading, scenario.Experiment)
     assert reading.graph.lengths[0] >= 16
-    assert len(reading.orders) >= 6
+    assert len(reading.foliations) >= 6
