@@ -136,6 +136,14 @@ def test_only_whole_layers_of_the_same_rows_share_a_dispatch(drawn):
     assert made.program.dispatches == len(made.dispatches)
 
 
+def test_layers_that_share_a_pool_go_in_dispatches_of_their_own():
+    """Four pages of text, of which a layer sees two: position by position one dispatch could carry all."""
+    graph = cs.EventGraph(cs.Wiring(3, windows=100), 4 * PAGE)
+    made = plan(compile(cs.token_major(graph)), CERTIFIED_BUCKETS)
+    assert made.placement.pools == 2
+    assert all(len({*each.pools}) == len(each.pools) for each in made.dispatches)
+
+
 @settings(max_examples=40)
 @given(_plans())
 def test_indices_are_those_of_the_rows(drawn):
