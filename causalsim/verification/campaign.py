@@ -17,7 +17,6 @@ from causalsim.errors import InputError
 from causalsim.foliations import Foliation
 from causalsim.kernels import Kernels
 from causalsim.progress import Progress, silent
-from causalsim.testing.bits import Divergence
 from causalsim.testing.findings import Finding, Statement
 from causalsim.testing.suite import random_order
 from causalsim.verification.chunks import Chunk, Spans
@@ -146,8 +145,7 @@ def _done(job: Job, target: Target, spans: Sequence[range], processes: int) -> G
 def _verdict(target: Target, job: Job, orders: int, records: Sequence[Chunk], progress: Progress) -> Finding:
     failed = _failed(records, job)
     failing = next((one for one in records if one.failed(job.reference)), None)
-    first = failing and _first(target, job, failing)
-    again = first is not None and not first.astray
+    witness, order = _first(target, job, failing, len(failed)) if failing else (None, None)
     return Finding(
         name="order independence",
         method="sampled",
@@ -160,8 +158,8 @@ def _verdict(target: Target, job: Job, orders: int, records: Sequence[Chunk], pr
         ),
         excludes=("orders not drawn", "other texts, machines and library versions"),
         controls=tuple(controls(target, job.seed)),
-        witness=first.told(failed) if first else None,
-        counterexample=counterexample(target, first.order, progress) if first and again else None,
+        witness=witness,
+        counterexample=counterexample(target, order, progress) if order else None,
     )
 
 
@@ -170,34 +168,21 @@ def _failed(records: Iterable[Chunk], job: Job) -> tuple[int, ...]:
     return tuple(sorted({number for one in records for number in one.failed(job.reference)}))
 
 
-@dataclass(frozen=True)
-class _Failure:
-    """An order that failed: by name, whether it is not the one that ran, and where it diverges, if told."""
-
-    name: str
-    order: Foliation
-    astray: bool
-    divergence: Divergence | None
-
-    def told(self, failed: Sequence[int]) -> Statement:
-        """A witness: this one, the first of all that failed."""
-        what = "diverges at {divergence}" if self.divergence else "gave other bits than the reference order"
-        what = "ran in another order than asked for" if self.astray else what
-        count = "{failed:,} order" + "s" * (len(failed) > 1)
-        event = self.divergence and self.divergence.event
-        facts = {"order": self.name, "event": event, "divergence": self.divergence, "failed": len(failed)}
-        return Statement(f"{count} failed; {{order}} {what}", facts)
-
-
-def _first(target: Target, job: Job, record: Chunk) -> _Failure:
-    """The first order that failed of a record. Its token says where, and no more than that."""
+def _first(target: Target, job: Job, record: Chunk, failed: int) -> tuple[Statement, Foliation | None]:
+    """What the first order that failed of a record came to; the order, if it is the one that ran."""
     number = record.failed(job.reference)[0]
     name, order = random_order(target.graph, number, job.seed)
     told = None
     with suppress(InputError):
+        # The token says where it diverges, and no more than that.
         found = Reproducer.from_token(record.token or "")
         told = found.divergence if found.order == order else None
-    return _Failure(name, order, number in record.astray, told)
+    astray = number in record.astray
+    what = "diverges at {divergence}" if told else "gave other bits than the reference order"
+    what = "ran in another order than asked for" if astray else what
+    facts = {"order": name, "event": told and told.event, "divergence": told, "failed": failed}
+    witness = Statement(f"{{failed:,}} order{'s' * (failed > 1)} failed; {{order}} {what}", facts)
+    return witness, None if astray else order
 
 
 def _check_processes(model: Model, processes: int, kernels: Kernels | None) -> None:

@@ -26,78 +26,89 @@ from causalsim.kernels.precision import upcast
 _LAST_BITS = {"float32": 2.0**-20, "bfloat16": 2.0**-4}
 
 
+def _spoilt(kernels: Kernels, kind: str, name: str, spoil: Callable[..., Any]) -> Kernels:
+    """Kernels of which one gives ``spoil(value, *arguments)`` in place of its value."""
+    kernel = getattr(kernels, kind)
+
+    def spoilt(*arguments: Any) -> Any:
+        return spoil(kernel(*arguments), *arguments)
+
+    changed: dict[str, Any] = {kind: spoilt}
+    return replace(kernels, name=name, **changed)
+
+
+def _shifted(kernels: Kernels, name: str, by: int) -> Kernels:
+    def attn(config: Any, weights: Any, x: Any, positions: Any, pages: Any) -> Any:
+        return kernels.attn(config, weights, x, positions + by, pages)
+
+    return replace(kernels, name=name, attn=attn)
+
+
 @cache
 def with_batch_size(kernels: Kernels, dtype: str = "float32") -> Kernels:
     """An MLP whose last bits depend on how many rows its batch has."""
 
-    def mlp(config: Any, weights: Any, x: Any) -> Any:
-        return kernels.mlp(config, weights, x) * jnp.float32(1 + len(x) * _LAST_BITS[dtype])
+    def spoil(value: Any, *_: Any) -> Any:
+        return value * jnp.float32(1 + len(value) * _LAST_BITS[dtype])
 
-    return replace(kernels, name="an MLP that depends on the number of rows", mlp=mlp)
+    return _spoilt(kernels, "mlp", "an MLP that depends on the number of rows", spoil)
 
 
 @cache
 def with_neighbour(kernels: Kernels, dtype: str = "float32") -> Kernels:
     """An MLP into which a little of the next row leaks."""
 
-    def mlp(config: Any, weights: Any, x: Any) -> Any:
-        value = kernels.mlp(config, weights, x)
+    def spoil(value: Any, *_: Any) -> Any:
         return value + jnp.float32(_LAST_BITS[dtype]) * jnp.roll(value, 1, axis=0)
 
-    return replace(kernels, name="an MLP that reads the row beside it", mlp=mlp)
+    return _spoilt(kernels, "mlp", "an MLP that reads the row beside it", spoil)
 
 
 @cache
 def sampling_for_neighbour(kernels: Kernels) -> Kernels:
     """A sampler that gives each row the token of the next."""
-
-    def sample(*arguments: Any) -> Any:
-        return jnp.roll(kernels.sample(*arguments), 1)
-
-    return replace(kernels, name="a sampler that takes the neighbour's token", sample=sample)
+    name = "a sampler that takes the neighbour's token"
+    return _spoilt(kernels, "sample", name, lambda value, *_: jnp.roll(value, 1))
 
 
 @cache
 def seeing_too_far(kernels: Kernels) -> Kernels:
     """An attention whose mask lets the next position through."""
-    return replace(kernels, name="an attention that sees one position too far", attn=_shifted(kernels, 1))
+    return _shifted(kernels, "an attention that sees one position too far", 1)
+
+
+@cache
+def overlooking(kernels: Kernels) -> Kernels:
+    """An attention whose mask hides its own position."""
+    return _shifted(kernels, "an attention that overlooks its own position", -1)
 
 
 @cache
 def with_window(kernels: Kernels, dtype: str = "float32") -> Kernels:
     """An attention whose last bits depend on how far the rows of its batch see."""
 
-    def attn(config: Any, weights: Any, x: Any, positions: Any, pages: Any) -> Any:
-        value = kernels.attn(config, weights, x, positions, pages)
+    def spoil(value: Any, *given: Any) -> Any:
+        *_, positions, _pages = given
         return value + positions.max().astype(jnp.float32) * _LAST_BITS[dtype]
 
-    return replace(kernels, name="an attention that depends on how far its batch sees", attn=attn)
+    return _spoilt(kernels, "attn", "an attention that depends on how far its batch sees", spoil)
 
 
 @cache
 def with_buffer(kernels: Kernels, dtype: str = "float32") -> Kernels:
     """An attention whose last bits depend on how many pages of K/V there is room for."""
 
-    def attn(config: Any, weights: Any, x: Any, positions: Any, pages: Any) -> Any:
-        value = kernels.attn(config, weights, x, positions, pages)
-        return value + jnp.float32(pages.table.shape[-1] * _LAST_BITS[dtype])
+    def spoil(value: Any, *given: Any) -> Any:
+        return value + jnp.float32(given[-1].table.shape[-1] * _LAST_BITS[dtype])
 
-    return replace(kernels, name="an attention that depends on the length of its buffer", attn=attn)
-
-
-@cache
-def overlooking(kernels: Kernels) -> Kernels:
-    """An attention whose mask hides its own position."""
-    return replace(kernels, name="an attention that overlooks its own position", attn=_shifted(kernels, -1))
+    return _spoilt(kernels, "attn", "an attention that depends on the length of its buffer", spoil)
 
 
 def _unembedding(kernels: Kernels, name: str, spoil: Callable[..., Any]) -> Kernels:
     """Kernels whose unembedding spoils what it wrote: ``spoil(before, after, rows)``."""
-
-    def unembed(config: Any, weights: Any, x: Any, cells: Any, rows: Any) -> Any:
-        return spoil(cells, kernels.unembed(config, weights, x, cells, rows), rows)
-
-    return replace(kernels, name=name, unembed=unembed)
+    return _spoilt(
+        kernels, "unembed", name, lambda after, config, weights, x, cells, rows: spoil(cells, after, rows)
+    )
 
 
 @cache
@@ -166,13 +177,6 @@ def now_and_then(kernels: Kernels, chance: float, seed: int = 0) -> Kernels:
     return replace(kernels, name=f"an MLP that goes wrong with a chance of {chance:g}", mlp=mlp)
 
 
-def _shifted(kernels: Kernels, by: int) -> Callable[..., Any]:
-    def attn(config: Any, weights: Any, x: Any, positions: Any, pages: Any) -> Any:
-        return kernels.attn(config, weights, x, positions + by, pages)
-
-    return attn
-
-
 def freed_early(dispatches: Sequence[Dispatch], graph: EventGraph, layout: Layout) -> Placement | None:
     """Places of K/V of which one is poison again when its last reader comes.
 
@@ -208,7 +212,7 @@ def one_edge_inverted(graph: EventGraph, edge: Edge) -> Program:
 
 def covers_to_invert(graph: EventGraph, rng: np.random.Generator) -> Iterator[Edge]:
     """One random cover of every stream that the graph has."""
-    waiting = {rule.stream for rule in graph.edge_families}
+    waiting = {family.stream for family in graph.edge_families}
     for index in rng.permutation(len(graph)):
         event = graph[int(index)]
         for edge in graph.edges_into(event):

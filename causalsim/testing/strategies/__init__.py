@@ -27,8 +27,7 @@ from causalsim.testing.strategies.orders import (
     foliations,
     linear_extensions,
 )
-from causalsim.testing.strategies.schedules import batch_mixes
-from causalsim.testing.strategies.traces import traces
+from causalsim.testing.strategies.schedules import batch_mixes, traces
 
 __all__ = [
     "BrokenTimes",

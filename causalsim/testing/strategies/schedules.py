@@ -1,16 +1,18 @@
-"""What serving engines do with a graph: batches of requests that change step by step."""
+"""Schedules of serving engines: batches of requests that change step by step, and their logs."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import accumulate
 
 from hypothesis import event, note
 from hypothesis import strategies as st
 
-from causalsim.events import EventGraph
+from causalsim.events import Event, EventGraph
 from causalsim.foliations import Foliation
 from causalsim.testing.steps import trace_of_steps
 from causalsim.testing.strategies.bounds import check_graph
+from causalsim.testing.strategies.orders import foliations
 
 
 def batch_mixes(graph: EventGraph) -> st.SearchStrategy[list[dict[int, tuple[int, int]]]]:
@@ -73,3 +75,22 @@ def scheduled(draw: st.DrawFn, graph: EventGraph) -> Foliation:
     steps = draw(_batch_mixes(graph))
     note(f"In steps of {{request: (already computed, scheduled now)}}: {steps}.")
     return Foliation(graph, trace_of_steps(graph, steps))
+
+
+def traces(graph: EventGraph) -> st.SearchStrategy[list[tuple[Event, int]]]:
+    """Events with their times as an engine might log them: in order of time, from any number, with gaps.
+
+    The slices are those of ``foliations``, or of an engine's steps (``batch_mixes``). Shrinks
+    toward times 0, 1, 2, ... of ``earliest(graph)``.
+    """
+    check_graph(graph)
+    return _traces(graph)
+
+
+@st.composite
+def _traces(draw: st.DrawFn, graph: EventGraph) -> list[tuple[Event, int]]:
+    foliation = draw(foliations(graph) | scheduled(graph))
+    first, more = draw(st.integers(-100, 100)), foliation.depth - 1
+    gaps = draw(st.lists(st.integers(1, 5), min_size=more, max_size=more))
+    times = accumulate(gaps, initial=first)
+    return [(event, time) for events, time in zip(foliation.slices(), times, strict=True) for event in events]
