@@ -25,7 +25,7 @@ Executable = tuple[str, int, int]
 
 @dataclass(frozen=True)
 class Form:
-    """What a dispatch carries: a site, or so many whole layers from its layer on; and its batch size."""
+    """The load of a dispatch: a site, or so many whole layers from its layer on; and its batch size."""
 
     site: Site
     rows: int
@@ -47,7 +47,7 @@ class Form:
         return tuple(Site(kind, layer) for layer in layers for kind in LAYER)
 
     def events(self, row: Row) -> tuple[Event, ...]:
-        """What it runs in a row."""
+        """The events that it runs in a row."""
         return tuple(Event(kind, layer, *row) for kind, layer in self.sites)
 
     def __str__(self) -> str:
@@ -105,7 +105,7 @@ def _groups(graph: EventGraph, site: Site, is_attending: bool) -> Iterator[tuple
 
 
 def executables(program: Program, buckets: Buckets) -> Iterator[Executable]:
-    """What the dispatches of a program take."""
+    """The executables that the dispatches of a program take."""
     for dispatch in dispatches_of(program.batches, buckets, program.graph.wiring.n_layers):
         layers = len(dispatch) // len(LAYER)
         for number in buckets.split(len(dispatch[0])):

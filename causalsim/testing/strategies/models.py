@@ -113,7 +113,7 @@ def _pairs(chosen: Chosen) -> st.SearchStrategy[int]:
 
 
 def _asked(chosen: Chosen) -> int:
-    """How many pairs of coordinates somebody wants to be turned."""
+    """The number of pairs of coordinates that somebody wants to be turned."""
     return max((chosen.get("d_rotary") or 0) // 2, len(chosen.get("rope_factors") or ()))
 
 

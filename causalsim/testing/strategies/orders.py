@@ -57,7 +57,7 @@ def _foliations(draw: st.DrawFn, graph: EventGraph) -> Foliation:
 
 
 def _waits(draw: st.DrawFn, graph: EventGraph) -> list[int]:
-    """How long each event waits: short waits give wide slices, long ones narrow slices.
+    """The wait of each event: short waits give wide slices, long ones narrow slices.
 
     The events that read nothing, where columns start, may wait longer, and for each other.
     """
@@ -99,7 +99,7 @@ def _linear_extensions(draw: st.DrawFn, graph: EventGraph) -> Foliation:
 
 
 def _behind(order: Sequence[int], sources: Collection[int]) -> int:
-    """How many events stand behind the last of some others."""
+    """The number of events behind the last of some others."""
     return next((free for free, event in enumerate(reversed(order)) if event in sources), len(order))
 
 
@@ -173,7 +173,7 @@ def _reference(graph: EventGraph) -> list[int]:
 
 
 class _Moved(NamedTuple):
-    """What an order has different from the reference, spelt out only where hypothesis tells of a failure."""
+    """The difference of an order from the reference, spelt out only where hypothesis tells of a failure."""
 
     graph: EventGraph
     word: str

@@ -51,7 +51,7 @@ def _batch_mixes(draw: st.DrawFn, graph: EventGraph) -> list[dict[int, tuple[int
 
 
 def _exercised(graph: EventGraph, steps: list[dict[int, tuple[int, int]]]) -> Iterator[str]:
-    """What happens in a batch that need not happen in every one."""
+    """Names of what happens in a batch and need not happen in every one."""
     begun = [{request: before for request, (before, _) in step.items()} for step in steps]
     reading = [{done < graph.prompts[request] for request, done in step.items()} for step in begun]
     found = {
@@ -64,7 +64,7 @@ def _exercised(graph: EventGraph, steps: list[dict[int, tuple[int, int]]]) -> It
 
 
 def _ready(graph: EventGraph, request: int, done: int) -> int:
-    """How many positions of a request could run at once."""
+    """The number of positions of a request that could run at once."""
     prompt, length = graph.prompts[request], graph.lengths[request]
     return prompt - done if done < prompt else min(1, length - done)
 
