@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, fields, is_dataclass
 from math import isfinite
 from typing import TYPE_CHECKING, Any
 
-from causalsim.events import Event
+from causalsim.events import Edge, Event
 from causalsim.testing.bits import divergence
 
 if TYPE_CHECKING:
@@ -147,6 +147,8 @@ def diverging(
 
 def plain(value: Any) -> Any:
     """A value as JSON has it: without NaN and infinity, and with names for events and edges."""
+    if isinstance(value, Event | Edge):
+        return str(value)
     if hasattr(value, "to_dict"):
         return value.to_dict()
     if is_dataclass(value):
