@@ -1,4 +1,4 @@
-"""What other people's engines, kernels and tests can use: traces, values, rows and orders, judged.
+"""Checks for other people's engines, kernels and tests: traces, values, rows and orders.
 
 Needs no model of ours and none of our arithmetic. Names are fetched when used: the pytest plugin lives
 here, and no test run may pay for NumPy or JAX because of it.

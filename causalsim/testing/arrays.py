@@ -85,7 +85,7 @@ def as_numpy(name: str, value: Any) -> np.ndarray:
 
 
 def _is_real(dtype: np.dtype) -> bool:
-    """Whether bits of this type are those of real numbers; a long double has some that nobody sets."""
+    """Say if bits of this type are those of real numbers; a long double has some that nobody sets."""
     return not dtype.hasobject and dtype.kind not in "cSUMm" and dtype.type not in (np.void, np.longdouble)
 
 

@@ -15,7 +15,7 @@ Arrays = tuple[np.ndarray, ...]
 
 
 class RecordedRun(Protocol):
-    """What is compared of a run: its graph, and the value of every event, as ``causalsim.Run`` has them."""
+    """A run as far as it is compared: its graph, and every event's value, as ``causalsim.Run`` has them."""
 
     @property
     def graph(self) -> EventGraph: ...
@@ -133,6 +133,9 @@ def same_bits(a: Any, b: Any) -> bool:
     Args:
         a: An array, or a tuple of arrays such as K and V.
         b: Another one with as many parts.
+
+    Returns:
+        True if nothing differs.
 
     >>> same_bits(np.float32(0), np.float32(-0.0))
     False

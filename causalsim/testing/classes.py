@@ -20,7 +20,7 @@ Member = int | str
 
 @dataclass(frozen=True)
 class BitClass:
-    """What gave the same bits; ``divergence`` is from the first class, which has none."""
+    """Members that gave the same bits; ``divergence`` is from the first class, which has none."""
 
     members: tuple[Member, ...]
     divergence: ElementDivergence | None = None
@@ -35,7 +35,7 @@ class Series:
 
     @property
     def holds(self) -> bool:
-        """Whether all gave the same bits."""
+        """True if all gave the same bits."""
         return len(self.classes) == 1
 
 
@@ -48,7 +48,7 @@ class Axis:
 
     @property
     def holds(self) -> bool:
-        """Whether it changes no bit."""
+        """True if it changes no bit."""
         return not self.diverging
 
     @property
@@ -77,12 +77,12 @@ class InvarianceClasses:
 
     @property
     def holds(self) -> bool:
-        """Whether every axis has one class: the function keeps batch invariance where it was tried."""
+        """True if every axis has one class: the function keeps batch invariance where it was tried."""
         return all(axis.holds for axis in self.axes)
 
     @property
     def deterministic(self) -> bool:
-        """Whether the same batch always gave the same bits; if not, nothing else is told."""
+        """True if the same batch always gave the same bits; if not, nothing else is told."""
         return self["repetition"].holds
 
     def __getitem__(self, name: str) -> Axis:

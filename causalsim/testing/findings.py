@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, fields, is_dataclass
 from math import isfinite
 from typing import TYPE_CHECKING, Any
 
-from causalsim.events import Event
+from causalsim.events import Edge, Event
 from causalsim.testing.bits import divergence
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ class PlantedFault:
 
     @property
     def caught(self) -> bool:
-        """Whether every check that has to see it did; one that nobody looks for is not caught."""
+        """True if every check that has to see it did; one that nobody looks for is not caught."""
         return bool(self.seen) and None not in self.seen.values()
 
     def __str__(self) -> str:
@@ -78,7 +78,7 @@ class PlantedFault:
 
 @dataclass(frozen=True)
 class Finding:
-    """What a check saw of one claim: by which method, over what, and what that does not cover.
+    """The evidence on one claim: by which method, over what, and what that does not cover.
 
     ``witness`` refutes the claim, ``counterexample`` is the least that does. ``parts`` are findings
     from which this one follows. ``controls`` are the faults that the check had to see; ``None`` where
@@ -98,7 +98,7 @@ class Finding:
 
     @property
     def holds(self) -> bool:
-        """Whether the claim stands, and the check would have seen it fall."""
+        """True if the claim stands, and the check would have seen it fall."""
         return self.refutation is None and self.controls != () and not self.missed
 
     @property
@@ -146,7 +146,9 @@ def diverging(
 
 
 def plain(value: Any) -> Any:
-    """What JSON has for a value: it has no NaN and no infinity, and names for events and edges."""
+    """A value as JSON has it: without NaN and infinity, and with names for events and edges."""
+    if isinstance(value, Event | Edge):
+        return str(value)
     if hasattr(value, "to_dict"):
         return value.to_dict()
     if is_dataclass(value):

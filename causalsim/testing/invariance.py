@@ -112,7 +112,7 @@ def _neighbours(batched: FunctionRows, copies: dict[int, Arrays], progress: Prog
 
 
 def _beside(batched: FunctionRows, alone: Arrays) -> Arrays:
-    """What the first row gives at every place, beside garbage; where that is anything else, that counts.
+    """The first row's value at every place, beside garbage; where that is anything else, that counts.
 
     Half of the places hold garbage, by each binary digit of their number: so every row is once beside
     garbage in every other one.
@@ -138,7 +138,7 @@ def halves(count: int) -> Iterator[np.ndarray]:
 
 
 def _contents(rows: Arrays) -> Iterator[tuple[str, Arrays]]:
-    """What may stand in other rows; whole numbers are other rows' always, since they may be indices."""
+    """Garbage for other rows; whole numbers are other rows' always, since they may be indices."""
     others = tuple(part[1:] for part in rows)
     yield "other rows", others
     for name, number in (("huge numbers", HUGE), ("NaN", np.nan)):

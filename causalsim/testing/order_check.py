@@ -49,7 +49,7 @@ class OrderDivergence:
 
 @dataclass(frozen=True)
 class OrdersCheck:
-    """How many orders of a graph an engine was run in, and the first that changed its values.
+    """The number of orders of a graph in which an engine was run, and the first that changed its values.
 
     ``extensions`` is the number of the graph's linear extensions if all of them were tried.
     """
@@ -61,7 +61,7 @@ class OrdersCheck:
 
     @property
     def holds(self) -> bool:
-        """Whether all orders gave the same bits."""
+        """True if all orders gave the same bits."""
         return self.divergence is None
 
     def __str__(self) -> str:
@@ -143,7 +143,7 @@ def counted(count: int, name: str) -> str:
 
 
 def countable(graph: EventGraph, most: int) -> int | None:
-    """How many linear extensions a graph has, if no more than so many."""
+    """The number of linear extensions of a graph, if no more than so many."""
     try:
         # Each down-set, its events and then the others both in canonical order, is another order, unless
         # it is the beginning of that order: there are at most len(graph) more of them than of orders.

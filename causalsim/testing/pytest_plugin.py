@@ -110,7 +110,7 @@ def pytest_testnodedown(node: Any, error: object) -> None:  # noqa: ARG001  the 
 
 
 def _options(request: pytest.FixtureRequest) -> dict[str, Any]:
-    """What the nearest marker says, and the command line over it."""
+    """The options of the nearest marker, and the command line over it."""
     from causalsim.errors import InputError
 
     marker = request.node.get_closest_marker(MARKER)

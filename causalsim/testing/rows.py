@@ -97,7 +97,7 @@ class BatchTrials:
 
 @dataclass
 class Seen:
-    """What all batches of a function have in common: their number, a value's kind, what did not repeat."""
+    """The record of all batches of a function: their number, a value's kind, what did not repeat."""
 
     batches: int = 0
     kind: Kind | None = None
@@ -147,7 +147,7 @@ class FunctionRows:
         return first
 
     def copies(self, count: int) -> Arrays:
-        """What each probe gives in all rows of a batch; ``Shaped[ndarray, "probes rows ..."]`` each."""
+        """The values of each probe in all rows of a batch; ``Shaped[ndarray, "probes rows ..."]`` each."""
         clean = np.zeros(count, bool)
         probes = [self.run(np.full(count, row), clean) for row in range(min(PROBES, len(self)))]
         return tuple(map(np.stack, zip(*probes, strict=True)))
@@ -197,7 +197,7 @@ def _check_telling(values: Arrays) -> None:
 
 
 def numbered(name: str, count: int) -> list[str]:
-    """What an axis runs over, in words."""
+    """Names for what an axis runs over."""
     return [f"{name} {number}" for number in range(count)]
 
 

@@ -33,7 +33,7 @@ SHOWN = 6
 
 @dataclass(frozen=True, eq=False)
 class TraceCheck:
-    """Whether a trace is a foliation of a graph, which, at what cost, and whether its values agree.
+    """A trace beside a graph: the foliation that it is, at what cost, and its values beside others.
 
     ``faults`` are what keeps it from being one; then there is no ``foliation``, ``family``,
     ``chunks`` (positions of each request that start together) or ``costs`` (``Costs`` over a
@@ -50,7 +50,7 @@ class TraceCheck:
 
     @property
     def holds(self) -> bool:
-        """Whether it is a foliation, and no value diverges."""
+        """True if it is a foliation, and no value diverges."""
         return not self.faults and self.divergence is None
 
     @property

@@ -24,7 +24,7 @@ SHOWN = 3
 
 @dataclass(frozen=True)
 class Fault:
-    """What keeps a trace from being a foliation: a rule, what breaks it, and the events in question."""
+    """A fault that keeps a trace from being a foliation: a rule, what breaks it, and the events at fault."""
 
     rule: str
     got: str

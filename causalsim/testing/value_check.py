@@ -28,7 +28,7 @@ Recorded = RecordedRun | Mapping[Event, Any]
 
 @dataclass(frozen=True)
 class ValuesCheck:
-    """How many events' values were compared, and the causally first that diverges.
+    """The number of events whose values were compared, and the causally first that diverges.
 
     ``unrecorded`` are direct predecessors of that event without a value on one of the sides: the
     fault may be theirs. ``origins`` are all events that diverge although none of their direct
@@ -45,7 +45,7 @@ class ValuesCheck:
 
     @property
     def inputs_agree(self) -> bool | None:
-        """Whether all that the diverging event reads agreed; ``None`` if some of it was not recorded."""
+        """True if all that the diverging event reads agreed; ``None`` if some of it was not recorded."""
         return None if self.divergence is None or self.unrecorded else True
 
     def __str__(self) -> str:

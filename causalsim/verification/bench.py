@@ -58,7 +58,7 @@ AHEAD = 2
 
 @dataclass
 class Tally:
-    """How many event runs were compared, and the first trial that left other bits or changed a cell."""
+    """The number of event runs compared, and the first trial that left other bits or changed a cell."""
 
     event_runs: int = 0
     trials: int = 0
@@ -123,7 +123,7 @@ class Bench:
         return tally
 
     def outcomes(self, trials: Iterable[Trial]) -> Iterator[tuple[Trial, int]]:
-        """What became of each trial, as marks: ``WRITTEN`` for other bits, ``KEPT`` for a changed cell.
+        """The outcome of each trial, as marks: ``WRITTEN`` for other bits, ``KEPT`` for a changed cell.
 
         Some run before the first is told: to wait for each would take longer than to run it.
         """
@@ -154,7 +154,7 @@ class Bench:
         return divergences(self.vocabulary, before, expected, garbage, roles, after)
 
     def _marks(self, trial: Trial) -> tuple[Marks, Marks]:
-        """What each cell holds before a trial, and what must become of it."""
+        """Marks for what each cell holds before a trial, and for what must become of it."""
         events = [self.column(trial.form.sites, row) for row in trial.rows]
         needed, own = self._closure(events, trial)
         garbage, roles = self.plan.garbage(trial.garbage, self.rng), self.roles.copy()
@@ -164,7 +164,7 @@ class Bench:
         return garbage, roles
 
     def _cells(self, index: int) -> list[int]:
-        """What an event writes; K/V in the bank that its layer has here."""
+        """The cells that an event writes; K/V in the bank that its layer has here."""
         written = cells_written(self.state, self.graph[index])
         return [self.plan.number(self._in_bank(cell)) for cell in written]
 
@@ -218,7 +218,7 @@ class Bench:
     # -- what lies in memory -----------------------------------------------------------------------
 
     def _contents(self, form: Form) -> tuple[Contents, Contents]:
-        """What a run has in the arrays that a form gets, before and after it."""
+        """The contents that a run leaves in the arrays that a form gets, before and after it."""
         residuals, end, _ = self.memory
         sites = list(residuals)
         following = sites.index(form.sites[-1]) + 1 if form.kind != "sample" else len(sites)

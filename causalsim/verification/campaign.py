@@ -102,6 +102,9 @@ def run_campaign(
         kernels: Other kernels than the engine's own.
         progress: ``progress(stage, done, total)`` is called as work goes on.
 
+    Returns:
+        The digests of all orders by their number, and the verdict on order independence.
+
     Raises:
         InputError: For a file of another campaign, whose differing facts it names, and as ``verify`` does.
     """
@@ -169,7 +172,7 @@ def _failed(records: Iterable[Chunk], job: Job) -> tuple[int, ...]:
 
 
 def _first(target: Target, job: Job, record: Chunk, failed: int) -> tuple[Statement, Foliation | None]:
-    """What the first order that failed of a record came to; the order, if it is the one that ran."""
+    """The first order that failed of a record, as a witness; the order, if it is the one that ran."""
     number = record.failed(job.reference)[0]
     name, order = random_order(target.graph, number, job.seed)
     told = None

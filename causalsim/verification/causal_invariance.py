@@ -60,12 +60,12 @@ class RecordedGraph:
 
     @property
     def holds(self) -> bool:
-        """Whether what was recorded is what is declared."""
+        """True if what was recorded is what is declared."""
         return self.witness is None
 
     @property
     def is_whole(self) -> bool:
-        """Whether every event was watched."""
+        """True if every event was watched."""
         return len(self.watched) == len(self.graph)
 
     def to_networkx(self) -> nx.DiGraph:
@@ -126,6 +126,9 @@ def recorded_graph(
         kernels: Other kernels than the engine's own.
         progress: ``progress(stage, done, total)`` is called as work goes on.
 
+    Returns:
+        The reads and writes that were seen, and their differences from what is declared.
+
     Raises:
         InputError: For tokens that do not fit the model, or a number of events below 1.
     """
@@ -156,7 +159,7 @@ def record(recorder: Recorder, events: Sequence[Event], progress: Progress = sil
 
 
 def misread(recorder: Recorder, events: Sequence[Event], progress: Progress = silent) -> Statement | None:
-    """What the first event that reads or writes otherwise than declared does; later ones are not run."""
+    """The first event that reads or writes otherwise than declared, as a witness; later ones are not run."""
     for done, event in enumerate(events, 1):
         if (witness := record(recorder, [event]).witness) is not None:
             return witness

@@ -164,7 +164,7 @@ def _foliations(target: Target, thorough: bool, seed: int) -> Iterator[tuple[str
 
 
 def _steered(target: Target, programs: dict[str, Program]) -> Statement | None:
-    """How a value in memory decides what a program does; options of a compiler play no part in it."""
+    """The way in which a value in memory decides what a program does, if one does."""
     plain = target.with_kernels(replace(target.kernels, compiler_options=()))
     state = target.fresh()
     for name, program in programs.items():

@@ -58,7 +58,7 @@ class Counterexample:
 
     @property
     def token(self) -> str:
-        """What ``replay`` and ``causalsim verify --replay`` take."""
+        """The line that ``replay`` and ``causalsim verify --replay`` take."""
         return self.reproducer.to_token()
 
     @property
@@ -68,7 +68,7 @@ class Counterexample:
 
     @property
     def is_swap(self) -> bool:
-        """Whether two events have changed places; else two slices were merged, or one split."""
+        """True if two events have changed places; else two slices were merged, or one split."""
         return self.agreeing.depth == self.diverging.depth
 
     @property

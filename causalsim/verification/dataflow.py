@@ -26,7 +26,7 @@ _MAY_CLAMP = ("gather", "scatter")
 
 
 def steering(function: Callable[[Any], Any], cells: Any) -> Iterator[str]:
-    """How the values of ``cells`` steer what ``function(cells)`` does, in words; nothing if they don't.
+    """Ways in which the values of ``cells`` steer what ``function(cells)`` does; none if they don't.
 
     >>> import jax.numpy as jnp
     >>> list(steering(lambda cells: cells * 2, jnp.zeros(3)))
@@ -55,7 +55,7 @@ class _Flow:
         self.kept: list[Any] = []
 
     def through(self, jaxpr: Any, given: Flags) -> Flags:
-        """Which results depend on cells if these inputs do."""
+        """Flags for the results that depend on cells if these inputs do."""
         key = id(jaxpr), given
         if key not in self.known:
             # Held, so that no other jaxpr gets its id.
@@ -122,7 +122,7 @@ class _Flow:
         return tuple(map(any, zip(*results, strict=True)))
 
     def _settled(self, once: Callable[[Flags], Flags], carry: Flags) -> Flags:
-        """What a loop carries, after as many turns as change anything."""
+        """The flags of what a loop carries, after as many turns as change anything."""
         while True:
             more = tuple(a or b for a, b in zip(carry, once(carry), strict=True))
             if more == carry:

@@ -43,7 +43,7 @@ class StateDivergence:
 
 @dataclass(frozen=True)
 class Exploration:
-    """How many orders were covered, by how many runs of an event, and the first divergence."""
+    """The number of orders covered, by how many runs of an event, and the first divergence."""
 
     orders: int
     event_runs: int
@@ -68,12 +68,12 @@ class Lattice:
 
     @property
     def event_runs(self) -> int:
-        """How many there are of a down-set and an event that it enables."""
+        """The number of pairs of a down-set and an event that it enables."""
         return sum(rank.count_edges() for rank in self.ranks)
 
     @property
     def orders(self) -> int:
-        """How many orders all events have."""
+        """The number of orders that all events have."""
         return self.ranks[-1].ways[(1 << len(self.events)) - 1]
 
 

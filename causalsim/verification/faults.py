@@ -84,7 +84,8 @@ def overlooking(kernels: Kernels) -> Kernels:
 def with_window(kernels: Kernels, dtype: str = "float32") -> Kernels:
     """An attention whose last bits depend on how far the rows of its batch see."""
 
-    def spoil(value: Any, config: Any, weights: Any, x: Any, positions: Any, pages: Any) -> Any:
+    def spoil(value: Any, *given: Any) -> Any:
+        *_, positions, _pages = given
         return value + positions.max().astype(jnp.float32) * _LAST_BITS[dtype]
 
     return _spoilt(kernels, "attn", "an attention that depends on how far its batch sees", spoil)
@@ -94,8 +95,8 @@ def with_window(kernels: Kernels, dtype: str = "float32") -> Kernels:
 def with_buffer(kernels: Kernels, dtype: str = "float32") -> Kernels:
     """An attention whose last bits depend on how many pages of K/V there is room for."""
 
-    def spoil(value: Any, config: Any, weights: Any, x: Any, positions: Any, pages: Any) -> Any:
-        return value + jnp.float32(pages.table.shape[-1] * _LAST_BITS[dtype])
+    def spoil(value: Any, *given: Any) -> Any:
+        return value + jnp.float32(given[-1].table.shape[-1] * _LAST_BITS[dtype])
 
     return _spoilt(kernels, "attn", "an attention that depends on the length of its buffer", spoil)
 

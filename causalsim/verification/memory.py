@@ -41,7 +41,7 @@ _INSIDE = {"tokens": (), "residual": (2,), "logits": (1,), "keys": (1, 2), "valu
 
 @dataclass(frozen=True)
 class Plan:
-    """How many cells each array has, K/V by bank, and which number each cell has."""
+    """The number of cells of each array, K/V by bank, and the number of each cell."""
 
     planes: int
     tokens: int
@@ -67,7 +67,7 @@ class Plan:
         return dict(zip((*self.shapes, "all"), ends, strict=True))
 
     def number(self, cell: Cell) -> int:
-        """Which of all cells this is."""
+        """The number of a cell among all."""
         return self.starts[cell.array] + int(np.ravel_multi_index(cell.place, self.shapes[cell.array]))
 
     @cached_property
@@ -79,7 +79,7 @@ class Plan:
         return [*map(self.number, last), *(self.number(Cell("kv", (b, self.pages - 1, c))) for b, _, c in kv)]
 
     def garbage(self, kind: str, rng: np.random.Generator) -> Marks:
-        """What each cell holds that is not chosen."""
+        """Marks for what each cell holds that is not chosen."""
         if kind == "mixed":
             return rng.integers(OWN, 1 + OTHER, self.starts["all"], np.int8)
         return np.full(self.starts["all"], 1 + GARBAGE.index(kind), np.int8)

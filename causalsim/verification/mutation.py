@@ -60,6 +60,9 @@ def mutate(
         kernels: Other kernels than the engine's own.
         progress: ``progress(stage, done, total)`` is called as work goes on.
 
+    Returns:
+        Every planted fault, with what each check saw of it.
+
     Raises:
         InputError: For tokens that do not fit the model.
         LimitError: For a graph of more than a thousand edges.
@@ -88,7 +91,7 @@ class Mutation(NamedTuple):
     looks: Mapping[str, Look]
 
     def looked_for(self) -> PlantedFault:
-        """What every check saw of it."""
+        """The fault with what every check saw of it."""
         return PlantedFault(self.name, {check: look() for check, look in self.looks.items()}, self.kind)
 
 
@@ -131,7 +134,7 @@ def _diverges(target: Target, values: Values) -> Statement | None:
 
 
 class KernelFault(NamedTuple):
-    """What a kernel does that it must not, the kind of event whose kernel it is, and who must see it.
+    """A thing that a kernel must not do, the kind of event whose kernel it is, and who must see it.
 
     With fewer batch sizes than it ``needs`` it does nothing wrong.
     """

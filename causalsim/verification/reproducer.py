@@ -74,12 +74,12 @@ class Replayed:
 
     @property
     def holds(self) -> bool:
-        """Whether both orders gave the same bits here, and both ran."""
+        """True if both orders gave the same bits here, and both ran."""
         return self.divergence is None and self.ran_as_asked
 
     @property
     def as_recorded(self) -> bool:
-        """Whether the token's verdict is the verdict here, event and distance included."""
+        """True if the token's verdict is the verdict here, event and distance included."""
         if self.recorded is None:
             return not self.ran_as_asked
         return self.ran_as_asked and self.divergence == self.recorded

@@ -64,7 +64,7 @@ def _share(mutations: Sequence[PlantedFault]) -> str:
 
 
 def _first_seen(mutations: Sequence[PlantedFault]) -> str:
-    """What was missed, or else what each check said of the first."""
+    """All that was missed, or else what each check said of the first."""
     if missed := [mutation for mutation in mutations if not mutation.caught]:
         return "\n".join(f"MISSED: {mutation}" for mutation in missed)
     first = mutations[0]

@@ -89,7 +89,7 @@ class Target:
         return self.run(program)[0]
 
     def refuted(self, name: str, foliation: Foliation) -> Statement | None:
-        """What an order does otherwise than the reference, or than it was asked to."""
+        """The first thing that an order does otherwise than the reference, or than it was asked to."""
         values, executed = self.run(compile(foliation))
         if not executed.refines(foliation):
             return Statement.of("{order} ran in another order than asked for", order=name)

@@ -25,7 +25,7 @@ Executable = tuple[str, int, int]
 
 @dataclass(frozen=True)
 class Form:
-    """What a dispatch carries: a site, or so many whole layers from its layer on; and its batch size."""
+    """The load of a dispatch: a site, or so many whole layers from its layer on; and its batch size."""
 
     site: Site
     rows: int
@@ -48,7 +48,7 @@ class Form:
         return tuple(Site(kind, layer) for layer in layers for kind in self.sublayers)
 
     def events(self, row: Row) -> tuple[Event, ...]:
-        """What it runs in a row."""
+        """The events that it runs in a row."""
         return tuple(Event(kind, layer, *row) for kind, layer in self.sites)
 
     def __str__(self) -> str:

@@ -44,7 +44,7 @@ class Report:
 
     @property
     def holds(self) -> bool:
-        """Whether all three verdicts hold."""
+        """True if all three verdicts hold."""
         return all(verdict.holds for verdict in self.verdicts)
 
     def to_json(self) -> str:
@@ -93,6 +93,9 @@ def verify(
             ``certify``.
         kernels: Other kernels than the engine's own.
         progress: ``progress(stage, done, total)`` is called as work goes on.
+
+    Returns:
+        Three verdicts, each with its coverage, its controls and what it does not cover.
 
     Raises:
         InputError: For tokens that do not fit the model, and for counts that are none.

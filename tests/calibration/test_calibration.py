@@ -32,7 +32,7 @@ MODEL = tiny(2, 2, 1)
 FEW = Buckets((1, 16))
 CARRIED = kinds_of_dispatch()
 # The package has a function of the same name.
-MODULE = sys.modules["causalsim.calibration.calibrate"]
+MODULE = sys.modules["causalsim.calibration.storing"]
 # Two pages of K/V, and no batch of sixteen that is not full.
 LENGTH = 256
 

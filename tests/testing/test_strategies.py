@@ -356,7 +356,9 @@ def test_without_hypothesis_all_else_works():
 import sys
 sys.modules["hypothesis"] = None
 import causalsim as cs
-cs.verify, cs.testing.first_divergence
+cs.testing.first_divergence
+config = cs.ModelConfig(n_layers=1, n_heads=1, d_model=8, d_ff=8, vocab_size=9, max_length=2)
+assert cs.verify(cs.random_model(config, 0), [3, 1], orders=1, events=1, exhaustive=0).holds
 try:
     cs.strategies
 except ImportError as error:

@@ -328,7 +328,7 @@ PAIR = (np.zeros(3), np.zeros(3))
         ({"values": {}}, "values without reference. For example reference=cs.run"),
         ({"reference": {}}, "reference without values"),
         ({"values": {}, "reference": {}}, "no event with a value on both sides"),
-        ({"values": [1], "reference": {}}, "values must be of type Run or Mapping"),
+        ({"values": [1], "reference": {}}, "values must be a recorded run or a mapping"),
         ({"values": {FIRST: 1}, "reference": {BLOCKS[1]: 1}}, "no event with a value on both sides"),
         ({"values": {cs.Event("mlp", 0, 0): 1}, "reference": {}}, "a block graph has no kind 'mlp'"),
         ({"values": {"logits": 1}, "reference": {}}, "an Event was asked for"),

@@ -110,5 +110,5 @@ def test_events_that_depend_on_what_else_has_run_are_restless():
 
 @pytest.mark.parametrize("events", [0, -1, 1.5, "all"])
 def test_wrong_numbers_of_events_are_refused(events):
-    with pytest.raises(InputError, match="at least 1 events"):
+    with pytest.raises(InputError, match="watched events is a whole number of at least 1"):
         recorded_graph(tiny(), [1, 2], events=events)

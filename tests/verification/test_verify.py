@@ -64,9 +64,18 @@ def test_glass_holds():
         pytest.param(tiny, [[1], [2], [3]], {}, marks=pytest.mark.slow),
         pytest.param(lambda: tiny(n_layers=1, n_kv_heads=1), IDS * 17, {}, marks=pytest.mark.slow),
     ],
-    ids=["parallel", "one token", "ragged feedback", "feedback", "decode", "crowd", "single tokens", "pages"],
+    ids=[
+        "parallel",
+        "one token",
+        "ragged feedback",
+        "feedback",
+        "decode",
+        "co-batched",
+        "single tokens",
+        "pages",
+    ],
 )
-def test_other_wirings_feedback_and_crowds_hold(model, tokens, options):
+def test_other_wirings_feedback_and_co_batched_requests_hold(model, tokens, options):
     report = small_verify(model=model(), tokens=tokens, **options)
     assert report.holds, report.to_json()
 

@@ -1,4 +1,4 @@
-"""How large a strategy may draw: its arguments are checked when it is made, not when it draws."""
+"""Bounds on what a strategy may draw: its arguments are checked when it is made, not when it draws."""
 
 from __future__ import annotations
 

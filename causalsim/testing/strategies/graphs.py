@@ -28,7 +28,14 @@ def windows(n_layers: int) -> st.SearchStrategy[int | list[int | None] | None]:
 
 
 def wirings(*, max_layers: int = 3) -> st.SearchStrategy[Wiring]:
-    """Wirings with and without windows and a parallel residual; shrinks to one plain layer."""
+    """Wirings with and without windows and a parallel residual.
+
+    Args:
+        max_layers: The most layers.
+
+    Returns:
+        A strategy that shrinks to one plain layer.
+    """
     check_bounds(max_layers=max_layers)
     return _wirings(max_layers)
 
@@ -46,10 +53,16 @@ def requests(
     max_positions: int | None = None,
     feedback: bool = True,
 ) -> st.SearchStrategy[Requests]:
-    """Texts of ragged lengths; with ``feedback`` some may have to wait for their own tokens.
+    """Texts of ragged lengths.
 
-    ``max_positions`` bounds the positions of all texts together, hence the rows of a batch.
-    Shrinks to one text of one position, all of it given.
+    Args:
+        max_requests: The most texts.
+        max_length: The most positions of a text.
+        max_positions: The most positions of all texts together, hence rows of a batch.
+        feedback: Whether some may have to wait for their own tokens.
+
+    Returns:
+        A strategy that shrinks to one text of one position, all of it given.
     """
     most = max_requests * max_length if max_positions is None else max_positions
     check_bounds(max_requests=max_requests, max_length=max_length, max_positions=most)
@@ -84,8 +97,17 @@ def graphs(
 ) -> st.SearchStrategy[EventGraph]:
     """Event graphs of a configuration or wiring, or of any, at both granularities or at one.
 
-    Bounds are those of ``wirings`` and ``requests``; block graphs have no feedback. Shrinks to
-    one layer and one position at sublayer granularity.
+    Args:
+        config_or_wiring: By default any of ``wirings``.
+        granularity: By default both; block graphs have no feedback.
+        max_layers: As for ``wirings``.
+        max_requests: As for ``requests``, like the rest.
+        max_length: The most positions of a text.
+        max_positions: The most positions of all texts together.
+        feedback: Whether some texts may have to wait for their own tokens.
+
+    Returns:
+        A strategy that shrinks to one layer and one position at sublayer granularity.
     """
     drawn = wirings(max_layers=max_layers)
     # Refuses what is no wiring, or no granularity.

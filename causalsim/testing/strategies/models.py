@@ -27,8 +27,17 @@ def configs(
 ) -> st.SearchStrategy[ModelConfig]:
     """Configurations of small models; any field can be fixed, or be given a strategy of its own.
 
-    ``max_width`` bounds the model's width, the MLP's and the vocabulary. Shrinks to one layer,
-    one head and Llama's switches. ``InputError`` for a field that a configuration lacks.
+    Args:
+        max_layers: The most layers.
+        max_width: The most of the model's width, the MLP's and the vocabulary.
+        max_length: The most positions.
+        **fields: Values of fields, or strategies for them.
+
+    Returns:
+        A strategy that shrinks to one layer, one head and Llama's switches.
+
+    Raises:
+        InputError: For a field that a configuration lacks.
 
     >>> from hypothesis import find
     >>> config = find(configs(positions="learned"), lambda config: config.n_layers > 1)
@@ -113,7 +122,7 @@ def _pairs(chosen: Chosen) -> st.SearchStrategy[int]:
 
 
 def _asked(chosen: Chosen) -> int:
-    """How many pairs of coordinates somebody wants to be turned."""
+    """The number of pairs of coordinates that somebody wants to be turned."""
     return max((chosen.get("d_rotary") or 0) // 2, len(chosen.get("rope_factors") or ()))
 
 

@@ -33,10 +33,19 @@ class BrokenTimes(NamedTuple):
 
 
 def foliations(graph: EventGraph) -> st.SearchStrategy[Foliation]:
-    """Every foliation of a graph, with slices from narrow to wide; shrinks toward ``earliest(graph)``.
+    """Every foliation of a graph, with slices from narrow to wide.
 
     A counterexample keeps the fewest events that wait, each for the fewest slices, and tells them
-    in a note. ``LimitError`` for a graph of more than 1,000 events.
+    in a note.
+
+    Args:
+        graph: A graph of at most 1,000 events.
+
+    Returns:
+        A strategy that shrinks toward ``earliest(graph)``.
+
+    Raises:
+        LimitError: For a larger graph.
 
     >>> from hypothesis import find
     >>> from causalsim.events import Wiring
@@ -57,7 +66,7 @@ def _foliations(draw: st.DrawFn, graph: EventGraph) -> Foliation:
 
 
 def _waits(draw: st.DrawFn, graph: EventGraph) -> list[int]:
-    """How long each event waits: short waits give wide slices, long ones narrow slices.
+    """The wait of each event: short waits give wide slices, long ones narrow slices.
 
     The events that read nothing, where columns start, may wait longer, and for each other.
     """
@@ -77,7 +86,16 @@ def linear_extensions(graph: EventGraph) -> st.SearchStrategy[Foliation]:
     Each event is drawn as how many of those that the reference, ``earliest(graph).refine()``, has
     before it it overtakes. Every order has one such code (Lehmer's), whose sum is the number of
     adjacent swaps to the reference (Kendall's tau): a counterexample keeps few, and tells them
-    in a note. ``LimitError`` for a graph of more than 1,000 events.
+    in a note.
+
+    Args:
+        graph: A graph of at most 1,000 events.
+
+    Returns:
+        A strategy that shrinks toward the reference.
+
+    Raises:
+        LimitError: For a larger graph.
     """
     check_graph(graph)
     return _linear_extensions(graph)
@@ -99,12 +117,22 @@ def _linear_extensions(draw: st.DrawFn, graph: EventGraph) -> Foliation:
 
 
 def _behind(order: Sequence[int], sources: Collection[int]) -> int:
-    """How many events stand behind the last of some others."""
+    """The number of events behind the last of some others."""
     return next((free for free, event in enumerate(reversed(order)) if event in sources), len(order))
 
 
 def down_sets(graph: EventGraph) -> st.SearchStrategy[frozenset[Event]]:
-    """Every set of events that holds the past of each; shrinks toward the empty one."""
+    """Every set of events that holds the past of each.
+
+    Args:
+        graph: A graph of at most 1,000 events.
+
+    Returns:
+        A strategy that shrinks toward the empty set.
+
+    Raises:
+        LimitError: For a larger graph.
+    """
     check_graph(graph)
     return _down_sets(graph)
 
@@ -120,8 +148,16 @@ def broken_times(graph: EventGraph) -> st.SearchStrategy[BrokenTimes]:
     """Times that exactly one edge of the Hasse diagram runs against, while all others are respected.
 
     Of parallel edges, which break together, ``edge`` is the one that ``CausalityError`` carries.
-    Shrinks toward the first edge broken in ``earliest(graph)``. ``InputError`` for a graph
-    without edges.
+
+    Args:
+        graph: A graph of at most 1,000 events.
+
+    Returns:
+        A strategy that shrinks toward the first edge broken in ``earliest(graph)``.
+
+    Raises:
+        LimitError: For a larger graph.
+        InputError: For a graph without edges.
     """
     check_graph(graph)
     if not any(_sources(graph)):
@@ -173,7 +209,7 @@ def _reference(graph: EventGraph) -> list[int]:
 
 
 class _Moved(NamedTuple):
-    """What an order has different from the reference, spelt out only where hypothesis tells of a failure."""
+    """The difference of an order from the reference, spelt out only where hypothesis tells of a failure."""
 
     graph: EventGraph
     word: str

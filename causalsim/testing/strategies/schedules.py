@@ -20,9 +20,18 @@ def batch_mixes(graph: EventGraph) -> st.SearchStrategy[list[dict[int, tuple[int
 
     Requests arrive at any step, share it with any others, and are read in chunks of any sizes;
     positions that wait for a token go one a step. ``trace_of_steps`` gives the time of every
-    event. Shrinks toward all requests at once, each with its whole prompt in the first step.
+    event.
     ``pytest --hypothesis-show-statistics`` counts the mixed batches, split prompts, late arrivals and
     prompts beside decoding that a test was given.
+
+    Args:
+        graph: A graph of at most 1,000 events.
+
+    Returns:
+        A strategy that shrinks toward all requests at once, each with its whole prompt in the first step.
+
+    Raises:
+        LimitError: For a larger graph.
 
     >>> from hypothesis import find
     >>> from causalsim.events import Wiring
@@ -51,7 +60,7 @@ def _batch_mixes(draw: st.DrawFn, graph: EventGraph) -> list[dict[int, tuple[int
 
 
 def _exercised(graph: EventGraph, steps: list[dict[int, tuple[int, int]]]) -> Iterator[str]:
-    """What happens in a batch that need not happen in every one."""
+    """Names of what happens in a batch and need not happen in every one."""
     begun = [{request: before for request, (before, _) in step.items()} for step in steps]
     reading = [{done < graph.prompts[request] for request, done in step.items()} for step in begun]
     found = {
@@ -64,7 +73,7 @@ def _exercised(graph: EventGraph, steps: list[dict[int, tuple[int, int]]]) -> It
 
 
 def _ready(graph: EventGraph, request: int, done: int) -> int:
-    """How many positions of a request could run at once."""
+    """The number of positions of a request that could run at once."""
     prompt, length = graph.prompts[request], graph.lengths[request]
     return prompt - done if done < prompt else min(1, length - done)
 
@@ -80,8 +89,16 @@ def scheduled(draw: st.DrawFn, graph: EventGraph) -> Foliation:
 def traces(graph: EventGraph) -> st.SearchStrategy[list[tuple[Event, int]]]:
     """Events with their times as an engine might log them: in order of time, from any number, with gaps.
 
-    The slices are those of ``foliations``, or of an engine's steps (``batch_mixes``). Shrinks
-    toward times 0, 1, 2, ... of ``earliest(graph)``.
+    The slices are those of ``foliations``, or of an engine's steps (``batch_mixes``).
+
+    Args:
+        graph: A graph of at most 1,000 events.
+
+    Returns:
+        A strategy that shrinks toward times 0, 1, 2, ... of ``earliest(graph)``.
+
+    Raises:
+        LimitError: For a larger graph.
     """
     check_graph(graph)
     return _traces(graph)
