@@ -14,7 +14,7 @@ from causalsim.engine.values import Values
 
 __all__ = [
     "Batch", "Calibration", "Computation", "Dispatch", "EventFunction", "Layout", "ManyRuns", "Model",
-    "Output", "Plan", "Planner", "Program", "RequestRun", "Run", "Sampling", "State", "Values", "as_run", "compile",
-    "compile_together", "compile_unchecked", "event_function", "event_values", "execute", "generate", "load",
-    "plan", "random_model", "run", "run_dispatch", "run_orders", "teacher_forced",
+    "Output", "Plan", "Planner", "Program", "RequestRun", "Run", "Sampling", "State", "Values", "as_run",
+    "compile", "compile_together", "compile_unchecked", "event_function", "event_values", "execute",
+    "generate", "load", "plan", "random_model", "run", "run_dispatch", "run_orders", "teacher_forced",
 ]  # fmt: skip

@@ -1,4 +1,4 @@
-"""What a user may give as text: a string, token ids, or one of these a request."""
+"""Texts as users give them: a string, token ids, or one of these a request."""
 
 from __future__ import annotations
 

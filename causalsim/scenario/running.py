@@ -155,7 +155,7 @@ class _Runs:
         return verify(model, self.ready.ids, **counts, kernels=kernels, progress=self._tell)
 
     def continuations(self) -> tuple[str, ...]:
-        """What was generated behind each prompt, by the first order."""
+        """The text generated behind each prompt, by the first order."""
         if self.ready.scenario.generate is None or not self.done or self._model().tokenizer is None:
             return ()
         first = next(iter(self.done.values()))

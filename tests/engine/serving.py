@@ -56,7 +56,7 @@ def alone(model: cs.Model, tokens: Sequence[int], prompt: int, kernels: Kernels 
 
 @dataclass
 class Served:
-    """What many schedules gave, request by request, and how they differed, as their programs tell."""
+    """Results of many schedules, request by request, and how they differed, as their programs tell."""
 
     digests: list[set[str]]
     mixes: set[frozenset[int]] = field(default_factory=set)
@@ -97,7 +97,7 @@ def serve(
 
 
 def mixes(program: Program) -> set[frozenset[int]]:
-    """Which requests shared a batch: each set once, however often."""
+    """Sets of requests that shared a batch: each once, however often."""
     return {frozenset(batch.requests.tolist()) for batch in program.batches}
 
 

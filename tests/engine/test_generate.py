@@ -1,4 +1,4 @@
-"""Continuing a text: the same tokens in every order and company, drawn as the design says."""
+"""Continuing a text: the same tokens in every order and beside any others, drawn as the design says."""
 
 from __future__ import annotations
 

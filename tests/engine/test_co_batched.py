@@ -12,7 +12,6 @@ from causalsim.engine.digests import digest_of
 from tests.engine.support import architectures, bits, ids, reference_logits, texts
 from tests.models_for_tests import glass, tiny, wide
 
-
 SEEDS = st.integers(0, 99)
 
 
@@ -20,16 +19,16 @@ SEEDS = st.integers(0, 99)
 @pytest.mark.parametrize(
     ("model", "lengths"), [(tiny, (3,)), (tiny, (1, 1, 1)), (wide, (27,))], ids=["two", "four", "wide"]
 )
-def test_a_request_has_its_bits_in_any_company_and_order(model, lengths, place):
+def test_a_request_has_its_bits_beside_any_others_in_any_order(model, lengths, place):
     model = model()
     mine = ids(model, 5)
     alone = cs.run(model, mine)
-    crowd = texts(model, lengths, seed=5)
-    crowd.insert(place, mine)
-    graph = cs.EventGraph(model.config, tuple(map(len, crowd)))
+    together = texts(model, lengths, seed=5)
+    together.insert(place, mine)
+    graph = cs.EventGraph(model.config, tuple(map(len, together)))
     orders = [cs.layer_major, cs.token_major, *[lambda g, s=s: cs.random_foliation(g, s) for s in range(5)]]
     for order in orders:
-        found = cs.run(model, crowd, order(graph))
+        found = cs.run(model, together, order(graph))
         assert found.digests[place] == alone.digest
         assert bits(found.requests[place].logits) == bits(alone.logits)
         assert found.requests[place].tokens.tolist() == mine
