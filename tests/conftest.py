@@ -1,4 +1,4 @@
-"""What every test shares: shapes are checked, and hypothesis has one profile here and one in CI."""
+"""Fixtures of every test: shapes are checked, and hypothesis has one profile here and one in CI."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What tests draw of a graph that ``cs.strategies`` has drawn."""
+"""Draws of a graph that ``cs.strategies`` has drawn."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What stands between a pair of markers in the README is measured, and replaced by what was measured last."""
+"""Tables between a pair of markers in the README, replaced by what was measured last."""
 
 from __future__ import annotations
 

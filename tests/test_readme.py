@@ -1,4 +1,4 @@
-"""What the README shows is run, in order, as a reader would."""
+"""The README's code is run, in order, as a reader would."""
 
 from __future__ import annotations
 

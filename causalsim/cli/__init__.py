@@ -39,11 +39,14 @@ def command() -> NoReturn:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command line and return its exit code.
+    """Run one command line.
 
-    0 if every verdict holds, 1 if one fails, 2 for bad input (one message on stderr), 70 for a
-    bug of causalsim, 130 if interrupted, 141 if nobody reads on. ``arguments`` are those of the
-    process by default.
+    Args:
+        arguments: What stands behind ``causalsim``; the process's own by default.
+
+    Returns:
+        0 if every verdict holds, 1 if one fails, 2 for bad input (one message on stderr), 70 for a
+        bug of causalsim, 130 if interrupted, 141 if nobody reads on.
     """
     from causalsim.cli.interrupts import undisguised
     from causalsim.errors import CausalsimError
@@ -108,7 +111,14 @@ def _leave(code: int) -> NoReturn:
 
 
 def message(error: CausalsimError) -> str:
-    """An error for the terminal: the rule, and a line each for what was got, expected and helps."""
+    """Write an error for the terminal.
+
+    Args:
+        error: The error.
+
+    Returns:
+        The rule, and a line each for what was got, what was expected and the hint.
+    """
     clauses = {"got": error.got, "expected": error.expected, "hint": error.hint}
     lines = [f"  {name + ':':<10}{clause}" for name, clause in clauses.items() if clause is not None]
     return "\n".join([f"causalsim: {error.rule}", *lines])

@@ -63,7 +63,7 @@ def _bits(found: Calibration) -> Check:
 
 
 def _control(model: Model, watch: Progress) -> Check:
-    """What was planted on purpose must be found, or the measurement says nothing."""
+    """Say if the planted fault was found; without it the measurement says nothing."""
     faulty = with_batch_size(CERTIFIED)
     seen = measured(model, kernels=faulty, dispatches=("mlp",), progress=watch).dropped
     where = f"seen at {_list(seen)} rows" if seen else "not seen"

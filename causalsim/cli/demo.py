@@ -55,15 +55,15 @@ REPORT = "report.json"
 
 def demo(text: str | None, folder: Path, tokens: int, seed: int) -> int:
     """Show everything about one sentence; the exit code says whether every verdict holds."""
-    reading, writing = _prepared(SENTENCE if text is None else text, tokens, seed)
+    reading, writing = prepared(SENTENCE if text is None else text, tokens, seed)
     drawn = figures(reading)
     check_folder(folder, [REPORT, *(name for figure in drawn for name in figure.names)])
     out = console()
     out.print("A transformer is one causal graph of events, and every schedule is a foliation of it.")
-    wide = _problem(out, seed)
+    wide = batching_problem(out, seed)
     read = _answer(out, reading)
     written = _continuation(out, writing)
-    holds = _different(wide, "certified") == 1 and read.holds and written.holds
+    holds = distinct_results(wide, "certified") == 1 and read.holds and written.holds
     _verdict(out, read, written)
     parts = {name: json.loads(part.to_json()) for name, part in (("reading", read), ("writing", written))}
     _files(out, folder, drawn, {"wide": [row.to_dict() for row in wide], **parts})
@@ -74,7 +74,7 @@ def demo(text: str | None, folder: Path, tokens: int, seed: int) -> int:
 # -- what is asked ---------------------------------------------------------------------------
 
 
-def _prepared(text: str, tokens: int, seed: int) -> tuple[Experiment, Experiment]:
+def prepared(text: str, tokens: int, seed: int) -> tuple[Experiment, Experiment]:
     """The two scenarios of the demo, with all that could be wrong with the input found before any work."""
     try:
         return prepare(_reading(text, seed)), prepare(_writing(text, tokens, seed))
@@ -133,11 +133,11 @@ class Contrast:
     certified: str
 
     def to_dict(self) -> dict[str, Any]:
-        """What it holds, as JSON can hold it."""
+        """Plain data, as JSON can hold it."""
         return {**asdict(self), "divergence": self.divergence and str(self.divergence)}
 
 
-def _problem(out: Console, seed: int) -> list[Contrast]:
+def batching_problem(out: Console, seed: int) -> list[Contrast]:
     _heading(out, 1, "The problem: the order of the work changes the result")
     _say(
         out,
@@ -147,7 +147,7 @@ def _problem(out: Console, seed: int) -> list[Contrast]:
     with progress(out) as watch:
         rows = _contrasts(seed, watch)
     out.print(_contrast_table(rows))
-    stock, ours = (_in_words(_different(rows, kernels)) for kernels in ("stock", "certified"))
+    stock, ours = (_in_words(distinct_results(rows, kernels)) for kernels in ("stock", "certified"))
     _say(
         out,
         f"\nXLA's own kernels: [bold]{stock}[/]; causalsim's: [bold]{ours}[/]. "
@@ -157,7 +157,7 @@ def _problem(out: Console, seed: int) -> list[Contrast]:
     return rows
 
 
-def _different(rows: list[Contrast], kernels: str) -> int:
+def distinct_results(rows: list[Contrast], kernels: str) -> int:
     return len({getattr(row, kernels) for row in rows})
 
 
@@ -200,11 +200,13 @@ def _contrast_table(rows: list[Contrast]) -> Any:
         table.add_column(heading, justify="right" if "ULP" in heading else "left")
     stock, ours = ink(row.stock for row in rows), ink(row.certified for row in rows)
     for row in rows:
-        table.add_row(row.name, str(row.slices), stock[row.stock], *_divergence(row), ours[row.certified])
+        table.add_row(
+            row.name, str(row.slices), stock[row.stock], *divergence_cells(row), ours[row.certified]
+        )
     return Indented(table)
 
 
-def _divergence(row: Contrast) -> tuple[str, str]:
+def divergence_cells(row: Contrast) -> tuple[str, str]:
     found = row.divergence
     if found is None:
         return "-", "-"

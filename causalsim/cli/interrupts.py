@@ -45,6 +45,9 @@ def undisguised() -> Iterator[None]:
 
     What is raised while a library is imported or called back can come out as another error, or as
     none at all.
+
+    Raises:
+        KeyboardInterrupt: An interruption was asked for.
     """
     try:
         yield

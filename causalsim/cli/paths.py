@@ -35,7 +35,7 @@ DIGITS, ARROWS = 40, 6
 
 @dataclass(frozen=True)
 class Ways:
-    """What leads from one event to another: counts, and the first routes, or paths where there are none.
+    """The ways from one event to another: counts, and the first routes, or paths where there are none.
 
     ``routes`` is ``None`` where they are not defined; ``first`` are rise positions, or events of paths.
     ``paths`` are ``None`` where only the routes of a large graph can be counted.
@@ -53,14 +53,14 @@ class Ways:
 
     @property
     def total(self) -> int:
-        """How many there are of the kind that is listed."""
+        """The number of ways of the kind that is listed."""
         total = self.paths if self.routes is None else self.routes
         assert total is not None, "paths are counted, or refused, where there are no routes"
         return total
 
     @property
     def some(self) -> str:
-        """How many and of which kind, in words."""
+        """Number and kind, in words."""
         return f"{written(self.total)} {self.kind}{'s' * (self.total != 1)}"
 
     @property
@@ -189,7 +189,7 @@ def _counts(found: Ways) -> RenderableType:
 
 
 def written(count: int) -> str:
-    """A count for people: whole, or its first digits and the power of ten.
+    """Return a count for people: whole, or its first digits and the power of ten.
 
     >>> written(646_646), written(12345 * 10**996)
     ('646,646', 'about 1.23e1000')
@@ -249,7 +249,7 @@ def _steps(path: tuple[Event, ...]) -> str:
 
 
 def _drawn(found: Ways) -> Digraph:
-    """What lies between stands out, and the ways that are listed run through it."""
+    """Draw the events between, which stand out, and the ways that are listed through them."""
     from causalsim.rendering import to_graphviz
 
     inside = [found.source, *diamond(found.graph, found.source, found.target), found.target]

@@ -184,7 +184,7 @@ def _verdict(words: str) -> Text:
 
 
 def _objection(found: Plan, name: str) -> str | None:
-    """What is against a schedule, in a sentence."""
+    """The reason against a schedule, in a sentence."""
     verdict, each = found.verdict(name), found.costs.get(name)
     if each is None:
         return f"refused, {found.refusals[name].edge} runs backwards."

@@ -27,6 +27,9 @@ def check_folder(path: Path, names: Iterable[str], beside: Path | None = None) -
     """Refuse, before any work is done for them, files in a folder that could not be written.
 
     ``beside`` is another result, which must not be one of them.
+
+    Raises:
+        InputError: Some file could not be written, or is written twice.
     """
     there = next(parent for parent in (path, *path.absolute().parents) if parent.exists())
     if not there.is_dir():

@@ -1,4 +1,4 @@
-"""What a scenario came to, as tables that fit a terminal."""
+"""Outcomes of scenarios, as tables that fit a terminal."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def check_lines(checks: Iterable[Check]) -> Iterator[RenderableType]:
 
 
 def unread_note(pieces: Sequence[str]) -> RenderableType:
-    """What the model has no token for, so that nobody takes its unknown token for the text."""
+    """Characters without a token, so that nobody takes the model's unknown token for the text."""
     shown = ", ".join(map(repr, pieces[:SHOWN_PIECES])) + ", ..." * (len(pieces) > SHOWN_PIECES)
     return Text(
         f"Note: the model has no token for {shown} and reads its unknown token there.", style="yellow"
@@ -114,7 +114,7 @@ def ink(digests: Iterable[str]) -> dict[str, Text]:
 
 
 def size(count: int) -> str:
-    """Bytes for people.
+    """Return bytes in the unit that people would use.
 
     >>> size(900), size(43_008), size(5_242_880), size(2**41)
     ('900 B', '42.0 KiB', '5.0 MiB', '2.0 TiB')
@@ -123,7 +123,7 @@ def size(count: int) -> str:
 
 
 def work(count: int) -> str:
-    """Floating-point operations for people.
+    """Return floating-point operations in the unit that people would use.
 
     >>> work(900), work(1_320_000_000_000_000)
     ('900 FLOP', '1.3 PFLOP')

@@ -1,4 +1,4 @@
-"""Where output goes: colours and progress on a terminal, plain lines of sensible width in a pipe."""
+"""Output: colours and progress on a terminal, plain lines of sensible width in a pipe."""
 
 from __future__ import annotations
 

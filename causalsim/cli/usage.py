@@ -1,4 +1,4 @@
-"""What cyclopts finds wrong with a command line, in the clauses of every other error."""
+"""Errors that cyclopts finds in a command line, in the clauses of every other error."""
 
 from __future__ import annotations
 
@@ -20,7 +20,10 @@ def whole(_type: Any, tokens: Sequence[Token]) -> int:
 
 
 def byte_count(_type: Any, tokens: Sequence[Token]) -> int:
-    """Convert an argument to bytes: a whole number of them, or a number with a unit.
+    """Return an argument in bytes, which is a whole number of them or a number with a unit.
+
+    Raises:
+        ValueError: It is neither.
 
     >>> from types import SimpleNamespace as Given
     >>> [byte_count(int, [Given(value=text)]) for text in ("1000", "1.5KiB", "80 GB")]

@@ -40,7 +40,7 @@ SHOWN = 8
 
 
 class Reading(NamedTuple):
-    """What is read, by which model, in how many orders; ``None`` where nobody said."""
+    """The text, the model and the orders of a check; ``None`` where nobody said."""
 
     text: str | None
     name: str | None
@@ -52,7 +52,7 @@ class Reading(NamedTuple):
         return engine.load(self.name or "glass", dtype=self.dtype or "float32")
 
     def draws(self) -> dict[str, Any]:
-        """How many orders are drawn, and from which seed."""
+        """The number of orders drawn, and the seed."""
         return {"orders": ORDERS if self.orders is None else self.orders, "seed": self.seed or 0}
 
 

@@ -40,7 +40,7 @@ LONGEST = 1e12
 
 @dataclass(frozen=True)
 class Carried:
-    """What a kind of dispatch carries.
+    """The load of a kind of dispatch.
 
     Attributes:
         kinds: Kinds of events, for the same rows.
@@ -99,7 +99,7 @@ class Measurement:
 
 @dataclass(frozen=True)
 class Calibration:
-    """What was measured of a model's dispatches, where, and the batch sizes that follow from it.
+    """Measurements of a model's dispatches on a machine, and the batch sizes that follow from them.
 
     Attributes:
         environment: Machine, versions and flags.

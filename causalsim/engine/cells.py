@@ -106,7 +106,7 @@ def _marked(shape: tuple[int, ...], places: list[tuple[int, ...]]) -> Bool[np.nd
 
 
 def with_garbage(state: State, rng: np.random.Generator) -> State:
-    """Copy a fresh state with finite garbage in place of poison, prompts kept.
+    """Return a copy of a fresh state with finite garbage in place of poison, prompts kept.
 
     On it a read of what nobody wrote goes unnoticed, until that cell is poisoned.
     """

@@ -9,7 +9,7 @@ import numpy as np
 
 
 def digest_of(arrays: Iterable[np.ndarray]) -> str:
-    """sha256 over shape, dtype and little-endian C-order bytes of each array.
+    """Return the sha256 over shape, dtype and little-endian C-order bytes of each array.
 
     >>> digest_of([np.zeros(2, np.float32)]) == digest_of([-np.zeros(2, np.float32)])
     False

@@ -50,7 +50,7 @@ def environment(kernels: Kernels = CERTIFIED, dtype: str = "float32") -> dict[st
     """
     options = ", ".join(f"{key}={value!r}" for key, value in kernels.compiler_options)
     return {
-        **_machine(),
+        **machine_facts(),
         # Both say how many threads a product runs on.
         "processors": str(_usable_processors()),
         "NPROC": os.environ.get("NPROC", ""),
@@ -66,8 +66,8 @@ def environment(kernels: Kernels = CERTIFIED, dtype: str = "float32") -> dict[st
 
 
 @cache
-def _machine() -> dict[str, str]:
-    """What stays the same as long as a process lives."""
+def machine_facts() -> dict[str, str]:
+    """Facts that stay the same as long as a process lives."""
     said = _said_by_processor()
     features = (said.get("flags") or said.get("Features") or "").split()
     return {
@@ -91,7 +91,7 @@ def _version() -> str:
 
 
 def _said_by_processor() -> dict[str, str]:
-    """What the first processor says of itself, where the system tells."""
+    """The first processor's description of itself, where the system tells."""
     try:
         text = Path("/proc/cpuinfo").read_text()
     except OSError:

@@ -76,7 +76,7 @@ def executable(config: ModelConfig, kernels: Kernels, kind: str) -> Callable[...
 
 @lru_cache(maxsize=64)
 def _layerless(config: ModelConfig) -> ModelConfig:
-    """What executables know of a model: its layers and what each sees they get when they run."""
+    """The configuration as executables know it, which get layers and windows only when they run."""
     return replace(config, n_layers=1, windows=None)
 
 
@@ -216,12 +216,12 @@ def _settled(value: Any) -> Any:
 
 
 def _as_cells(cells: Array, value: Any) -> Any:
-    """What a kernel made, settled and downcast to what cells hold: the value that all readers get."""
+    """Settle a kernel's result and downcast it to what cells hold: the value that all readers get."""
     return _settled(jax.tree.map(lambda part: downcast(part, cells.dtype), value))
 
 
 def _handed_on(value: Array, at: IndexArrays) -> Array:
-    """A value as the next kernel of the same dispatch reads it: the same bits, whatever made them.
+    """Return a value as the next kernel of the same dispatch reads it: the same bits, whatever made them.
 
     XLA's CPU backend drops barriers before it fuses. A kernel that ends in a product would have it
     computed again where the next one adds to it, and not rounded in between. Bits are whole numbers, and

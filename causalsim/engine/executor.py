@@ -24,7 +24,7 @@ from causalsim.models import ModelConfig
 
 @dataclass(frozen=True, eq=False)
 class Computation:
-    """What computes events, whichever these are.
+    """Weights and executables that compute any events of a model.
 
     Attributes:
         config: The model's configuration.
@@ -91,7 +91,17 @@ def execute(
 def run_dispatch(
     dispatch: Dispatch, state: State, computation: Computation, *, keep: bool = True
 ) -> tuple[State, list[Any]]:
-    """Run one dispatch on a state, whose arrays it consumes; the state after it and a value a batch."""
+    """Run one dispatch on a state, whose arrays it consumes.
+
+    Args:
+        dispatch: The dispatch.
+        state: The state before it.
+        computation: Weights and executables.
+        keep: False where no values are needed.
+
+    Returns:
+        The state after it, and a value for each batch, ``None`` where not kept.
+    """
     if dispatch.recycled:
         state = _with_poison(state, dispatch.recycled)
     if dispatch.layers:
@@ -103,12 +113,27 @@ def run_dispatch(
 
 
 def as_run(graph: EventGraph, outputs: Iterable[Output]) -> Program:
-    """Tell the program that was executed, batch by batch, whatever was asked for."""
+    """Make the program that was executed, batch by batch, whatever was asked for.
+
+    Args:
+        graph: The graph.
+        outputs: The batches in the order of their execution.
+
+    Returns:
+        The program.
+    """
     return Program(graph, tuple(output.batch for output in outputs))
 
 
 def event_values(outputs: Iterable[Output]) -> Iterator[tuple[Site, Int[np.ndarray, " events"], Any]]:
-    """Yield the values of events on the host: site, canonical indices, and arrays with an event a row."""
+    """Yield the values of events, on the host.
+
+    Args:
+        outputs: Batches and their values, padding included.
+
+    Yields:
+        Site, canonical indices, and an array (or a tree of arrays) with an event a row.
+    """
     for output in outputs:
         events = output.batch.events
         if len(events):

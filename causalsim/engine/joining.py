@@ -34,7 +34,7 @@ def joined(batches: Sequence[Batch], buckets: Buckets, wiring: Wiring) -> Iterat
 
 
 def deepest(n_layers: int) -> int:
-    """Count the layers of a dispatch of one row, so that a column takes as few dispatches as possible.
+    """Return how many layers a dispatch of one row carries, so that a column takes as few as possible.
 
     What is left over goes layer by layer: every number of layers has an executable of its own.
 
@@ -45,7 +45,7 @@ def deepest(n_layers: int) -> int:
 
 
 def _layers_together(there: int, sizes: Sequence[int], n_layers: int) -> int:
-    """How many of the whole layers that are there one dispatch carries, if their rows go in such sizes."""
+    """Count the whole layers that one dispatch carries, if their rows go in such sizes."""
     if len(sizes) > 1:
         return 0
     most = deepest(n_layers) if sizes[0] == 1 else 1
@@ -63,13 +63,13 @@ def whole_layers(batches: Sequence[Batch], sublayers: Sequence[str]) -> Int[np.n
 
 
 def _height(batch: Batch, sublayers: Sequence[str]) -> int:
-    """Where a batch stands in the column; far from all others, and no beginning, if it is in no layer."""
+    """The place of a batch in the column; far from all others, and no beginning, if it is in no layer."""
     kind, layer = batch.site
     return layer * len(sublayers) + sublayers.index(kind) if kind in sublayers else -len(sublayers) - 1
 
 
 def _same_rows(batches: Sequence[Batch]) -> Bool[np.ndarray, " gaps"]:
-    """Which batches have the rows of the next one."""
+    """True for batches that have the rows of the next one."""
     sizes = np.array([len(batch) for batch in batches], np.int64)
     each = (np.stack([batch.requests, batch.positions]) for batch in batches)
     rows = np.concatenate([np.empty((2, 0), np.int32), *each], axis=1)

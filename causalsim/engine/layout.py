@@ -14,7 +14,7 @@ LEAST_TOKENS = 64
 
 @dataclass(frozen=True)
 class Layout:
-    """Where the positions of every request lie.
+    """Places of the positions of every request.
 
     Capacities are powers of two, so that texts of similar length share executables. Behind them lie one
     scratch token and one scratch page, where padding writes.
@@ -59,7 +59,7 @@ class Layout:
 
 
 def pages_of(length: int) -> int:
-    """How many pages hold the K/V of a text."""
+    """The number of pages that hold the K/V of a text."""
     return -(-length // PAGE)
 
 

@@ -39,7 +39,7 @@ Orders = Int[np.ndarray, "orders events"]
 
 @dataclass(frozen=True, eq=False)
 class ManyRuns:
-    """What each of many orders gave: ``logits[order]`` is what ``run`` gives for it, bit by bit."""
+    """Results of many orders: ``logits[order]`` is what ``run`` gives for it, bit by bit."""
 
     logits: Float[np.ndarray, "orders position vocabulary"]
 
@@ -52,9 +52,18 @@ class ManyRuns:
 def run_orders(model: Model, tokens: Texts, orders: Orders, *, kernels: Kernels | None = None) -> ManyRuns:
     """Evaluate a model over one text in many linear extensions, each event by event.
 
-    ``orders`` lists canonical indices in the order of running, as ``random_orders`` gives them.
-    Raises ``CausalityError`` with the edge for one that breaks causality, and ``InputError``
-    for a text longer than a page of K/V or orders of another graph.
+    Args:
+        model: A model of ``load`` or ``random_model``.
+        tokens: One text, at most a page of K/V long.
+        orders: Canonical indices in the order of running, as ``random_orders`` gives them.
+        kernels: By default the certified ones.
+
+    Returns:
+        The logits of every order.
+
+    Raises:
+        InputError: The text is too long, or the orders are of another graph.
+        CausalityError: An order breaks causality; it carries the edge.
     """
     ids = encode_texts(model, tokens)
     graph = EventGraph(model.config, len(ids[0]))
@@ -110,13 +119,13 @@ def _run(model: Model, graph: EventGraph, ids: np.ndarray, orders: Orders, kerne
     count, length = len(orders), len(ids)
     # Always as many: another number of orders would be compiled anew.
     padded = np.concatenate([orders, np.repeat(orders[:1], TOGETHER - count, axis=0)])
-    execute = _executor(model.config, model.dtype, kernels, length)
-    plan = _plan(graph, padded, kernels.buckets.up_to(ROWS)[-1])
+    execute = executor_for(model.config, model.dtype, kernels, length)
+    plan = plan_of(graph, padded, kernels.buckets.up_to(ROWS)[-1])
     logits = execute(_stacked(model, kernels), jnp.asarray(ids), plan)
     return from_storage(np.asarray(logits[: count * length])).reshape(count, length, -1)
 
 
-def _plan(graph: EventGraph, orders: Orders, rows: int) -> _Plan:
+def plan_of(graph: EventGraph, orders: Orders, rows: int) -> _Plan:
     """Every step's events by kind and layer, in batches of so many; the rest of a batch is scratch."""
     seats = _seated(graph, orders, rows)
     # Room for as many batches as a power of two, lest every set of orders were compiled anew.
@@ -179,7 +188,7 @@ def _stacked(model: Model, kernels: Kernels) -> Any:
 
 
 @lru_cache(maxsize=8)
-def _executor(config: ModelConfig, dtype: str, kernels: Kernels, length: int) -> Callable[..., Array]:
+def executor_for(config: ModelConfig, dtype: str, kernels: Kernels, length: int) -> Callable[..., Array]:
     names = _kinds(config.wiring)
     bodies = {kind: Bodies(config, kind, {kind: kernels.of(kind)}) for kind in names}
     windows = [UNBOUNDED if window is None else window for window in config.wiring.windows_by_layer]

@@ -75,7 +75,7 @@ class Model:
 
     @property
     def origin(self) -> Mapping[str, Any]:
-        """How another process makes it again: the ``name`` that was loaded, or the ``seed`` of its draw.
+        """Facts by which another process makes it again: the ``name`` that was loaded, or the ``seed``.
 
         Empty for a model that was built from parameters.
         """
@@ -142,10 +142,17 @@ class Model:
 
 
 def load(path_or_name: str | os.PathLike[str], *, dtype: DTypeLike = "float32") -> Model:
-    """Read a model by a known name (``"glass"``, ``"smollm2"``), from a Hugging Face folder or a GGUF file.
+    """Read a model, with its tokenizer where it has one.
 
-    ``dtype`` is what the model is kept in, whatever the file holds. ``CheckpointError`` says what
-    can be read, or what is wrong with what was named.
+    Args:
+        path_or_name: A known name (``"glass"``, ``"smollm2"``), a Hugging Face folder or a GGUF file.
+        dtype: The dtype that the model is kept in, float32 or bfloat16, whatever the file holds.
+
+    Returns:
+        The model.
+
+    Raises:
+        CheckpointError: There is no such model, or something is wrong with its files.
     """
     kept = known_dtype(dtype)  # What is refused is refused before a file is read.
     found = Model(*read_checkpoint(path_or_name), dtype=kept)
@@ -154,9 +161,18 @@ def load(path_or_name: str | os.PathLike[str], *, dtype: DTypeLike = "float32") 
 
 
 def random_model(config: ModelConfig, seed: int = 0, *, dtype: DTypeLike = "float32") -> Model:
-    """A model with random parameters, every one of which matters; the same for the same seed and dtype.
+    """Make a model with random parameters, every one of which matters.
 
-    Those of a bfloat16 model are those of the float32 model, downcast.
+    Args:
+        config: The architecture.
+        seed: Of the draw; the same seed gives the same parameters.
+        dtype: float32 or bfloat16, whose parameters are those of float32, downcast.
+
+    Returns:
+        A model without tokenizer.
+
+    Raises:
+        InputError: No configuration, or an unknown dtype.
     """
     check_type("a configuration", config, ModelConfig, "ModelConfig(n_layers=2, ...) makes one.")
     kept = known_dtype(dtype)

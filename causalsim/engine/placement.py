@@ -27,7 +27,7 @@ Place = tuple[int, int]
 
 @dataclass(frozen=True, eq=False)
 class Placement:
-    """Where each page of each layer lies; pages that nobody needs lie in scratch.
+    """Places of each page of each layer; pages that nobody needs lie in scratch.
 
     Attributes:
         pool: The pool of each layer.
@@ -113,7 +113,7 @@ def _recycled(
 
 
 def live_ranges(groups: Sequence[Group], wiring: Wiring, layout: Layout) -> tuple[Pages, Pages]:
-    """Find the first and the last group that uses each page of each layer; -1 as the last for none.
+    """Return the first and the last group that uses each page of each layer; -1 as the last for none.
 
     An attention uses the pages that its rows see, all positions of them.
     """
@@ -152,7 +152,7 @@ def _uses_kv(batch: Batch) -> bool:
 
 
 def _window(batch: Batch, wiring: Wiring) -> int:
-    """How many positions a row uses, its own counted."""
+    """The most positions that a row uses, its own counted."""
     if not KINDS[batch.site.kind].attends:
         return 1
     window = wiring.windows_by_layer[batch.site.layer]

@@ -112,7 +112,7 @@ class Dispatch:
 
 @dataclass(frozen=True, eq=False)
 class Plan:
-    """What is executed of a program.
+    """A program made ready: dispatches with their index arrays, and the places of pages.
 
     Attributes:
         graph: The graph whose events are computed.
@@ -268,7 +268,7 @@ class Planner:
         return [rows[:, start:end] for start, end in zip([0, *ends], ends, strict=False)]
 
     def _indices(self, batch: Batch, rows: Rows, size: int, several: bool) -> IndexArrays:
-        """What an executable gets of a batch, whose rows may be fewer than its own."""
+        """The index arrays of a batch, whose rows may be fewer than its size."""
         if rows.shape[1] < size:
             rows = self._padded(batch.site, rows, size)
         layer = scalar(batch.site.layer)
@@ -335,7 +335,7 @@ class Planner:
 
 
 def _stacked(each: Sequence[IndexArrays]) -> IndexArrays:
-    """What an executable of several layers gets, from what each of them gets."""
+    """The index arrays of several layers, from those of each."""
     pages = [indices.rows[2:] for indices in each]
     rows = np.concatenate([each[0].rows[:2], *pages])
     return IndexArrays(rows, *(tuple(parts) for parts in zip(*(own[1:] for own in each), strict=True)))

@@ -64,7 +64,7 @@ class Program:
 
     @property
     def dispatches(self) -> int:
-        """How many dispatches carry the batches; fewer where some were joined."""
+        """The number of dispatches that carry the batches; fewer where some were joined."""
         return sum(not batch.joined for batch in self.batches)
 
     def order(self) -> Iterator[tuple[Event, ...]]:
@@ -86,7 +86,7 @@ class Program:
         return Program(self.graph, tuple(batch for batch in batches if len(batch)))
 
     def refines(self, foliation: Foliation) -> bool:
-        """Whether every event runs once, and no event before one of an earlier slice.
+        """Return True if every event runs once, and no event before one of an earlier slice.
 
         What shows that the order asked for is the order that ran.
         """
@@ -100,20 +100,43 @@ class Program:
 
 
 def compile(foliation: Foliation) -> Program:
-    """Batches for a foliation: the events of one slice, grouped by site, long attentions by request too."""
+    """Make the program of a foliation.
+
+    Args:
+        foliation: The order.
+
+    Returns:
+        Its batches: the events of one slice, grouped by site, long attentions by request too.
+    """
     return compile_unchecked(foliation.graph, foliation.times)
 
 
 def compile_unchecked(graph: EventGraph, times: Int[np.ndarray, " events"]) -> Program:
-    """As ``compile``, for any times at all: what a check must be able to see fail."""
+    """Make a program as ``compile`` does, of times that may break causality, so that checks can fail.
+
+    Args:
+        graph: The graph.
+        times: A time for each event.
+
+    Returns:
+        The batches.
+    """
     batches = _grouped(graph, np.arange(len(graph)), np.asarray(times), *graph.codes())
     return Program(graph, tuple(_around_blocks(graph, batches) if graph.granularity == "block" else batches))
 
 
 def compile_together(graph: EventGraph, events: Iterable[Event]) -> Program:
-    """A program of chosen events only, site by site up the column, as if all were of one slice.
+    """Make a program of chosen events only, site by site up the column, as if all were of one slice.
 
-    ``InputError`` for a block graph, whose events need K/V that is no event.
+    Args:
+        graph: A sublayer graph.
+        events: Any of its events.
+
+    Returns:
+        Their batches.
+
+    Raises:
+        InputError: A block graph, whose events need K/V that is no event.
     """
     if graph.granularity == "block":
         raise InputError("single events run on sublayer graphs", got=f"a {graph.granularity} graph")
@@ -151,7 +174,7 @@ def _apart(
     ranks: Int[np.ndarray, " events"],
     requests: Int[np.ndarray, " events"],
 ) -> Int[np.ndarray, " events"]:
-    """Which attentions of a site and slice run apart: those of requests with many of them.
+    """Return a mark for the attentions of a site and slice that run apart: those of requests with many.
 
     A batch over one request reads its K/V once for all rows; one over several, once a row.
     """

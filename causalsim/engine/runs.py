@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from functools import cached_property
 from numbers import Real
-from typing import Any
 
 import jax
 import numpy as np
@@ -18,7 +17,7 @@ from causalsim.engine.model import Model
 from causalsim.engine.planning import plan
 from causalsim.engine.program import Program, compile
 from causalsim.engine.state import Sampling, State
-from causalsim.engine.tokens import Ids, Texts, check_length, encode_texts, is_several
+from causalsim.engine.tokens import Ids, Texts, check_length, encode_texts
 from causalsim.engine.values import Values
 from causalsim.errors import InputError
 from causalsim.events import EventGraph
@@ -30,54 +29,78 @@ Logits = Float[np.ndarray, "_position vocabulary"]
 
 
 @dataclass(frozen=True, eq=False)
-class Run:
-    """What the engine made of a model, tokens and a foliation.
+class RequestRun:
+    """One request's part of a run.
 
-    ``program`` lists the batches as they were executed. ``state_bytes`` is the memory that its
-    cells took: K/V is given up layer by layer, unless recorded. ``by_request`` holds (tokens, logits)
-    of every request. ``logits`` and ``tokens`` are those
-    of the only request, or tuples, one entry a request, where several were given.
+    Attributes:
+        tokens: The ids that were read, given or sampled.
+        logits: ``Float[position, vocabulary]``, the scores of the next token at every position.
+    """
+
+    tokens: Ids
+    logits: Logits
+    model: Model = field(repr=False)
+
+    @property
+    def text(self) -> str:
+        """The tokens as text."""
+        return self.model.decode(self.tokens.tolist())
+
+    @cached_property
+    def digest(self) -> str:
+        """sha256 over the logits' shape, dtype and bytes: the same whatever ran beside."""
+        return digest_of([self.logits])
+
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    """Result of a model over tokens in the order of a foliation.
+
+    Attributes:
+        model: The model that ran.
+        foliation: The order that was asked for.
+        program: The batches as they were executed.
+        requests: Each request's tokens, logits, text and digest.
+        state_bytes: The memory of the state; K/V is given up layer by layer unless recorded.
+        recorded: Every event's value, where asked for.
     """
 
     model: Model
     foliation: Foliation
     program: Program
-    by_request: tuple[tuple[Ids, Logits], ...]
-    several: bool
+    requests: tuple[RequestRun, ...]
     state_bytes: int = 0
     recorded: Values | None = field(default=None, repr=False)
 
     @property
     def graph(self) -> EventGraph:
+        """The graph of the foliation."""
         return self.foliation.graph
 
-    @property
-    def logits(self) -> Logits | tuple[Logits, ...]:
-        """``Float[position, vocabulary]``: what every position says about the next token."""
-        return self._only(tuple(logits for _, logits in self.by_request))
+    @cached_property
+    def logits(self) -> Logits:
+        """``Float[position, vocabulary]``, over the positions of one request after another."""
+        return np.concatenate([each.logits for each in self.requests])
+
+    @cached_property
+    def tokens(self) -> Ids:
+        """``Int[position]``, the ids that were read, given or sampled, one request after another."""
+        return np.concatenate([each.tokens for each in self.requests])
 
     @property
-    def tokens(self) -> Ids | tuple[Ids, ...]:
-        """``Int[position]``: the ids that were read, given or sampled."""
-        return self._only(tuple(ids for ids, _ in self.by_request))
-
-    def _only(self, parts: tuple[Any, ...]) -> Any:
-        return parts if self.several else parts[0]
-
-    @property
-    def text(self) -> str | tuple[str, ...]:
-        """The tokens as text."""
-        return self._only(tuple(self.model.decode(ids.tolist()) for ids, _ in self.by_request))
+    def text(self) -> str:
+        """The tokens as text; of several requests, a line each."""
+        return "\n".join(each.text for each in self.requests)
 
     @cached_property
     def digest(self) -> str:
         """sha256 over the logits' shape, dtype and bytes, request after request."""
-        return digest_of(logits for _, logits in self.by_request)
+        return digest_of(each.logits for each in self.requests)
 
-    @cached_property
+    @property
     def digests(self) -> tuple[str, ...]:
-        """One digest a request: the same in any company."""
-        return tuple(digest_of([logits]) for _, logits in self.by_request)
+        """Each request's digest: the same whatever ran beside."""
+        return tuple(each.digest for each in self.requests)
 
     @property
     def values(self) -> Values:
@@ -104,15 +127,25 @@ def run(
 ) -> Run:
     """Evaluate a model over given tokens in the order of a foliation.
 
-    ``tokens`` is a text, token ids, or a sequence of these, one a request; without a
-    ``foliation`` they run layer by layer. On a graph with feedback the run is teacher-forced:
-    ``sample`` returns the given id. ``record=True`` keeps every event's value. ``kernels`` are
-    by default the certified ones, in batches as ``calibrate`` chose them if it did. Raises
-    ``InputError`` for tokens that do not fit the model, or a foliation of another graph.
+    On a graph with feedback the run is teacher-forced: ``sample`` returns the given id.
+
+    Args:
+        model: A model of ``load`` or ``random_model``.
+        tokens: A text, token ids, or a sequence of these, one a request.
+        foliation: The order, over the model's own wiring and the texts' lengths; layer by layer
+            by default.
+        record: True keeps every event's value.
+        kernels: By default the certified ones, with the batch sizes that ``calibrate`` chose.
+
+    Returns:
+        Logits, tokens and digests; its arrays go over the positions of one request after another.
+
+    Raises:
+        InputError: Tokens do not fit the model, or the foliation is of another graph.
     """
     ids = encode_texts(model, tokens)
     chosen = _checked_foliation(model, foliation, tuple(map(len, ids)))
-    return _run(model, chosen, ids, teacher_forced(chosen.graph, ids), is_several(tokens), record, kernels)
+    return _run(model, chosen, ids, teacher_forced(chosen.graph, ids), record, kernels)
 
 
 def generate(
@@ -126,12 +159,28 @@ def generate(
     record: bool = False,
     kernels: Kernels | None = None,
 ) -> Run:
-    """Continue a prompt by ``n`` tokens: a ``Run`` over len(prompt) + n positions with feedback.
+    """Continue a prompt by ``n`` tokens: ``sample`` at position p writes token p + 1.
 
-    ``sample`` at position p writes token p + 1. Temperature 0 takes the greatest logit (ties
-    to the lowest id); above, ids are drawn with a key of their own a position, so that neither
-    the order nor the company of other requests changes them. Without a ``foliation`` the prompt
-    is read layer by layer and the rest position by position.
+    Ids are drawn by Gumbel's maximum with ``fold_in(key(seed), p)``, a key of its own for each
+    position, so that neither the order nor other requests change them.
+
+    Args:
+        model: A model of ``load`` or ``random_model``.
+        prompt: A text, token ids, or a sequence of these, one a request.
+        n: How many tokens to write behind each prompt.
+        foliation: The order, over a graph with feedback; by default the prompt is read layer by
+            layer and the rest position by position.
+        temperature: What logits are divided by; at 0 the greatest is taken (ties: the lowest id).
+        seed: Of the draws, 0 .. 2**31 - 1.
+        record: True keeps every event's value.
+        kernels: By default the certified ones, with the batch sizes that ``calibrate`` chose.
+
+    Returns:
+        A run over ``len(prompt) + n`` positions a request.
+
+    Raises:
+        InputError: An argument is out of its range, the text outgrows the context, or the
+            foliation is of another graph.
     """
     ids = encode_texts(model, prompt)
     _check_sampling(n, temperature, seed)
@@ -146,7 +195,7 @@ def generate(
             hint="EventGraph(model.config, len(prompt) + n, prompt=len(prompt)).",
         )  # fmt: skip
     sampling = Sampling(np.full(Layout(lengths).tokens + 1, -1, np.int32), temperature, seed)
-    return _run(model, chosen, ids, sampling, is_several(prompt), record, kernels)
+    return _run(model, chosen, ids, sampling, record, kernels)
 
 
 def _run(
@@ -154,7 +203,6 @@ def _run(
     foliation: Foliation,
     ids: tuple[Ids, ...],
     sampling: Sampling,
-    several: bool,
     record: bool,
     kernels: Kernels | None,
 ) -> Run:
@@ -164,14 +212,13 @@ def _run(
     size = state.nbytes
     state, outputs = execute(made, state, model.computation(chosen), keep=record)
     values = Values.from_outputs(model.config, graph, outputs) if record else None
-    return Run(model, foliation, as_run(graph, outputs), read_requests(state), several, size, values)
+    return Run(model, foliation, as_run(graph, outputs), _requests(model, state), size, values)
 
 
-def read_requests(state: State) -> tuple[tuple[Ids, Logits], ...]:
-    """Tokens and logits of every request, from the state that a program left."""
+def _requests(model: Model, state: State) -> tuple[RequestRun, ...]:
     tokens, logits = map(from_storage, jax.device_get((state.tokens, state.logits)))
-    spans = zip(state.layout.first_tokens(), state.layout.lengths, strict=True)
-    return tuple((tokens[first : first + length], logits[first : first + length]) for first, length in spans)
+    spans = map(slice, state.layout.first_tokens(), np.add(state.layout.first_tokens(), state.layout.lengths))
+    return tuple(RequestRun(tokens[span], logits[span], model) for span in spans)
 
 
 def _checked_foliation(model: Model, foliation: Foliation | None, lengths: tuple[int, ...]) -> Foliation:
@@ -196,7 +243,15 @@ def _checked_foliation(model: Model, foliation: Foliation | None, lengths: tuple
 
 
 def teacher_forced(graph: EventGraph, ids: tuple[Ids, ...]) -> Sampling:
-    """Sampling that returns the ids of given texts."""
+    """Make the sampling that returns the ids of given texts.
+
+    Args:
+        graph: The graph of the texts.
+        ids: The ids of each request.
+
+    Returns:
+        Sampling whose ``given`` is an id for every token, -1 behind the last.
+    """
     layout = Layout(graph.lengths)
     given = np.full(layout.tokens + 1, -1, np.int32)
     for first, tokens in zip(layout.first_tokens(), ids, strict=True):

@@ -1,4 +1,4 @@
-"""What a user may give as text: a string, token ids, or one of these a request."""
+"""Texts as users give them: a string, token ids, or one of these a request."""
 
 from __future__ import annotations
 
@@ -25,21 +25,13 @@ def encode_texts(model: Model, tokens: Texts) -> tuple[Ids, ...]:
     return tuple(_checked(model, number, text) for number, text in enumerate(_requests(tokens)))
 
 
-def is_several(tokens: Texts) -> bool:
-    """Whether several requests were given, be it a list of one."""
-    if isinstance(tokens, str):
-        return False
-    if isinstance(tokens, np.ndarray):
-        return tokens.ndim > 1
-    return len(tokens) > 0 and not isinstance(tokens[0], int | np.integer)
-
-
 def _requests(tokens: Texts) -> Sequence[Text]:
     if not isinstance(tokens, str | Sequence | np.ndarray) or isinstance(tokens, bytes):
         raise InputError(
             "a text is a string or a sequence of token ids, or several of these", got=type(tokens).__name__
         )
-    return list(tokens) if is_several(tokens) else [tokens]  # type: ignore[arg-type, list-item]
+    several = not isinstance(tokens, str) and len(tokens) > 0 and not isinstance(tokens[0], int | np.integer)
+    return list(tokens) if several else [tokens]  # type: ignore[arg-type, list-item]
 
 
 def _checked(model: Model, number: int, text: Text) -> Ids:

@@ -21,7 +21,7 @@ _HOOK = re.compile(r"blocks\.(\d+)\.(.+)")
 
 
 class Values(Mapping[Event, Any]):
-    """What every event of a run computed.
+    """Values of every event of a run.
 
     ``values[event]`` is a row: the residual after the add (``embed``, ``attn``, ``mlp``,
     ``block``), the pair (K after norm and rotary embedding, V) with the head axis first

@@ -54,7 +54,7 @@ class Columns:
         return self.length * self.height + self.n_samples
 
     def positions(self, site: Site) -> range:
-        """Positions at which a site is present.
+        """Return the positions at which a site is present.
 
         >>> Columns((Site("block", 0),), length=3, prompt=3, start=0).positions(Site("block", 0))
         range(0, 3)
@@ -62,7 +62,7 @@ class Columns:
         return range(self.prompt - 1, self.length - 1) if site.kind in SAMPLED else range(self.length)
 
     def index(self, site: Site, position: int) -> int:
-        """The canonical index of a site at a position.
+        """Return the canonical index of a site at a position.
 
         >>> columns = Columns((Site("block", 0), Site("block", 1)), length=2, prompt=2, start=0)
         >>> columns.index(Site("block", 1), 0)
@@ -72,7 +72,7 @@ class Columns:
         return self.start + position * self.height + sampled + self.rank[site]
 
     def place(self, index: int) -> tuple[Site, int]:
-        """The site and position at a canonical index, the inverse of ``index``.
+        """Return the site and position at a canonical index, the inverse of ``index``.
 
         >>> Columns((Site("block", 0), Site("block", 1)), length=2, prompt=2, start=0).place(3)
         (Site(kind='block', layer=1), 1)
@@ -89,7 +89,7 @@ class Columns:
     def sheets(
         self, values: Shaped[np.ndarray, " events"]
     ) -> Iterator[tuple[range, Shaped[np.ndarray, "positions sites"]]]:
-        """Views of an array over events, one row a position: positions that sample have a site more.
+        """Yield views of an array over events, one row a position: positions that sample have a site more.
 
         >>> columns = Columns((Site("block", 0), Site("block", 1)), length=2, prompt=2, start=0)
         >>> [sheet.tolist() for _, sheet in columns.sheets(np.arange(4))]

@@ -70,7 +70,7 @@ def cone(
     event: Event,
     direction: Literal[-1, 1],
 ) -> Cone:
-    """The strict past (-1) or future (+1) of an event, by spreading intervals over the families.
+    """Return the strict past (-1) or future (+1) of an event, by spreading intervals over the families.
 
     ``families`` are those that end at each site, or for the future those that start there.
 
@@ -112,7 +112,7 @@ def _meet(interval: Interval, held: range) -> Interval | None:
 
 
 def merged(spans: tuple[Interval, ...], new: Interval) -> tuple[tuple[Interval, ...], Interval] | None:
-    """Spans with one more interval in them, and the merged interval; ``None`` if it was there.
+    """Return spans with one more interval in them, and the merged interval; ``None`` if it was there.
 
     >>> merged(((0, 1), (5, 6)), (2, 3))
     (((0, 3), (5, 6)), (0, 3))

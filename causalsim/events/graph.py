@@ -145,7 +145,7 @@ class EventGraph(CausalStructure):
 
 
 def checked_graph(graph: object) -> EventGraph:
-    """An event graph, or ``InputError`` for anything else.
+    """Return an event graph, or raise ``InputError`` for anything else.
 
     >>> checked_graph(3)
     Traceback (most recent call last):

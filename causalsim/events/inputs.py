@@ -22,7 +22,10 @@ class HasWiring(Protocol):
 
 
 def checked_wiring(given: object) -> Wiring:
-    """A wiring, or that of a configuration; ``InputError`` for anything else.
+    """Return a wiring, or that of a configuration.
+
+    Raises:
+        InputError: It is anything else.
 
     >>> checked_wiring(Wiring(2)).n_layers
     2
@@ -49,7 +52,10 @@ def _per_request(name: str, given: int | Sequence[int], low: int) -> tuple[int, 
 
 
 def checked_lengths(length: int | Sequence[int]) -> tuple[int, ...]:
-    """The positions of every request; ``InputError`` if there is none.
+    """Return the positions of every request.
+
+    Raises:
+        InputError: There is no request, or one without positions.
 
     >>> checked_lengths(3), checked_lengths([3, 2])
     ((3,), (3, 2))
@@ -62,6 +68,9 @@ def checked_lengths(length: int | Sequence[int]) -> tuple[int, ...]:
 
 def check_countable(wiring: Wiring, lengths: tuple[int, ...]) -> None:
     """Raise ``LimitError`` for more events than Python counts.
+
+    Raises:
+        LimitError: There are more.
 
     >>> check_countable(Wiring(126), (131_072,))
     """
@@ -79,7 +88,10 @@ def check_countable(wiring: Wiring, lengths: tuple[int, ...]) -> None:
 
 
 def checked_prompts(prompt: int | Sequence[int] | None, lengths: tuple[int, ...]) -> tuple[int, ...]:
-    """The given positions of every request, all of them where nothing is said.
+    """Return the given positions of every request, all of them where nothing is said.
+
+    Raises:
+        InputError: One is no number of 1 to the length of its text.
 
     >>> checked_prompts(None, (3, 2)), checked_prompts(1, (3, 2))
     ((3, 2), (1, 1))

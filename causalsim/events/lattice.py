@@ -122,6 +122,9 @@ def refuse_large(graph: CausalStructure, limit: int, *, whole: bool = False) -> 
 
     Those of several texts are tabulated text by text, unless the lattice is asked for as a whole.
 
+    Raises:
+        LimitError: It is so.
+
     >>> from causalsim.events import EventGraph, Wiring
     >>> refuse_large(EventGraph(Wiring(1), 1), limit=6)
     """
@@ -139,7 +142,7 @@ def refuse_large(graph: CausalStructure, limit: int, *, whole: bool = False) -> 
 
 
 def _at_least(graph: CausalStructure, prompt: int, limit: int, whole: bool) -> int:
-    """Down-sets of a text that are tabulated at least, counted no further than a limit.
+    """Return how many down-sets of a text are tabulated at least, counted no further than a limit.
 
     A window lets go of edges, and what begins with the prompt is among all the rest; so full
     attention to the prompt alone, or to its first positions, has no more down-sets than the text.
@@ -154,7 +157,7 @@ def _at_least(graph: CausalStructure, prompt: int, limit: int, whole: bool) -> i
 
 
 def has_closed_form(graph: CausalStructure) -> bool:
-    """True if no window and no feedback bounds what a position reads of the columns before.
+    """Return True if no window and no feedback bounds what a position reads of the columns before.
 
     >>> from causalsim.events import EventGraph, Wiring
     >>> [has_closed_form(EventGraph(Wiring(1, windows=w), 2, granularity="block")) for w in (None, 1)]
@@ -175,7 +178,7 @@ def _is_joined(graph: CausalStructure, prompt: int) -> bool:
 
 
 def lattice_counts(graph: CausalStructure, limit: int) -> tuple[int, int]:
-    """Down-sets of a graph, and pairs of them that differ by one event.
+    """Return the numbers of down-sets of a graph, and of pairs of them that differ by one event.
 
     >>> from causalsim.events import EventGraph, Wiring
     >>> lattice_counts(EventGraph(Wiring(1), 2), 1)

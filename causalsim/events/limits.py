@@ -11,6 +11,9 @@ MOST_SUMS = 20_000_000
 def refuse_long(rule: str, sums: int) -> None:
     """Raise ``LimitError`` if a count takes more sums than some seconds allow.
 
+    Raises:
+        LimitError: It does.
+
     >>> refuse_long("a count of routes sums over layers and positions", 21_000_000)
     Traceback (most recent call last):
     causalsim.errors.LimitError: a count of routes sums over layers and positions: \

@@ -123,7 +123,7 @@ class CausalStructure:
         return (self[index] for index in range(len(self)))
 
     def events(self) -> Iterator[Event]:
-        """All events in canonical order: by request, by position, up the column.
+        """Return all events in canonical order: by request, by position, up the column.
 
         >>> [str(event) for event in CausalStructure(Wiring(2), 2, granularity="block").events()]
         ['block(0,0)', 'block(1,0)', 'block(0,1)', 'block(1,1)']
@@ -308,7 +308,7 @@ class CausalStructure:
         return tuple(dict.fromkeys(edge.target for edge in self.edges_from(event)))
 
     def edges(self) -> Iterator[Edge]:
-        """All edges, by canonical order of their targets; parallel edges differ in stream.
+        """Return all edges, by canonical order of their targets; parallel edges differ in stream.
 
         >>> [edge.stream for edge in CausalStructure(Wiring(1), 1).edges()]
         ['residual', 'residual', 'kv', 'residual', 'residual']
@@ -316,7 +316,7 @@ class CausalStructure:
         return (edge for event in self for edge in self.edges_into(event))
 
     def count_edges(self) -> int:
-        """Number of edges, parallel ones counted apart, without listing them.
+        """Return the number of edges, parallel ones counted apart, without listing them.
 
         >>> CausalStructure(Wiring(1), 1).count_edges(), CausalStructure(Wiring(126), 131_072).count_edges()
         (5, 1082389692416)
@@ -328,7 +328,7 @@ class CausalStructure:
         )
 
     def covers(self) -> Iterator[Edge]:
-        """The Hasse diagram: edges that no longer path implies, one a pair of events.
+        """Return the Hasse diagram: edges that no longer path implies, one a pair of events.
 
         >>> [str(edge) for edge in CausalStructure(Wiring(1), 1).covers()][:2]
         ['embed(0) -> kv(0,0) [residual]', 'kv(0,0) -> attn(0,0) [kv]']
@@ -512,6 +512,9 @@ class CausalStructure:
 
     def check_arrays(self) -> None:
         """Raise ``LimitError`` if arrays over all events would fit into no memory at hand.
+
+        Raises:
+            LimitError: They would not.
 
         >>> CausalStructure(Wiring(1), 1).check_arrays()
         """

@@ -24,7 +24,7 @@ BAND, KEPT_BANDS = 16, 3
 
 
 def count_pairs(sources: range, targets: range, family: EdgeFamily) -> int:
-    """Edges of one family between the positions of its source and of its target.
+    """Return how many edges of one family lie between the positions of its source and of its target.
 
     >>> family = EdgeFamily("kv", Site("kv", 0), Site("attn", 0), first=0, last=1)
     >>> count_pairs(range(3), range(3), family)
@@ -80,7 +80,7 @@ class Lines:
 
 
 def latest_source(line: Line, first: int, last: int | None) -> Line:
-    """At every position q the greatest entry at q - last .. q - first, ``ABSENT`` without any.
+    """Return at every position q the greatest entry at q - last .. q - first, ``ABSENT`` without any.
 
     >>> line = np.array([3, 1, 2])
     >>> latest_source(line, 0, None).tolist(), latest_source(line, 1, 1).tolist()
@@ -93,7 +93,7 @@ def latest_source(line: Line, first: int, last: int | None) -> Line:
 
 
 def latest_reader(line: Line, first: int, last: int | None) -> Line:
-    """At every position p the greatest entry at p + first .. p + last: the mirror of ``latest_source``.
+    """Return at every position p the greatest entry at p + first .. p + last, as ``latest_source`` mirrored.
 
     >>> line = np.array([3, 1, 2])
     >>> latest_reader(line, 0, None).tolist(), latest_reader(line, 1, 1).tolist()
@@ -103,7 +103,7 @@ def latest_reader(line: Line, first: int, last: int | None) -> Line:
 
 
 def earliest_reader(line: Line, last: int | None) -> Line:
-    """At every position p the least entry at p .. p + last, of a line that is absent nowhere.
+    """Return at every position p the least entry at p .. p + last, of a line that is absent nowhere.
 
     >>> earliest_reader(np.array([3, 1, 2]), None).tolist(), earliest_reader(np.array([3, 1, 2]), 1).tolist()
     ([1, 1, 2], [1, 1, 2])
@@ -124,7 +124,7 @@ def _trailing(extreme: np.ufunc, line: Line, window: int | None) -> Line:
 
 
 def levels(columns: Columns, families: Sequence[EdgeFamily]) -> dict[Site, Line]:
-    """Length of the longest chain that ends at each event, from 0, as one line a site.
+    """Return the length of the longest chain that ends at each event, from 0, as one line a site.
 
     Their level sets are a least partition into antichains (Mirsky 1971).
 
@@ -140,7 +140,7 @@ def levels(columns: Columns, families: Sequence[EdgeFamily]) -> dict[Site, Line]
 
 
 def colevels(columns: Columns, families: Sequence[EdgeFamily]) -> dict[Site, Line]:
-    """Length of the longest chain that starts at each event: ``levels`` of the mirrored columns.
+    """Return the length of the longest chain that starts at each event: ``levels`` of the mirrored columns.
 
     >>> from causalsim.events import EventGraph, Wiring
     >>> graph = EventGraph(Wiring(2), 2, granularity="block")
@@ -187,7 +187,7 @@ def _sources(line: Line, family: EdgeFamily, low: int, high: int) -> Line:
 def first_violation(
     columns: Columns, families: Sequence[EdgeFamily], times: Int[np.ndarray, " events"]
 ) -> tuple[EdgeFamily, int, int] | None:
-    """The first family, and in it the first source and target position, that times run against.
+    """Return the first family, and in it the first source and target position, that times run against.
 
     ``times`` are non-negative; an edge is respected if its target is strictly later.
 
@@ -228,7 +228,7 @@ def gather(columns: Columns, lines: Mapping[Site, Line], out: Int[np.ndarray, " 
 def latest_predecessors(
     families_into: Mapping[Site, Sequence[EdgeFamily]], lines: Lines
 ) -> Iterator[tuple[Site, Line]]:
-    """Site by site, the greatest time among the direct predecessors of each event, ``ABSENT`` without any.
+    """Yield the greatest time among each event's direct predecessors by site, ``ABSENT`` without any.
 
     >>> from causalsim.events import EventGraph, Wiring
     >>> graph = EventGraph(Wiring(2), 2, granularity="block")

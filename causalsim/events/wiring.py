@@ -166,7 +166,10 @@ class Wiring:
 
 
 def checked_granularity(granularity: object) -> Granularity:
-    """A known granularity, or ``InputError`` for anything else.
+    """Return a known granularity.
+
+    Raises:
+        InputError: It is unknown.
 
     >>> checked_granularity("block")
     'block'
@@ -204,7 +207,7 @@ def _block_families(wiring: Wiring) -> list[EdgeFamily]:
 
 
 def _sublayer_families(wiring: Wiring) -> list[EdgeFamily]:
-    """Edges as the table of kinds implies them, site after site up the column.
+    """Return edges as the table of kinds implies them, site after site up the column.
 
     ``sources`` holds who wrote each stream last; of a parallel residual all of a layer wrote it, and
     what they wrote is read above.
@@ -236,9 +239,12 @@ def _family(wiring: Wiring, stream: str, source: Site, target: Site) -> EdgeFami
 
 
 def _checked_sublayers(sublayers: object, parallel: bool) -> tuple[str, ...]:
-    """Known kinds of a layer in the order of a column, with K/V right below what attends first.
+    """Return known kinds of a layer in the order of a column, K/V right below what attends first.
 
     So a column is one chain, but for what adds side by side; of that, what attends comes first.
+
+    Raises:
+        InputError: They are no column.
     """
     names = tuple(sublayers) if isinstance(sublayers, list | tuple) else (sublayers,)
     known = kinds_at("layer")

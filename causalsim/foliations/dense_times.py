@@ -18,7 +18,7 @@ SPARSEST = 4
 
 
 def dense(times: Integer[np.ndarray, " events"]) -> Int[np.ndarray, " events"]:
-    """Ranks from 0 without gaps, in the order of the times.
+    """Return ranks from 0 without gaps, in the order of the times.
 
     >>> dense(np.array([10, -3, 10, 2**40])).tolist()
     [1, 0, 1, 2]
@@ -30,7 +30,7 @@ def dense(times: Integer[np.ndarray, " events"]) -> Int[np.ndarray, " events"]:
 
 
 def count_slices(times: Int[np.ndarray, " events"]) -> Int[np.ndarray, " slices"]:
-    """Events at each time from 0 to the last.
+    """Return how many events run at each time from 0 to the last.
 
     >>> count_slices(np.array([0, 2, 2, 1])).tolist()
     [1, 1, 2]
@@ -44,7 +44,7 @@ def count_slices(times: Int[np.ndarray, " events"]) -> Int[np.ndarray, " slices"
 def places(
     times: Int[np.ndarray, " events"], sizes: Int[np.ndarray, " slices"]
 ) -> Int[np.ndarray, " events"]:
-    """The place of every event when slices run one after another, each in canonical order.
+    """Return the place of every event when slices run one after another, each in canonical order.
 
     ``times`` are dense and ``sizes`` count their slices.
 
@@ -61,7 +61,7 @@ def places(
 
 
 def narrow(top: int) -> type[np.signedinteger]:
-    """The integers that hold numbers up to ``top`` in the least memory.
+    """Return the integers that hold numbers up to ``top`` in the least memory.
 
     >>> narrow(10).__name__
     'int32'
@@ -70,7 +70,7 @@ def narrow(top: int) -> type[np.signedinteger]:
 
 
 def run_starts(ascending: Integer[np.ndarray, " numbers"]) -> Bool[np.ndarray, " numbers"]:
-    """Where a run of equal numbers begins.
+    """Return True where a run of equal numbers begins.
 
     >>> run_starts(np.array([3, 3, 5])).tolist()
     [True, False, True]
@@ -105,7 +105,7 @@ def _by_sorting(times: Integer[np.ndarray, " events"]) -> Int[np.ndarray, " even
 
 def _seat(times: Int[np.ndarray, " chunk"], vacant: Int[np.ndarray, " slices"]) -> Int[np.ndarray, " chunk"]:
     """Give each event the next vacant place of its slice, and move on what is vacant."""
-    order = _stable_order(times)
+    order = stable_order(times)
     ascending = times[order]
     firsts = np.flatnonzero(run_starts(ascending))
     slices, counts = ascending[firsts], np.diff(firsts, append=len(times))
@@ -115,7 +115,7 @@ def _seat(times: Int[np.ndarray, " chunk"], vacant: Int[np.ndarray, " slices"]) 
     return seats
 
 
-def _stable_order(times: Int[np.ndarray, " chunk"]) -> Int[np.ndarray, " chunk"]:
+def stable_order(times: Int[np.ndarray, " chunk"]) -> Int[np.ndarray, " chunk"]:
     # Sixteen bits are sorted by radix, several times as fast.
     low = times.min()
     near = int(times.max()) - int(low) < 2**16

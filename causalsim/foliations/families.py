@@ -8,6 +8,7 @@ feedback. Requests advance together: batching is what the same heights and posit
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from fractions import Fraction
 from typing import SupportsIndex
 
@@ -216,23 +217,24 @@ def latest(graph: EventGraph) -> Foliation:
 
 
 def as_velocity(velocity: Velocity) -> Fraction:
-    """A velocity as an exact fraction: 0.1 is one tenth.
+    """Return a velocity as an exact fraction: 0.1 is one tenth.
+
+    Raises:
+        InputError: It is no finite number.
 
     >>> as_velocity(0.1), as_velocity("-1/7")
     (Fraction(1, 10), Fraction(-1, 7))
     """
     text = str(velocity)
-    try:
+    with suppress(TypeError, ValueError, ZeroDivisionError):
         # A power of ten that no text is long enough for would only fill the memory with digits.
-        if abs(int(text.lower().partition("e")[2] or 0)) > MOST_DIGITS:
-            raise ValueError(text)
-        return Fraction(text)
-    except (TypeError, ValueError, ZeroDivisionError):
-        raise InputError(
-            "a velocity is a finite number",
-            got=repr(velocity),
-            expected="for example 1, 0.1, '-1/7' or a Fraction",
-        ) from None
+        if abs(int(text.lower().partition("e")[2] or 0)) <= MOST_DIGITS:
+            return Fraction(text)
+    raise InputError(
+        "a velocity is a finite number",
+        got=repr(velocity),
+        expected="for example 1, 0.1, '-1/7' or a Fraction",
+    )
 
 
 def _heights(graph: EventGraph) -> dict[Site, int]:
@@ -242,7 +244,7 @@ def _heights(graph: EventGraph) -> dict[Site, int]:
 
 
 def coordinates(graph: EventGraph) -> tuple[Int[np.ndarray, " events"], Int[np.ndarray, " events"]]:
-    """The height of every event, from 0, and its position, in canonical order.
+    """Return the height of every event, from 0, and its position, in canonical order.
 
     >>> from causalsim.events import Wiring
     >>> [line.tolist() for line in coordinates(EventGraph(Wiring(2), 2, granularity="block"))]

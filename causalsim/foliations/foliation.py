@@ -75,7 +75,7 @@ Move attn(0,0) to a later slice: the edge kv(0,0) -> attn(0,0) [kv] runs backwar
         return self._times
 
     def time(self, event: Event) -> int:
-        """The slice that an event stands in.
+        """Return the slice that an event stands in.
 
         >>> from causalsim.events import Wiring
         >>> graph = EventGraph(Wiring(2), 2, granularity="block")
@@ -120,7 +120,7 @@ Move attn(0,0) to a later slice: the edge kv(0,0) -> attn(0,0) [kv] runs backwar
         return int(self.slice_sizes.max())
 
     def slices(self) -> tuple[tuple[Event, ...], ...]:
-        """The events of each slice, in canonical order.
+        """Return the events of each slice, in canonical order.
 
         >>> from causalsim.events import Wiring
         >>> graph = EventGraph(Wiring(2), 2, granularity="block")
@@ -132,7 +132,7 @@ Move attn(0,0) to a later slice: the edge kv(0,0) -> attn(0,0) [kv] runs backwar
         return tuple(tuple(self._graph[int(i)] for i in part) for part in np.split(order, starts))
 
     def refine(self) -> Foliation:
-        """The linear extension that splits every slice in canonical order.
+        """Return the linear extension that splits every slice in canonical order.
 
         >>> from causalsim.events import Wiring
         >>> graph = EventGraph(Wiring(2), 2, granularity="block")
@@ -142,7 +142,7 @@ Move attn(0,0) to a later slice: the edge kv(0,0) -> attn(0,0) [kv] runs backwar
         return Foliation(self._graph, places(self._times, self.slice_sizes))
 
     def coarsen(self) -> Foliation:
-        """Adjacent slices merged greedily, from the first on, while they stay antichains.
+        """Return the foliation with slices merged greedily, from the first on, while they stay antichains.
 
         >>> from causalsim.events import Wiring
         >>> graph = EventGraph(Wiring(2), 2, granularity="block")
@@ -169,7 +169,7 @@ Move attn(0,0) to a later slice: the edge kv(0,0) -> attn(0,0) [kv] runs backwar
         return last_read
 
     def meet(self, other: Foliation) -> Foliation:
-        """Every event as early as the earlier of two foliations has it.
+        """Return the foliation that has every event as early as the earlier of two.
 
         The pointwise minimum of the times, which is strictly increasing along every edge too.
 
@@ -181,7 +181,7 @@ Move attn(0,0) to a later slice: the edge kv(0,0) -> attn(0,0) [kv] runs backwar
         return Foliation(self._graph, np.minimum(self._times, _same_graph(self, other)._times))
 
     def join(self, other: Foliation) -> Foliation:
-        """Every event as late as the later of two foliations has it.
+        """Return the foliation that has every event as late as the later of two.
 
         The pointwise maximum of the times.
 
@@ -209,7 +209,7 @@ Move attn(0,0) to a later slice: the edge kv(0,0) -> attn(0,0) [kv] runs backwar
         return Foliation, (self._graph, np.array(self._times))
 
     def to_json(self) -> str:
-        """The foliation as a JSON object with the graph that it belongs to.
+        """Return the foliation as a JSON object with the graph that it belongs to.
 
         >>> from causalsim.events import Wiring
         >>> Foliation(EventGraph(Wiring(1), 1, granularity="block"), [7]).to_json()[:32]
@@ -219,7 +219,10 @@ Move attn(0,0) to a later slice: the edge kv(0,0) -> attn(0,0) [kv] runs backwar
 
     @staticmethod
     def from_json(graph: EventGraph, text: str) -> Foliation:
-        """Read what ``to_json`` wrote, for the same graph; checked like any other foliation.
+        """Return the foliation that ``to_json`` wrote, for the same graph; checked like any other.
+
+        Raises:
+            InputError: The text is of another graph, or no foliation.
 
         >>> from causalsim.events import Wiring
         >>> graph = EventGraph(Wiring(2), 2, granularity="block")
@@ -239,7 +242,18 @@ Move attn(0,0) to a later slice: the edge kv(0,0) -> attn(0,0) [kv] runs backwar
 
 
 def from_slices(graph: EventGraph, slices: Iterable[Iterable[Event]]) -> Foliation:
-    """The foliation with these slices, earliest first; every event stands in exactly one.
+    """Make the foliation with given slices, earliest first.
+
+    Args:
+        graph: The graph.
+        slices: Lists of events; every event stands in exactly one.
+
+    Returns:
+        The foliation.
+
+    Raises:
+        InputError: An event stands in no slice or in two.
+        CausalityError: Slices break causality; it carries the edge.
 
     >>> from causalsim.events import Wiring
     >>> graph = EventGraph(Wiring(2), 2, granularity="block")
@@ -269,7 +283,18 @@ def from_slices(graph: EventGraph, slices: Iterable[Iterable[Event]]) -> Foliati
 
 
 def from_time(graph: EventGraph, f: Callable[[Event], Any]) -> Foliation:
-    """The foliation of a time function: any real number an event, ranked.
+    """Make the foliation of a time function, whose values are ranked.
+
+    Args:
+        graph: The graph.
+        f: Any real number for an event.
+
+    Returns:
+        The foliation.
+
+    Raises:
+        InputError: Some time is no real number.
+        CausalityError: Times break causality; it carries the edge.
 
     >>> from causalsim.events import Wiring
     >>> graph = EventGraph(Wiring(2), 2, granularity="block")
@@ -339,7 +364,7 @@ def _from_mapping(graph: EventGraph, times: Mapping[Event, int]) -> Times:
 
 
 def backward_edge(graph: EventGraph, ranks: Times) -> Edge | None:
-    """The first edge that ranks run against; events of rank -1 have none, and no edge of theirs counts.
+    """Return the first edge that ranks run against; edges of events of rank -1 do not count.
 
     >>> from causalsim.events import Wiring
     >>> graph = EventGraph(Wiring(2), 2, granularity="block")
@@ -359,7 +384,7 @@ def _check_causality(graph: EventGraph, ranks: Times, given: Times) -> None:
 
 
 def runs_backwards(edge: Edge, source_time: object, target_time: object) -> CausalityError:
-    """What is said of an edge that times run against.
+    """Return the error for an edge that times run against.
 
     >>> edge = Edge(Event("kv", 0, 0), Event("attn", 0, 1), "kv")
     >>> print(runs_backwards(edge, 3, 2).expected)

@@ -38,7 +38,7 @@ def chunks_of(foliation: Foliation) -> tuple[tuple[int, ...], ...]:
 
 
 def velocity_of(foliation: Foliation) -> Fraction | None:
-    """The simplest velocity at which tilted slices could be these; ``None`` if there is none.
+    """Return the simplest velocity at which tilted slices could be these; ``None`` if there is none.
 
     Events of one slice have the same height + velocity * position, which tells the velocity
     if their positions differ; from one slice to the next it rises, which bounds it.
@@ -55,7 +55,7 @@ def velocity_of(foliation: Foliation) -> Fraction | None:
     if tied.size:
         return Fraction(-int(up[tied[0]]), int(right[tied[0]]))
     low, high = _bounds(up[later > 0], right[later > 0])
-    return _simplest(low, high) if low < high else None
+    return simplest_between(low, high) if low < high else None
 
 
 def _bounds(up: Int[np.ndarray, " steps"], right: Int[np.ndarray, " steps"]) -> tuple[Bound, Bound]:
@@ -66,15 +66,15 @@ def _bounds(up: Int[np.ndarray, " steps"], right: Int[np.ndarray, " steps"]) -> 
     return low, high
 
 
-def _simplest(low: Bound, high: Bound) -> Fraction:
+def simplest_between(low: Bound, high: Bound) -> Fraction:
     """The fraction of the least denominator strictly between two bounds (Stern 1858, Brocot 1861)."""
     if low < 0 < high:
         return Fraction(0)
     if high <= 0:
-        return -_simplest(-high, -low)
+        return -simplest_between(-high, -low)
     whole = floor(low)
     if whole + 1 < high:
         return Fraction(whole + 1)
     # Both bounds lie in [whole, whole + 1], so that the rest is one over something greater than 1.
     above = 1 / (high - whole)
-    return whole + 1 / _simplest(above, inf if low == whole else 1 / (low - whole))
+    return whole + 1 / simplest_between(above, inf if low == whole else 1 / (low - whole))

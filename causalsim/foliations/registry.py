@@ -136,7 +136,7 @@ class Family:
                     raise ScenarioError(error.rule, key=argument.name, **clauses) from error
 
     def read(self, given: Mapping[str, str]) -> dict[str, Any]:
-        """Values of arguments from their text forms; those of no argument of its own stay texts.
+        """Return values of arguments from their text forms; those of no argument of its own stay texts.
 
         >>> FAMILIES["chunked"].read({"size": "512"})
         {'size': 512}
@@ -145,7 +145,7 @@ class Family:
         return {name: readers.get(name, str)(text) for name, text in given.items()}
 
     def called(self, arguments: Arguments) -> str:
-        """The text form of the family with arguments, which ``parse`` reads.
+        """Return the text form of the family with arguments, which ``parse`` reads.
 
         >>> FAMILIES["tilted"].called({"velocity": "1/2"})
         'tilted(1/2)'
@@ -310,6 +310,7 @@ def parse(text: str, more: Mapping[str, str] | None = None) -> tuple[Family, dic
         The family and its arguments.
 
     Raises:
+        InputError: An argument after the first has no name.
         ScenarioError: There is no such family, or an argument is none of its own.
 
     >>> for text in ("wavefront", "chunked:512", "tilted(-1/3)", "random_linear_extension(3, method=kahn)"):

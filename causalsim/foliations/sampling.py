@@ -61,6 +61,7 @@ def random_linear_extension(
         A foliation of one event a slice.
 
     Raises:
+        InputError: An argument is of the wrong kind.
         LimitError: ``"uniform"`` would pass both bounds, or the graph has too many edges to list.
 
     >>> from causalsim.events import Wiring
@@ -76,7 +77,7 @@ def random_linear_extension(
         )
     rng, limit, steps = _generator(seed), check_whole("a limit", limit, 1), check_whole("steps", steps, 0)
     uniform = method == "uniform"
-    order = _sampler(graph, limit, steps).sample(rng) if uniform else kahn_order(_sources(graph), rng)
+    order = sampler_for(graph, limit, steps).sample(rng) if uniform else kahn_order(_sources(graph), rng)
     times = np.empty(len(graph), np.int64)
     times[order] = np.arange(len(graph))
     return Foliation(graph, times)
@@ -193,7 +194,7 @@ def _generator(seed: Seed) -> np.random.Generator:
 
 
 @lru_cache(maxsize=2)
-def _sampler(graph: EventGraph, limit: int, steps: int) -> UniformSampler | CoupledSampler:
+def sampler_for(graph: EventGraph, limit: int, steps: int) -> UniformSampler | CoupledSampler:
     sources = graph.explicit()
     try:
         refuse_large(graph, limit)

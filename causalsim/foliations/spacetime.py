@@ -54,10 +54,8 @@ def ticks(
             got=f"position {position} of request {request}",
             expected=f"texts of {graph.lengths} positions",
         )
-    for held, sheet in graph.requests[text].sheets(foliation.times):
-        if place in held:
-            return np.unique(sheet[place - held.start])
-    raise AssertionError("sheets hold every position")
+    sheets = graph.requests[text].sheets(foliation.times)
+    return next(np.unique(sheet[place - held.start]) for held, sheet in sheets if place in held)
 
 
 def ordering_fraction(graph: EventGraph) -> Fraction:
@@ -124,7 +122,7 @@ def _log_fraction(d: float) -> float:
 
 
 def _decreasing_root(f: Callable[[float], float], value: float) -> float:
-    """Where a decreasing function has a value: from above 0, by doubling and then by halving."""
+    """Solve a decreasing function for a value: from above 0, by doubling and then by halving."""
     low, high = 0.0, 1.0
     while f(high) > value:
         low, high = high, 2 * high

@@ -232,7 +232,7 @@ def is_refinement(fine: Foliation, coarse: Foliation) -> bool:
 
 
 def _moves(a: Foliation, b: Foliation) -> list[int]:
-    """Where ``b`` has each event, in the order of ``a``."""
+    """The places in ``b`` of each event, in the order of ``a``."""
     for extension in (a, b):
         _sequence(extension)
     _same(a, b)

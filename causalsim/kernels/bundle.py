@@ -54,7 +54,7 @@ class Buckets:
         return list(_split(self, events)) if self.sizes else [events]
 
     def is_one_call(self, events: int) -> bool:
-        """Whether one batch carries so many events with little padding."""
+        """True if one batch carries so many events with little padding."""
         return len(self.split(events)) == 1
 
     def up_to(self, events: int) -> list[int]:
@@ -65,7 +65,7 @@ class Buckets:
 
     @property
     def prices(self) -> dict[int, float]:
-        """What a batch of each count takes, measured or guessed; one of more rows never less."""
+        """Costs of a batch of each count, measured or guessed; one of more rows never takes less."""
         guess = (float(max(count, CHEAPEST)) for count in self.sizes)
         return dict(zip(self.sizes, accumulate(self.costs or guess, max), strict=True))
 

@@ -1,4 +1,4 @@
-"""What happens to each row by itself: norms, rotations, activations."""
+"""Arithmetic on each row by itself: norms, rotations, activations."""
 
 from __future__ import annotations
 
@@ -56,12 +56,19 @@ def _mean(x: Float[Array, "rows d"]) -> Float[Array, "rows 1"]:
 
 
 def longest_text(config: ModelConfig) -> int:
-    """How many positions a text can have: what the model was made for, within reason."""
+    """Return the most positions that a text can have.
+
+    Args:
+        config: The model's configuration.
+
+    Returns:
+        The context that the model was made for, at most ``LONGEST_TEXT``.
+    """
     return min(config.max_length, LONGEST_TEXT)
 
 
 def rotary_table(config: ModelConfig, length: int) -> Float[np.ndarray, "two position half"]:
-    """Cosines and sines of position * base ** (-2 i / d_rotary) / factor (Su et al. 2021).
+    """Return cosines and sines of position * base ** (-2 i / d_rotary) / factor (Su et al. 2021).
 
     Made once on the host in double precision, so that no backend's cosine enters the bits.
     """

@@ -29,7 +29,7 @@ UPCAST = 2**19
 
 
 def k_block_shape(length: int) -> tuple[int, int]:
-    """Number and size of the K-blocks of a contraction; together they may be longer than it.
+    """Return the number and the size of the K-blocks of a contraction; together they may be longer than it.
 
     At least two: a batch of one would become a plain product, which sums a lone row differently.
 
@@ -44,7 +44,7 @@ def k_block_shape(length: int) -> tuple[int, int]:
 
 
 def block_width(length: int, columns: int, is_upcast: bool) -> int:
-    """Columns of a block of a matrix with so many rows, padding included.
+    """Return how many columns a block has of a matrix with so many rows, padding included.
 
     >>> block_width(768, 100, False), block_width(768, 50257, False), block_width(768, 3072, True)
     (112, 2048, 624)
@@ -57,7 +57,7 @@ def block_width(length: int, columns: int, is_upcast: bool) -> int:
 
 
 def k_blocked(w: np.ndarray) -> Num[Array, "*blocks k_blocks size columns"]:
-    """A weight matrix cut into K-blocks, the last padded with zeros, as are the columns.
+    """Return a weight matrix cut into K-blocks, the last padded with zeros, as are the columns.
 
     A matrix of very many columns, such as that of a vocabulary, is also cut into blocks of them,
     and so is one that is upcast, into smaller ones.
@@ -93,7 +93,7 @@ def linear_into(
     w: Num[Array, "*blocks k_blocks size columns"],
     finish: Callable[[Array], Array],
 ) -> Num[Array, "tokens out"]:
-    """``cells`` with ``finish(x @ w)`` in some of the cells, ``finish`` going number by number.
+    """Return ``cells`` with ``finish(x @ w)`` in some of them, ``finish`` going number by number.
 
     Many rows of very many columns are written block by block: neither the products of all K-blocks
     nor a second copy of the result lie in memory then, which would take longer to write than to make.

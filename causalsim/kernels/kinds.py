@@ -27,7 +27,7 @@ Params = dict[str, np.ndarray]
 
 @dataclass(frozen=True)
 class Arithmetic:
-    """How products are made: ``pack`` lays a matrix out, ``product(x, packed, out)`` multiplies by it.
+    """A way to make products: ``pack`` lays a matrix out, ``product(x, packed, out)`` multiplies by it.
 
     ``product_into(cells, targets, x, packed, finish)`` puts the product, finished, into some of the cells.
     ``attend(queries, positions, pages, cap)`` is softmax attention; queries come scaled.
@@ -95,7 +95,7 @@ def _norm(params: Params, name: str | None) -> Weights:
 
 
 def _only(**arrays: np.ndarray | None) -> Weights:
-    """What is added or multiplied number by number: small enough to be upcast once."""
+    """Upcast once what is added or multiplied number by number, which is small."""
     return {name: jnp.asarray(array, jnp.float32) for name, array in arrays.items() if array is not None}
 
 
@@ -203,7 +203,7 @@ def _dense(arithmetic: Arithmetic, x: Array, weights: Weights, out: int) -> Arra
 
 
 def _increment(arithmetic: Arithmetic, config: ModelConfig, weights: Weights, inner: Array) -> Array:
-    """What attention or MLP adds to the residual, from what it made inside."""
+    """The addition of attention or MLP to the residual, from what it made inside."""
     added = _dense(arithmetic, inner, weights["out"], config.d_model)
     return normalise(config, added, weights["post_norm"]) if config.post_norms else added
 
@@ -229,7 +229,7 @@ def sample(
     temperature: Float[Array, ""],
     seed: Int[Array, ""],
 ) -> Int[Array, " rows"]:
-    """The next token: the one given where it is not negative, else drawn from the logits.
+    """Return the next token: the one given where it is not negative, else drawn from the logits.
 
     At temperature 0 the greatest logit, ties to the lowest id; above, a draw from
     softmax(logits / temperature) by Gumbel maxima, keyed ``fold_in(key(seed), position)``

@@ -38,7 +38,7 @@ class Pages(NamedTuple):
 
 
 class KV(NamedTuple):
-    """What a ``kv`` event makes.
+    """Key and value, which a ``kv`` event makes.
 
     Attributes:
         k: The key, after norm and rotary embedding, ``Float[..., kv_heads, d_head]``.
@@ -62,7 +62,7 @@ def attend(
     pages: Pages,
     cap: float | None = None,
 ) -> Float[Array, "rows kv_heads group d_head"]:
-    """Softmax attention of every row over the positions that it sees; queries come scaled.
+    """Return the softmax attention of every row over the positions that it sees; queries come scaled.
 
     Many rows go in tiles, each of which leaves out the pages that none of its rows can see.
     A row that sees a position whose K/V is not finite (not written yet) comes out NaN.
@@ -130,7 +130,7 @@ def _visible(
 
 
 def _read(pages: Pages, number: Int[Array, ""]) -> tuple[Array, Array, Bool[Array, "kv_heads page"]]:
-    """The one place where K/V enters arithmetic: what is not finite is zero there and told apart.
+    """Return K/V as it enters arithmetic, here alone: what is not finite is zero and told apart.
 
     Zeros, because a weight of zero times NaN would carry a neighbour's missing value over.
     """

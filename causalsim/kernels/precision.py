@@ -1,4 +1,4 @@
-"""How numbers lie in memory: float32 as they are, bfloat16 as its bits. Kernels compute in float32.
+"""Numbers in memory: float32 as they are, bfloat16 as its bits. Kernels compute in float32.
 
 XLA's CPU backend knows no bfloat16: around a scatter, or a slice inside a loop, it converts the
 whole array to float32 and back. Whole numbers of 16 bits it leaves alone. Upcasting them is a shift,
@@ -31,7 +31,7 @@ def to_storage(numbers: Float[np.ndarray, "*shape"]) -> Num[np.ndarray, "*shape"
 
 
 def from_storage(cells: Num[np.ndarray, "*shape"]) -> Num[np.ndarray, "*shape"]:
-    """What lies in memory as the numbers that it means, on the host; token ids mean themselves.
+    """Return stored cells as the numbers that they mean, on the host; token ids mean themselves.
 
     >>> from_storage(np.array([0x3FC0, _NAN], np.uint16)), from_storage(np.float32([1.5]))
     (array([1.5, nan], dtype=bfloat16), array([1.5], dtype=float32))
@@ -45,7 +45,7 @@ def poison(storage: np.dtype[Any]) -> float | int:
 
 
 def upcast(cells: Num[Array, "*shape"]) -> Float[Array, "*shape"]:
-    """What lies in memory, as float32 numbers, exactly."""
+    """Stored cells as float32 numbers, exactly."""
     if cells.dtype != _BITS:
         return cells
     return jax.lax.bitcast_convert_type(cells.astype(jnp.uint32) << 16, jnp.float32)

@@ -58,7 +58,7 @@ class ChainTable:
     edges: int
 
     def counts(self) -> LatticeCounts:
-        """The counts that the table holds.
+        """Return the counts that the table holds.
 
         >>> tabulate([(), (), (0,)], Budget(9)).counts().linear_extensions
         3
@@ -67,7 +67,7 @@ class ChainTable:
         return LatticeCounts(len(self.levels) - 1, sizes, self.edges, _whole(self.levels[-1].ways[0]))
 
     def order(self, rank: int) -> list[int]:
-        """The linear extension of one rank, a bijection from ``range(count)``.
+        """Return the linear extension of one rank, a bijection from ``range(count)``.
 
         Maximal elements are taken off the whole poset, each owning as many ranks as there are ways
         without it (Nijenhuis and Wilf 1978).

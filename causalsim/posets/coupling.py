@@ -73,13 +73,13 @@ class CoupledSampler:
         while True:
             self._charge(spent := spent + self._moves(sweeps))
             seed = int(rng.integers(2**63))
-            if (order := self._bounds(sweeps, seed)) is not None:
+            if (order := self.bounds(sweeps, seed)) is not None:
                 break
             # What came of nothing becomes the last part of a longer past, with the same coins.
             blocks.append((sweeps, seed))
             sweeps *= 2
         for block in reversed(blocks):
-            self._replay(order, *block)
+            self.replay(order, *block)
         return [int(i) for i in order]
 
     def _moves(self, sweeps: int) -> int:
@@ -94,18 +94,18 @@ class CoupledSampler:
                 hint="Raise the steps, or take a smaller poset.",
             )
 
-    def _bounds(self, sweeps: int, seed: int) -> Order | None:
+    def bounds(self, sweeps: int, seed: int) -> Order | None:
         """The bounds after some sweeps from nothing known, ``None`` if not all is known then."""
         bounds = self._nothing_known()
-        for first, coins in _sweeps(self._size, sweeps, seed):
+        for first, coins in sweeps_of(self._size, sweeps, seed):
             self._swap(bounds, first, coins)
             _learn(bounds)
         return bounds if bounds.max(initial=0) < max(self._size, 1) else None
 
-    def _replay(self, order: Order, sweeps: int, seed: int) -> None:
+    def replay(self, order: Order, sweeps: int, seed: int) -> None:
         """Move an order in place by the coins of one block."""
         bounds = self._nothing_known()
-        for first, coins in _sweeps(self._size, sweeps, seed):
+        for first, coins in sweeps_of(self._size, sweeps, seed):
             # Where the lower entry is the bound's upper one it moves up if the bound does not
             # move down: so no element ever passes its bound.
             met = order[first:-1:2] == bounds[first + 1 :: 2]
@@ -125,7 +125,7 @@ class CoupledSampler:
         upper -= change
 
 
-def _sweeps(size: int, sweeps: int, seed: int) -> Iterator[tuple[int, Coins]]:
+def sweeps_of(size: int, sweeps: int, seed: int) -> Iterator[tuple[int, Coins]]:
     """The first pair of each sweep, and its coins; the same seed gives the same ones."""
     rng = np.random.default_rng(seed)
     for start in range(0, sweeps, TOSSED):

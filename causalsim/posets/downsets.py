@@ -34,7 +34,7 @@ class Rank:
 
 
 def down_sets(predecessors: Predecessors) -> Iterator[int]:
-    """Yield all down-sets as bitmasks, by size, then by integer value.
+    """Return all down-sets as bitmasks, by size, then by integer value.
 
     A down-set (order ideal) holds with each element all elements below it. Only two sizes are in
     memory at a time, and a size is computed when its first down-set is asked for.
@@ -42,8 +42,8 @@ def down_sets(predecessors: Predecessors) -> Iterator[int]:
     Args:
         predecessors: For each element the elements below it, all numbered smaller.
 
-    Yields:
-        Bitmasks of elements.
+    Returns:
+        An iterator of bitmasks of elements.
 
     Raises:
         InputError: No elements numbered along a linear extension.
@@ -55,7 +55,7 @@ def down_sets(predecessors: Predecessors) -> Iterator[int]:
 
 
 def ranks(predecessors: Predecessors, budget: Budget | None = None) -> Iterator[Rank]:
-    """Yield the down-sets of size 0, 1, ..., n, each with its number of linear extensions.
+    """Return the down-sets of size 0, 1, ..., n, each with its number of linear extensions.
 
     The ways of a down-set are the sum, over its maximal elements, of the ways without that element
     (Stanley, Enumerative Combinatorics 1, section 3.5). All down-sets are charged to the budget;

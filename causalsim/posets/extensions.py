@@ -17,7 +17,7 @@ MOST_PLACES = 1 << 28
 
 
 def linear_extensions(predecessors: Predecessors) -> Iterator[list[int]]:
-    """Yield all linear extensions in lexicographic order, ``[0, 1, ..., n-1]`` first.
+    """Return all linear extensions in lexicographic order, ``[0, 1, ..., n-1]`` first.
 
     A linear extension lists all elements, each after everything below it. Backtracking without dead
     ends: memory grows with the elements and the edges only (Knuth, TAOCP 4A, section 7.2.1.2).
@@ -25,8 +25,8 @@ def linear_extensions(predecessors: Predecessors) -> Iterator[list[int]]:
     Args:
         predecessors: For each element the elements below it, all numbered smaller.
 
-    Yields:
-        All elements in such an order.
+    Returns:
+        An iterator of lists of all elements.
 
     Raises:
         InputError: No elements numbered along a linear extension.

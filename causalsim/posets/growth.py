@@ -49,10 +49,13 @@ class Budget:
     """
 
     def __init__(self, bound: int) -> None:
-        self._bound, self._spent = check_whole("a limit", bound, 1, "The empty down-set needs room."), 1
+        self.bound, self._spent = check_whole("a limit", bound, 1, "The empty down-set needs room."), 1
 
     def spend(self, count: int = 1) -> None:
         """Count more down-sets, or raise LimitError if they are too many.
+
+        Raises:
+            LimitError: They are too many.
 
         >>> Budget(1).spend()
         Traceback (most recent call last):
@@ -61,11 +64,11 @@ class Budget:
 expected at most 1. Raise the limit, or take a smaller or more constrained poset.
         """
         self._spent += count
-        if self._spent > self._bound:
+        if self._spent > self.bound:
             raise LimitError(
                 "the down-sets are tabulated one by one",
-                reached=self._bound + 1,
-                bound=self._bound,
+                reached=self.bound + 1,
+                bound=self.bound,
                 hint="Raise the limit, or take a smaller or more constrained poset.",
             )
 

@@ -9,7 +9,7 @@ from causalsim.errors import InputError
 
 
 def checked_generator(rng: object) -> np.random.Generator:
-    """A NumPy generator, or InputError for anything else.
+    """Return a NumPy generator, or raise ``InputError`` for anything else.
 
     >>> checked_generator(None)
     Traceback (most recent call last):
@@ -38,7 +38,10 @@ def draw_below(bound: int, rng: np.random.Generator) -> int:
 
 
 def checked_rank(of: str, rank: object, count: int) -> int:
-    """A rank in ``range(count)`` as an int, or InputError for anything else.
+    """Return a rank in ``range(count)`` as an int.
+
+    Raises:
+        InputError: It is anything else.
 
     >>> checked_rank("a down-set", np.int64(2), 3)
     2

@@ -80,7 +80,7 @@ def checked(predecessors: Predecessors) -> list[tuple[int, ...]]:
         ...
     causalsim.errors.InputError: elements are numbered along a linear extension: got 1 as a \
 predecessor of 1, expected integers in range(1). Number every element after all its predecessors.
-    """
+    """  # noqa: DOC501
     if not isinstance(predecessors, Sequence | np.ndarray):
         raise _no_poset(predecessors)
     # Machine integers of NumPy would overflow in shifts, so everything becomes a Python int here.

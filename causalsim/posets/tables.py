@@ -33,7 +33,7 @@ class MaskTable:
         self._counts = tally(self._recorded(ranks(predecessors, budget)))
 
     def counts(self) -> LatticeCounts:
-        """The counts that the table holds.
+        """Return the counts that the table holds.
 
         >>> MaskTable([(), (), (0,)], Budget(9)).counts()
         LatticeCounts(elements=3, down_sets=6, lattice_edges=7, linear_extensions=3)
@@ -41,7 +41,7 @@ class MaskTable:
         return self._counts
 
     def order(self, rank: int) -> list[int]:
-        """The linear extension of one rank: as `ChainTable.order`, in another bijection.
+        """Return the linear extension of one rank: as `ChainTable.order`, in another bijection.
 
         >>> [MaskTable([(), (), (0,)], Budget(9)).order(rank) for rank in range(3)]
         [[0, 2, 1], [1, 0, 2], [0, 1, 2]]

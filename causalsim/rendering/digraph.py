@@ -62,7 +62,7 @@ def to_graphviz(
 
 
 def digraph_of(scene: Scene) -> graphviz.Digraph:
-    """A scene in Graphviz's language, every node pinned.
+    """Return a scene in Graphviz's language, every node pinned.
 
     >>> from causalsim.events import Wiring
     >>> scene = compose(EventGraph(Wiring(1), 1), Style(), None, {}, None)

@@ -42,7 +42,7 @@ class Roles:
 
 
 def roles(graph: EventGraph, highlight: Highlight | None) -> Roles:
-    """The parts that a highlight gives to events and edges; ``InputError`` for what is not of the graph.
+    """Return the parts of events and edges in a highlight; ``InputError`` for what is not of the graph.
 
     One ``Event``: itself in focus, its past and its future coloured, what is spacelike to it
     faded. Else an iterable: ``Event``s in it stand out and the other events fade; ``Edge``s
@@ -107,7 +107,7 @@ def route_edges(graph: EventGraph, a: Event, b: Event, rises: Sequence[int]) -> 
 
 
 def _up(graph: EventGraph, kv: Event, above: Event) -> Iterator[Event]:
-    """The events between K/V and that of the next layer, first what attends, at the upper one's position.
+    """Yield the events between K/V and that of the next layer at its position, what attends first.
 
     With a parallel residual that is all, else everything that stands between the two.
     """

@@ -82,7 +82,7 @@ class Layout:
         return -(self.style.box_width + self.style.circle) / 2 + 3
 
     def strands(self, event: Event) -> list[tuple[float, Point]]:
-        """The chains of events that an event is a link of: x of each, and where it stands in it.
+        """Return the chains of events that an event is a link of: x of each, and where it stands in it.
 
         A column is one chain. What stands beside it makes others, between the same ends.
         """

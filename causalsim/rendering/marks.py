@@ -84,7 +84,7 @@ Mark: TypeAlias = "Node | Text | Curve | Link"
 
 
 def between(a: Point, b: Point, share: float) -> Point:
-    """The place ``share`` of the way from ``a`` to ``b``.
+    """Return the place ``share`` of the way from ``a`` to ``b``.
 
     >>> between(Point(0, 0), Point(4, 8), 0.25)
     Point(x=1.0, y=2.0)
@@ -93,7 +93,7 @@ def between(a: Point, b: Point, share: float) -> Point:
 
 
 def straight(a: Point, b: Point) -> Controls:
-    """A straight line as control points.
+    """Return a straight line as control points.
 
     >>> straight(Point(0, 0), Point(3, 0))[1]
     Point(x=1.0, y=0.0)

@@ -52,7 +52,7 @@ def formats() -> tuple[str, ...]:
     Returns:
         Suffixes without the dot.
     """
-    return ("svg", "png", "dot", "pdf") if _system() else ("svg", "png", "dot")
+    return ("svg", "png", "dot", "pdf") if system_program() else ("svg", "png", "dot")
 
 
 def format_of(path: Path) -> str:
@@ -69,16 +69,16 @@ def format_of(path: Path) -> str:
     return suffix
 
 
-def _bundled() -> str | None:
+def bundled_program() -> str | None:
     return shutil.which(BUNDLED, path=sysconfig.get_path("scripts")) or shutil.which(BUNDLED)
 
 
-def _system() -> str | None:
+def system_program() -> str | None:
     return next(filter(None, map(shutil.which, SYSTEM)), None)
 
 
-def _program(suffix: str) -> str:
-    found = _system() if suffix == "pdf" else _bundled() or _system()
+def program_for(suffix: str) -> str:
+    found = system_program() if suffix == "pdf" else bundled_program() or system_program()
     if found is None:
         raise CausalsimError(
             "pictures are drawn by a Graphviz program",
@@ -91,7 +91,7 @@ def _program(suffix: str) -> str:
 def _draw(source: str, suffix: str) -> bytes:
     # SVG scales by itself; at any other resolution its coordinates would no longer be points.
     resolution = ["-Gdpi=72"] if suffix == "svg" else []
-    command = [_program(suffix), "-Kneato", "-n2", f"-T{suffix}", *resolution]
+    command = [program_for(suffix), "-Kneato", "-n2", f"-T{suffix}", *resolution]
     done = subprocess.run(command, input=source.encode(), capture_output=True, check=False)
     if done.returncode or not done.stdout:
         raise CausalsimError(

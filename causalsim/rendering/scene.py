@@ -42,7 +42,7 @@ def compose(
     labels: Mapping[Event, object],
     title: str | None,
 ) -> Scene:
-    """The scene of a graph or a foliation.
+    """Return the scene of a graph or a foliation.
 
     >>> from causalsim.events import Wiring
     >>> scene = compose(EventGraph(Wiring(1), 1), Style(), None, {}, None)

@@ -67,7 +67,7 @@ def joins_events(foliation: Foliation) -> bool:
 
 
 def slice_lines(foliation: Foliation, layout: Layout, *, step: int = 1) -> Iterator[SliceLine]:
-    """A line for every ``step``-th slice across each request that has events in it.
+    """Yield a line for every ``step``-th slice across each request that has events in it.
 
     All slices end in short bends, which do not run together; only some go all the way.
     """
@@ -121,7 +121,7 @@ def _towards(here: Point, strand: Strand, beside: Strand, time: int, bend: float
 
 
 def smooth(points: tuple[Point, ...]) -> Controls:
-    """Bezier control points of a curve through points of rising x that never overshoots.
+    """Return Bezier control points of a curve through points of rising x that never overshoots.
 
     Slopes at the points are harmonic means (Fritsch and Butland 1984), hence monotone in between.
     """

@@ -92,7 +92,7 @@ class Style:
 
 
 def tint(colour: str, strength: float = 0.16) -> str:
-    """A colour mixed into white.
+    """Return a colour mixed into white.
 
     >>> tint("#000000", 0.5)
     '#808080'
@@ -107,7 +107,7 @@ def mix(a: str, b: str, share: float) -> str:
 
 
 def along(ramp: tuple[str, ...], share: float) -> str:
-    """The colour at ``share`` of a ramp, 0 its first and 1 its last.
+    """Return the colour at ``share`` of a ramp, 0 its first and 1 its last.
 
     >>> along(("#000000", "#ffffff", "#ff0000"), 0.5)
     '#ffffff'

@@ -44,7 +44,7 @@ def check_drawable(graph: EventGraph, style: Style) -> None:
 
 
 def thin(graph: EventGraph, roles: Roles, style: Style) -> Drawn:
-    """Far K/V edges turn faint above one number of K/V edges and are left out above another.
+    """Return a drawing whose far K/V edges are faint above one number of them and left out above another.
 
     What the highlight names is always drawn, at full strength.
     """
@@ -68,7 +68,7 @@ def _is_named(roles: Roles, edge: Edge) -> bool:
 
 
 def slice_step(foliation: Foliation, style: Style) -> int:
-    """1 where every slice is drawn as a line; else time is a colour, and every so many slices have one.
+    """Return 1 if every slice is drawn as a line, else how many slices share one, and time is a colour.
 
     Lines are for slices that are few and join events of one text; a line through a single
     event says nothing that its colour does not say better.

@@ -1,4 +1,4 @@
-"""What a scenario file may say; load it, check it, run it."""
+"""Scenarios: their files' schema, loading, checking and running."""
 
 from causalsim.scenario.experiment import Experiment, prepare
 from causalsim.scenario.outcome import Check, FoliationRow, Outcome, RouteRow

@@ -1,4 +1,4 @@
-"""What a scenario came to: rows that say what was seen, and checks that say whether it had to be so."""
+"""Outcomes of a scenario: rows that say what was seen, and checks that say if it had to be so."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class FoliationRow:
 
 @dataclass(frozen=True)
 class RouteRow:
-    """How many routes lead from one event to another."""
+    """The number of routes from one event to another."""
 
     source: str
     target: str

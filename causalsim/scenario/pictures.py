@@ -127,7 +127,7 @@ def _formats(ready: Experiment) -> tuple[str, ...]:
 
 
 def _stem(name: str) -> str:
-    """A name as a file's: letters, digits, and dashes for the rest.
+    """Return a name as a file's: letters, digits, and dashes for the rest.
 
     >>> _stem("tilted(velocity=-1/7)")
     'tilted-velocity--1-7'

@@ -1,4 +1,4 @@
-"""What is said about a file that is not a scenario: the key, what was got, and what is near it."""
+"""Errors for a file that is not a scenario: the key, what was got, and what is near it."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def located(error: CausalsimError, key: str, hint: str | None = None) -> Scenari
 
 
 def first_problem(error: ValidationError, data: object, outer: Container[str | None]) -> ScenarioError:
-    """What pydantic found first, in the words of every other error.
+    """Return pydantic's first finding in the words of every other error.
 
     ``outer`` are keys that stand above all tables, and that a file may give too far down.
     """
@@ -62,7 +62,7 @@ def _refusal(problem: ErrorDetails, key: str, outer: Container[str | None]) -> S
 
 
 def _deepest(problems: list[ErrorDetails], data: object) -> tuple[str, list[ErrorDetails]]:
-    """The first key at which something is wrong, and all that is: where several kinds of value
+    """Return the first key at which something is wrong, and all that is: where several kinds of value
     are allowed, the kind that came furthest is the one that was meant.
     """
     keys = [_key(problem, data) for problem in problems]
@@ -71,7 +71,7 @@ def _deepest(problems: list[ErrorDetails], data: object) -> tuple[str, list[Erro
 
 
 def _key(problem: ErrorDetails, data: Any) -> str:
-    """Where a problem lies, with tables of a list counted from 1.
+    """Return the key of a problem, with tables of a list counted from 1.
 
     pydantic puts the branches of unions among the keys: what leads nowhere in the data is one.
     """

@@ -70,7 +70,7 @@ def check(data: Mapping[str, Any]) -> Scenario:
 
     Raises:
         ScenarioError: A key is wrong; ``key`` says which.
-    """
+    """  # noqa: DOC501
     try:
         return Scenario.model_validate(data)
     except ValidationError as error:

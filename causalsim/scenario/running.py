@@ -13,9 +13,7 @@ from causalsim.scenario.outcome import Check, FoliationRow, Outcome, RouteRow
 from causalsim.scenario.schema import Scenario
 
 if TYPE_CHECKING:
-    import numpy as np
-
-    from causalsim.engine import Model, Run
+    from causalsim.engine import Model, RequestRun, Run
     from causalsim.kernels import Kernels
     from causalsim.progress import Progress
     from causalsim.verification import Report
@@ -157,17 +155,17 @@ class _Runs:
         return verify(model, self.ready.ids, **counts, kernels=kernels, progress=self._tell)
 
     def continuations(self) -> tuple[str, ...]:
-        """What was generated behind each prompt, by the first order."""
+        """The text generated behind each prompt, by the first order."""
         if self.ready.scenario.generate is None or not self.done or self._model().tokenizer is None:
             return ()
         first = next(iter(self.done.values()))
-        return tuple(map(self._behind, first.tokens, self.ready.graph.prompts))
+        return tuple(map(self._behind, first.requests, self.ready.graph.prompts))
 
-    def _behind(self, ids: np.ndarray, prompt: int) -> str:
-        """What is written behind a prompt; decoded by itself it could lose the space in front."""
-        decode = self._model().decode
-        whole, given = decode(ids.tolist()), decode(ids[:prompt].tolist())
-        return whole.removeprefix(given) if whole.startswith(given) else decode(ids[prompt:].tolist())
+    def _behind(self, found: RequestRun, prompt: int) -> str:
+        """Decode what is written behind a prompt; by itself it could lose the space in front."""
+        decode, ids = self._model().decode, found.tokens.tolist()
+        given = decode(ids[:prompt])
+        return found.text.removeprefix(given) if found.text.startswith(given) else decode(ids[prompt:])
 
 
 def timed(work: Callable[[], Run]) -> tuple[float, Run]:

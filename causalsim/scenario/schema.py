@@ -1,4 +1,4 @@
-"""What a scenario file may say: tables and keys, checked before anything runs."""
+"""Schema of a scenario file: tables and keys, checked before anything runs."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ class FoliationTable(Table):
 
     @property
     def arguments(self) -> dict[str, Any]:
-        """What the file gives for the family's own arguments."""
+        """Values that the file gives for the family's own arguments."""
         return dict(sorted((self.model_extra or {}).items()))
 
     @classmethod

@@ -68,9 +68,12 @@ def parts_of_value(value: Any) -> tuple[Any, ...]:
 
 
 def as_numpy(name: str, value: Any) -> np.ndarray:
-    """A copy of an array of any library as NumPy's, bit for bit; ``InputError`` where it holds none.
+    """Return a copy of an array of any library as NumPy's, bit for bit.
 
     ``name`` says what it is, in the plural.
+
+    Raises:
+        InputError: It holds no real numbers.
     """
     if hasattr(value, "detach"):
         value = _from_torch(value.detach().cpu())

@@ -104,7 +104,7 @@ class ElementDivergence:
 
 
 def first_element(reference: Arrays, value: Arrays, rows: Sequence[str]) -> ElementDivergence | None:
-    """The first element at which two values of the same shapes differ in their bits, or ``None``.
+    """Return the first element at which two values of the same shapes differ in their bits, or ``None``.
 
     ``rows`` names what the first axis of the arrays runs over.
     """

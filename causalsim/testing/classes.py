@@ -102,7 +102,7 @@ class InvarianceClasses:
 
 
 def bit_classes(values: Mapping[Any, Arrays], rows: Sequence[str]) -> tuple[BitClass, ...]:
-    """Sort values into classes of equal bits, in the order of their first members.
+    """Return classes of equal bits, in the order of their first members.
 
     Each value is a tuple of arrays, ``Shaped[ndarray, "rows ..."]``; ``rows`` names what their
     first axis runs over.
@@ -128,7 +128,7 @@ def bit_classes(values: Mapping[Any, Arrays], rows: Sequence[str]) -> tuple[BitC
 
 
 def shown_members(classes: Iterable[BitClass]) -> Iterator[str]:
-    """The members of each class in words; numbers next to each other, of those tried, as a range.
+    """Yield the members of each class in words; numbers next to each other, of those tried, as a range.
 
     >>> list(shown_members([BitClass((1,)), BitClass((2, 8, 16)), BitClass((32, 64))]))
     ['1', '2 .. 16', '32, 64']

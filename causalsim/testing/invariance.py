@@ -112,7 +112,7 @@ def _neighbours(batched: FunctionRows, copies: dict[int, Arrays], progress: Prog
 
 
 def _beside(batched: FunctionRows, alone: Arrays) -> Arrays:
-    """The first row's value at every place, beside garbage; where that is anything else, that counts.
+    """Return the first row's value at every place, beside garbage; where it is anything else, that counts.
 
     Half of the places hold garbage, by each binary digit of their number: so every row is once beside
     garbage in every other one.

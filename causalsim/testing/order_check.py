@@ -131,7 +131,7 @@ def _pasted(order: Foliation) -> str:
 
 
 def counted(count: int, name: str) -> str:
-    """A number of things in words.
+    """Return a number of things in words.
 
     >>> counted(1, "order"), counted(1200, "order")
     ('1 order', '1,200 orders')
@@ -182,7 +182,7 @@ class _First:
     values: dict[str, Leaf]
 
     def divergence(self, name: str, order: Foliation) -> OrderDivergence | None:
-        """Where another order gives other values, brought down to one swap of neighbours where possible."""
+        """Two orders that give other values, brought down to one swap of neighbours where possible."""
         where = self._where(name, order)
         if where is None:
             return None

@@ -62,7 +62,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.fixture
 def every_order(request: pytest.FixtureRequest) -> Callable[[EventGraph, Engine], OrdersCheck]:
-    """Run an engine in many orders of a graph: ``every_order(graph, engine)``.
+    """Return a function ``every_order(graph, engine)`` that runs an engine in many orders of a graph.
 
     ``engine(foliation)`` returns what it computed, as for ``causalsim.testing.check_orders``. The
     test fails with the two orders and the first element at which two results differ in their bits.

@@ -44,7 +44,7 @@ class Reading:
 
 
 def read_trace(graph: EventGraph, trace: Trace) -> Reading:
-    """Times and faults of a trace: pairs (event, time) in order of time, or a mapping in any order.
+    """Return times and faults of a trace: pairs (event, time) in order of time, or a mapping in any order.
 
     Times are any real numbers; where they are equal, events share a slice. Events of the graph
     that are missing leave the edges between the others to be checked. Raises ``InputError`` for

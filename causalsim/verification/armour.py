@@ -23,7 +23,7 @@ _SHAPE = re.compile(
 
 
 def to_line(data: Any) -> str:
-    """JSON-able data as version, compressed body and checksum.
+    """Return JSON-able data as version, compressed body and checksum.
 
     >>> from_line(to_line([1, "two"]))
     [1, 'two']

@@ -94,7 +94,7 @@ class Bench:
         self.depth = deepest(n_layers)
         self.state = target.fresh()
         self.plan = Plan.of(self.state, self.depth)
-        # A bank serves every so manieth layer: only those of one dispatch are ever in use.
+        # A pool serves every so manieth layer: only those of one dispatch are ever in use.
         apart = Placement.apart(n_layers, self.state.layout)
         self.placement = replace(apart, pool=np.arange(n_layers) % self.depth, pools=self.depth)
         self.planner, self.contents = cache(self._planner), cache(self._contents)
@@ -124,7 +124,7 @@ class Bench:
         return tally
 
     def outcomes(self, trials: Iterable[Trial]) -> Iterator[tuple[Trial, int]]:
-        """The outcome of each trial, as marks: ``WRITTEN`` for other bits, ``KEPT`` for a changed cell.
+        """Yield the outcome of each trial, as marks: ``WRITTEN`` for other bits, ``KEPT`` for a changed cell.
 
         Some run before the first is told: to wait for each would take longer than to run it.
         """
@@ -165,11 +165,11 @@ class Bench:
         return garbage, roles
 
     def _cells(self, index: int) -> list[int]:
-        """The cells that an event writes; K/V in the bank that its layer has here."""
+        """The cells that an event writes; K/V in the pool that its layer has here."""
         written = cells_written(self.state, self.graph[index])
-        return [self.plan.number(self._in_bank(cell)) for cell in written]
+        return [self.plan.number(self._in_pool(cell)) for cell in written]
 
-    def _in_bank(self, cell: Cell) -> Cell:
+    def _in_pool(self, cell: Cell) -> Cell:
         if cell.array != "kv":
             return cell
         layer, *place = cell.place
@@ -184,7 +184,7 @@ class Bench:
         return tuple(self.graph.index(Event(*site, *row)) for site in sites)
 
     def _closure(self, events: Sequence[Column], trial: Trial) -> tuple[set[int], set[int]]:
-        """The cells that the tested events need, and those in which a dispatch then leaves what is expected.
+        """Return the cells that the tested events need, and those that a dispatch then leaves as expected.
 
         What another row of the dispatch makes for them needs its own predecessors.
         """
@@ -283,7 +283,7 @@ def first_fault(target: Target, kind: str) -> Statement | None:
 def run_trials(
     target: Target, thorough: bool, progress: Progress = silent
 ) -> tuple[Tally, frozenset[Executable]]:
-    """Try every event in every form; the tally, and the executables that there were.
+    """Return the tally of every event in every form, and the executables that there were.
 
     ``thorough`` tries each event first, last and alone in a dispatch with every kind of garbage; else
     each is tried once in a form, and places and garbage change from site to site.

@@ -168,7 +168,7 @@ def misread(recorder: Recorder, events: Sequence[Event], progress: Progress = si
 
 
 def causal_invariance(target: Target, sample: int | None, seed: int, progress: Progress) -> Finding:
-    """Record what events read and write and compare it with what is declared.
+    """Return the verdict on what events read and write, recorded and compared with what is declared.
 
     Of all events of a graph of up to 500, or of a ``sample``.
     """

@@ -1,4 +1,4 @@
-"""Where the values of cells go while a program runs: into other values, never into an address or a branch.
+"""Flow of the values of cells while a program runs: into other values, never an address or a branch.
 
 A program is traced with abstract cells. What the host decides while tracing it cannot decide by a
 cell's value: there is none. What a device decides is read off the jaxpr: the values of cells are
@@ -26,7 +26,7 @@ _MAY_CLAMP = ("gather", "scatter")
 
 
 def steering(function: Callable[[Any], Any], cells: Any) -> Iterator[str]:
-    """Ways in which the values of ``cells`` steer what ``function(cells)`` does; none if they don't.
+    """Yield ways in which the values of ``cells`` steer what ``function(cells)`` does.
 
     >>> import jax.numpy as jnp
     >>> list(steering(lambda cells: cells * 2, jnp.zeros(3)))

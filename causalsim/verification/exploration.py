@@ -78,10 +78,13 @@ class Lattice:
 
 
 def lattice_of(graph: EventGraph, event_runs: int, dropped: Edge | None = None) -> Lattice:
-    """The down-sets of a graph, if exploring them takes at most so many runs; else ``LimitError``.
+    """Return the down-sets of a graph, if exploring them takes at most so many runs.
 
     Without an edge that is ``dropped`` they are those of its target and what comes before it: what
     that edge holds apart is there.
+
+    Raises:
+        LimitError: It takes more.
     """
     events, lower = (tuple(graph), graph.explicit()) if dropped is None else _without(graph, dropped)
     found, edges = [], 0

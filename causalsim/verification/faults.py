@@ -158,7 +158,7 @@ def remembering(kernels: Kernels) -> Kernels:
 
 
 def now_and_then(kernels: Kernels, chance: float, seed: int = 0) -> Kernels:
-    """An MLP whose dispatches go wrong with some chance each, whatever they are given.
+    """Return an MLP whose dispatches go wrong with some chance each, whatever they are given.
 
     Made anew each time: what it draws begins with the seed.
     """
@@ -175,7 +175,7 @@ def now_and_then(kernels: Kernels, chance: float, seed: int = 0) -> Kernels:
 
 
 def freed_early(plan: Plan) -> Plan | None:
-    """A plan in which one page of K/V is poison again when its last reader comes.
+    """Return a plan in which one page of K/V is poison again when its last reader comes.
 
     ``None`` if no position reads another's K/V in a later dispatch.
     """
@@ -195,7 +195,7 @@ def freed_early(plan: Plan) -> Plan | None:
 
 
 def one_edge_inverted(graph: EventGraph, edge: Edge) -> Program:
-    """A program in which one cover runs backwards and every other edge is respected.
+    """Return a program in which one cover runs backwards and every other edge is respected.
 
     Since nothing lies between the two events, the target can go right before its source, after
     all else that it waits for.

@@ -85,10 +85,11 @@ class _Lines(NamedTuple):
 
 @contextmanager
 def opened(path: Path, header: Mapping[str, Any]) -> Iterator[Journal]:
-    """A new campaign's file, or one to go on with.
+    """Yield a new campaign's file, or one to go on with.
 
-    Raises ``InputError`` for a file that holds something else, an older format or another campaign,
-    whose differing facts it names, for one with a damaged first line, and while another process has it.
+    Raises:
+        InputError: The file holds something else, an older format or another campaign, whose differing
+            facts it names; its first line is damaged; or another process has it.
     """
     if path.exists() and not path.is_file():
         # A device may never come to its end.
@@ -120,7 +121,7 @@ def _read(path: Path, file: int, header: Mapping[str, Any]) -> Journal:
 
 
 def _lines(lines: Iterable[bytes], start: int, seal: str, spans: Spans) -> _Lines:
-    """The records of lines that begin at the second one, at byte ``start``.
+    """Return the records of lines that begin at the second one, at byte ``start``.
 
     The same record twice is one; two that contradict each other are both kept, and told by the verdict.
     """

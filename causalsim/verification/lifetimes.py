@@ -16,7 +16,7 @@ from causalsim.events import KINDS, Event, EventGraph
 from causalsim.kernels import PAGE
 from causalsim.testing.findings import Statement
 
-# Layer and page of a text; bank and place in memory.
+# Layer and page of a text; pool and place in memory.
 Page = tuple[int, int]
 Place = tuple[int, int]
 # The first and the last dispatch in which a page is needed, and the page.
@@ -45,7 +45,7 @@ def _is_done(graph: EventGraph, reader: Event, writer: Event) -> bool:
 
 
 def misplaced_pages(plan: Plan) -> Iterator[Statement]:
-    """Every use after free: a page of K/V whose place is given away while needed, or taken over unpoisoned.
+    """Yield every use after free: a page of K/V given away while needed, or taken over unpoisoned.
 
     Says once more, event by event, what ``Placement.recycling`` works out for all of a program at once.
     """

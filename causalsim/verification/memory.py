@@ -41,23 +41,23 @@ _INSIDE = {"tokens": (), "residual": (2,), "logits": (1,), "keys": (1, 2), "valu
 
 @dataclass(frozen=True)
 class Plan:
-    """The number of cells of each array, K/V by bank, and the number of each cell."""
+    """The number of cells of each array, K/V by pool, and the number of each cell."""
 
     planes: int
     tokens: int
-    banks: int
+    pools: int
     pages: int
     columns: int
 
     @classmethod
-    def of(cls, state: State, banks: int) -> Plan:
-        """The plan of a state with K/V, of which so many banks are in use."""
+    def of(cls, state: State, pools: int) -> Plan:
+        """The plan of a state with K/V, of which so many pools are in use."""
         pages, *_, columns = state.keys[0].shape
-        return cls(state.residual.shape[0], state.residual.shape[1], banks, pages, columns)
+        return cls(state.residual.shape[0], state.residual.shape[1], pools, pages, columns)
 
     @cached_property
     def shapes(self) -> dict[str, tuple[int, ...]]:
-        one, kv = (self.tokens,), (self.banks, self.pages, self.columns)
+        one, kv = (self.tokens,), (self.pools, self.pages, self.columns)
         return {"tokens": one, "residual": (self.planes, *one), "kv": kv, "logits": one}
 
     @cached_property
@@ -75,7 +75,7 @@ class Plan:
         """The cells where padding writes: behind all tokens, and in the last page."""
         last = [Cell("residual", (plane, self.tokens - 1)) for plane in range(self.planes)]
         last += [Cell("tokens", (self.tokens - 1,)), Cell("logits", (self.tokens - 1,))]
-        kv = np.ndindex(self.banks, 1, self.columns)
+        kv = np.ndindex(self.pools, 1, self.columns)
         return [*map(self.number, last), *(self.number(Cell("kv", (b, self.pages - 1, c))) for b, _, c in kv)]
 
     def garbage(self, kind: str, rng: np.random.Generator) -> Marks:
@@ -94,15 +94,15 @@ class Plan:
 
     @cached_property
     def places(self) -> dict[str, tuple[int, int, tuple[int, ...]]]:
-        """Where the marks of each array lie, and their shape over the array; K/V by bank."""
+        """Places of the marks of each array, and their shape over the array; K/V by pool."""
         found = {}
         for kind, shape in self.shapes.items():
-            banks = range(self.banks) if kind == "kv" else (None,)
-            for bank, array in product(banks, ("keys", "values") if kind == "kv" else (kind,)):
-                own = shape if bank is None else shape[1:]
-                start = self.starts[kind] + (bank or 0) * prod(own)
+            pools = range(self.pools) if kind == "kv" else (None,)
+            for pool, array in product(pools, ("keys", "values") if kind == "kv" else (kind,)):
+                own = shape if pool is None else shape[1:]
+                start = self.starts[kind] + (pool or 0) * prod(own)
                 over = np.expand_dims(np.empty(own, np.int8), _INSIDE[array]).shape
-                found[array if bank is None else f"{array} {bank}"] = start, start + prod(own), over
+                found[array if pool is None else f"{array} {pool}"] = start, start + prod(own), over
         return found
 
 
@@ -136,7 +136,7 @@ def divergences(
     roles: Spread,
     after: Sequence[Contents],
 ) -> list[Int8[Array, " memories"]]:
-    """By array, of each memory: the roles, joined by "or", of cells that hold what they should not.
+    """Return each memory's roles by array, joined by "or", of cells that hold what they should not.
 
     A cell to be written is to hold what is expected, one to be kept what ``with_garbage`` put there
     (which the dispatch has consumed, and which is made once more).

@@ -33,7 +33,7 @@ def order_independence(
     exhaustive: int = 0,
     proof: Finding | None = None,
 ) -> Finding:
-    """Run named and random orders and compare every event's bits with the reference order's.
+    """Return the verdict on named and random orders, compared in every event's bits with the reference.
 
     A graph all of whose orders are covered by at most ``exhaustive`` runs of an event is explored, too.
     All orders of any graph follow from its certificate, where there is one.

@@ -54,9 +54,10 @@ class Provenance:
         return cls({**model.origin, **config}, model.digest, target.graph, ids, kernels.buckets, facts)
 
     def target(self, model: Model | None = None, kernels: Kernels | None = None) -> Target:
-        """The same texts before the same model, or another one given, in batches of the same rows.
+        """Return the same texts before the same model, or another one given, in batches of the same rows.
 
-        Raises ``InputError`` if the model can only be given, or has another wiring or vocabulary.
+        Raises:
+            InputError: The model can only be given, or has another wiring or vocabulary.
         """
         found = self._made() if model is None else model
         if found.config.wiring != self.graph.wiring:

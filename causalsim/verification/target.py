@@ -116,7 +116,7 @@ class Target:
         return replace(self, graph=EventGraph(self.graph.wiring, len(ids)), ids=(ids,))
 
     def co_batched(self, behind: int = 0) -> Target:
-        """The same texts beside other requests, which are variations of the first.
+        """Return the same texts beside other requests, which are variations of the first.
 
         A batch then has rows of several requests, however short they are. ``behind`` positions
         of each text wait for tokens that are sampled.

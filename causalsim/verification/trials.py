@@ -116,7 +116,7 @@ def every_place(form: Form, group: tuple[Row, ...]) -> Iterator[Trial]:
 
 
 def in_rotation(form: Form, group: tuple[Row, ...], turn: int) -> Iterator[Trial]:
-    """Each event once, half of a dispatch's rows at a time; places and garbage change with the turn.
+    """Yield each event once, half of a dispatch's rows at a time; places and garbage change with the turn.
 
     Every second turn one half stands without the other, in a dispatch with rows to spare.
     """

@@ -34,7 +34,7 @@ def targets() -> Iterator[tuple[str, cs.Model, object, bool]]:
 
 
 def seconds(work: Callable[[], object]) -> float:
-    """What it takes, once."""
+    """Seconds that it takes, once."""
     start = perf_counter()
     work()
     return perf_counter() - start

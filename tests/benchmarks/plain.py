@@ -1,4 +1,4 @@
-"""What one would write at first in JAX: XLA's defaults, layers in a loop, masked attention.
+"""A transformer as one would write it at first in JAX: XLA's defaults, a loop, masked attention.
 
 The other side of the speed table: a forward of all positions and a step with a K/V cache,
 each one jitted program. Llama's switches only; no promise about bits.

@@ -1,4 +1,4 @@
-"""What is compared: two ways to the same logits, each as a side that can be run again and again."""
+"""Pairs of ways to the same logits, each a side that can be run again and again."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class Pair:
 
 @dataclass(frozen=True)
 class Sizes:
-    """How long the texts are; the defaults are those of the table."""
+    """Lengths of the texts; the defaults are those of the table."""
 
     text: int = 256
     before: int = 192

@@ -81,7 +81,7 @@ def threads() -> int:
 
 
 def orders_a_second(repetitions: int, count: int = 1024) -> str:
-    """How many random orders of a small model are drawn, run and compared in their bits in a second."""
+    """Count the random orders of a small model that are drawn, run and compared in a second."""
     sizes = {"n_layers": 4, "n_heads": 4, "d_model": 64, "d_ff": 170, "vocab_size": 64, "max_length": 64}
     model, ids = cs.random_model(cs.ModelConfig(**sizes)), list(range(16))
     graph, expected = cs.EventGraph(model.config, len(ids)), {cs.run(model, ids).digest}

@@ -28,13 +28,13 @@ from causalsim.foliations import (
     token_major,
     wavefront,
 )
-from causalsim.foliations.sampling import _sampler
+from causalsim.foliations.sampling import sampler_for
 from causalsim.models import known_config
 
 pytestmark = pytest.mark.slow
 
 LAYERS, LENGTH = 126, 131_072
-SLOTS = 3 * LAYERS + 2
+SITES = 3 * LAYERS + 2
 VALUES = {"embed": 32768, "kv": 4096, "attn": 32768, "mlp": 32768, "unembed": 256512, "sample": 4}
 SIZES = Footprint(VALUES, {})
 
@@ -78,7 +78,7 @@ def deployment() -> EventGraph:
 
 @pytest.fixture(scope="module")
 def times() -> np.ndarray:
-    return np.tile(np.arange(SLOTS, dtype=np.int32), LENGTH)
+    return np.tile(np.arange(SITES, dtype=np.int32), LENGTH)
 
 
 def test_validating_the_deployment(measure, deployment, times):
@@ -100,7 +100,7 @@ def test_naming_a_violation_at_its_far_end(measure, deployment, times):
 
 
 def test_earliest_slices_of_the_deployment(measure, deployment):
-    assert measure(lambda: earliest(deployment), rounds=1).depth == SLOTS
+    assert measure(lambda: earliest(deployment), rounds=1).depth == SITES
 
 
 @pytest.mark.parametrize(("peak", "expected"), [(peak_at_cuts, 4_831_838_208), (peak_during, 4_831_870_976)])
@@ -139,7 +139,7 @@ def test_a_hundred_uniform_orders_of_88_events(measure):
     graph = EventGraph(Wiring(3), 8)
 
     def draw():
-        _sampler.cache_clear()
+        sampler_for.cache_clear()
         rng = np.random.default_rng(0)
         return {random_linear_extension(graph, rng) for _ in range(100)}
 

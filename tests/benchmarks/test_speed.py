@@ -45,9 +45,9 @@ def test_every_side_gives_the_rows_that_it_says(sides):
 
 def test_random_orders_are_counted(monkeypatch):
     monkeypatch.setattr(many, "TOGETHER", 8)
-    many._executor.cache_clear()
+    many.executor_for.cache_clear()
     assert "random orders a second" in speed.orders_a_second(1, count=8)
-    many._executor.cache_clear()
+    many.executor_for.cache_clear()
 
 
 @pytest.mark.slow

@@ -206,7 +206,7 @@ def test_no_choice_changes_a_bit(data):
 
 
 class Seen(Exception):
-    """What was asked for is known, and need not be done."""
+    """The request is known, and need not be fulfilled."""
 
 
 @pytest.mark.parametrize(("kernels", "rows"), [(CERTIFIED, 64), (FIXED, 16), (STOCK, 64)])
@@ -217,7 +217,7 @@ def test_many_orders_in_step_run_in_rows_that_are_allowed(kernels, rows, monkeyp
         asked.append(rows)
         raise Seen
 
-    monkeypatch.setattr("causalsim.engine.many._plan", plan)
+    monkeypatch.setattr("causalsim.engine.many.plan_of", plan)
     orders = random_orders(cs.EventGraph(MODEL.config, 4), seed=0, count=2)
     with pytest.raises(Seen):
         run_orders(MODEL, ids(MODEL, 4), orders, kernels=kernels)

@@ -25,7 +25,7 @@ def _elsewhere(tmp_path, monkeypatch):
 
 @pytest.fixture
 def measuring(monkeypatch):
-    """What is found instead of being measured: of the model, and of the planted fault."""
+    """Findings in place of measurements: of the model, and of the planted fault."""
 
     def finds(dropped=(), seen=(1, 8)):
         whole = made(tiny(), dropped=dropped)

@@ -65,9 +65,9 @@ def test_a_verdict_that_fails_is_the_exit_code(monkeypatch, capsys):
 def test_the_problem_is_there_at_its_real_width(capsys):
     """Nothing replaced: XLA's kernels change the bits with the order, causalsim's do not."""
     assert demo.WIDE.d_model == 768
-    rows = demo._problem(console(), seed=14)
-    assert demo._different(rows, "stock") > 1
-    assert demo._different(rows, "certified") == 1
+    rows = demo.batching_problem(console(), seed=14)
+    assert demo.distinct_results(rows, "stock") > 1
+    assert demo.distinct_results(rows, "certified") == 1
     diverged = [row.divergence for row in rows if row.divergence is not None]
     assert diverged and {row.stock for row in rows if row.divergence is None} == {rows[0].stock}
     shown = capsys.readouterr().out
@@ -77,14 +77,14 @@ def test_the_problem_is_there_at_its_real_width(capsys):
 @pytest.mark.parametrize(("ulps", "shown"), [(None, "NaN"), (0, "0"), (12345, "12,345")])
 def test_a_divergence_says_how_far_it_is(ulps, shown):
     divergence = Divergence(Event("attn", 0, 1), ulps, 1)
-    assert demo._divergence(demo.Contrast("x", 1, "a", divergence, "b")) == ("attn(0,1)", shown)
-    assert demo._divergence(demo.Contrast("x", 1, "a", None, "b")) == ("-", "-")
+    assert demo.divergence_cells(demo.Contrast("x", 1, "a", divergence, "b")) == ("attn(0,1)", shown)
+    assert demo.divergence_cells(demo.Contrast("x", 1, "a", None, "b")) == ("-", "-")
 
 
 def test_the_default_sentence_is_long_enough():
     from causalsim import scenario
 
-    reading, _ = demo._prepared(demo.SENTENCE, 18, 14)
+    reading, _ = demo.prepared(demo.SENTENCE, 18, 14)
     assert isinstance(reading, scenario.Experiment)
     assert reading.graph.lengths[0] >= 16
     assert len(reading.foliations) >= 6

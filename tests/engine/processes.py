@@ -1,4 +1,4 @@
-"""What tests ask of a process of its own: ``python -m tests.engine.processes digests all 64 768``."""
+"""Questions to a process of its own: ``python -m tests.engine.processes digests all 64 768``."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ ODD = 3
 
 
 def ask(*words: object, **environment: str) -> dict:
-    """What a process prints; ``words`` are the name of a function below and its arguments."""
+    """Output of a process; ``words`` are the name of a function below and its arguments."""
     return answer(start(*words, **environment))
 
 

@@ -56,7 +56,7 @@ def alone(model: cs.Model, tokens: Sequence[int], prompt: int, kernels: Kernels 
 
 @dataclass
 class Served:
-    """What many schedules gave, request by request, and how they differed, as their programs tell."""
+    """Results of many schedules, request by request, and how they differed, as their programs tell."""
 
     digests: list[set[str]]
     mixes: set[frozenset[int]] = field(default_factory=set)
@@ -65,7 +65,7 @@ class Served:
     buckets: set[tuple[str, int]] = field(default_factory=set)
 
     def add(self, run: cs.Run, sizes: Buckets) -> None:
-        assert all(np.isfinite(logits).all() for logits in run.logits), "poison has bits that agree, too"
+        assert np.isfinite(run.logits).all(), "poison has bits that agree, too"
         for request, found in enumerate(self.digests):
             found.add(_digest(run, request))
         self.mixes |= mixes(run.program)
@@ -97,7 +97,7 @@ def serve(
 
 
 def mixes(program: Program) -> set[frozenset[int]]:
-    """Which requests shared a batch: each set once, however often."""
+    """Sets of requests that shared a batch: each once, however often."""
     return {frozenset(batch.requests.tolist()) for batch in program.batches}
 
 

@@ -1,4 +1,4 @@
-"""What the engine's tests compare: bits of runs, and a plain transformer in double precision."""
+"""Support for the engine's tests: bits of runs, and a plain transformer in double precision."""
 
 from __future__ import annotations
 

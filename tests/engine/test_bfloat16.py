@@ -53,12 +53,14 @@ def _recorded(model: cs.Model) -> cs.Run:
 # -- one set of bits -------------------------------------------------------------------------------
 
 
-crowds = st.tuples(st.integers(1, 8)) | st.tuples(st.integers(1, 4), st.integers(1, 4))
+lengths_together = st.tuples(st.integers(1, 8)) | st.tuples(st.integers(1, 4), st.integers(1, 4))
 
 
 @settings(max_examples=10)
-@given(crowds, st.integers(0, 2**32), st.sampled_from([cs.earliest, cs.latest, cs.token_major, None]))
-def test_orders_and_company_leave_every_value_its_bits(lengths, seed, family):
+@given(
+    lengths_together, st.integers(0, 2**32), st.sampled_from([cs.earliest, cs.latest, cs.token_major, None])
+)
+def test_orders_and_co_batched_requests_leave_every_value_its_bits(lengths, seed, family):
     _check_values(NARROW, cs.EventGraph(NARROW.config, lengths), seed, family)
 
 
@@ -122,7 +124,7 @@ def test_many_orders_in_one_call_give_the_same_bits(monkeypatch):
     monkeypatch.setattr(many, "ROWS", 8)
     run = _recorded(NARROW)
     found = run_orders(NARROW, run.tokens, random_orders(run.graph, 0, 16))
-    many._executor.cache_clear()
+    many.executor_for.cache_clear()
     assert found.logits.dtype == BFLOAT16
     assert set(found.digests) == {run.digest}
 

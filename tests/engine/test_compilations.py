@@ -81,7 +81,7 @@ def test_after_warm_no_foliation_compiles_anything(switches):
     assert not count
 
 
-def test_after_warm_no_company_of_these_lengths_compiles_anything():
+def test_after_warm_no_batch_of_these_lengths_compiles_anything():
     model, lengths = _new_model(103), (4, 3)
     model.warm(lengths)
     given_texts = texts(model, lengths)

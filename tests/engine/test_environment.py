@@ -63,25 +63,25 @@ def _source(name: str) -> str:
 
 @pytest.mark.parametrize("module", SOURCES, ids=lambda module: module.__name__)
 def test_a_source_that_changes_changes_the_identity(module, monkeypatch, tmp_path):
-    environments._machine.cache_clear()
+    environments.machine_facts.cache_clear()
     before = environment()
     changed = tmp_path / "renamed.py"
     changed.write_text(f"{_source(module.__name__)}# one more line\n", encoding="utf-8")
     monkeypatch.setattr(module, "__file__", str(changed))
-    environments._machine.cache_clear()
+    environments.machine_facts.cache_clear()
     after = environment()
     monkeypatch.undo()
-    environments._machine.cache_clear()
+    environments.machine_facts.cache_clear()
     assert after["causalsim"] != before["causalsim"]
     assert {**after, "causalsim": ""} == {**before, "causalsim": ""}
     assert environment() == before
 
 
 def test_a_file_that_is_renamed_alone_changes_nothing(monkeypatch, tmp_path):
-    environments._machine.cache_clear()
+    environments.machine_facts.cache_clear()
     before = environment()
     renamed = tmp_path / "another_name.py"
     renamed.write_bytes(Path(str(SOURCES[0].__file__)).read_bytes())
     monkeypatch.setattr(SOURCES[0], "__file__", str(renamed))
-    environments._machine.cache_clear()
+    environments.machine_facts.cache_clear()
     assert environment() == before

@@ -1,4 +1,4 @@
-"""Continuing a text: the same tokens in every order and company, drawn as the design says."""
+"""Continuing a text: the same tokens in every order and beside any others, drawn as the design says."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def test_requests_are_continued_as_if_alone(model, temperature):
     alone = [cs.generate(model, prompt, 4, temperature=temperature, seed=9) for prompt in prompts]
     for foliation in (None, cs.token_major(graph), *(cs.random_foliation(graph, s) for s in range(4))):
         together = cs.generate(model, prompts, 4, foliation, temperature=temperature, seed=9)
-        assert [tokens.tolist() for tokens in together.tokens] == [one.tokens.tolist() for one in alone]
+        assert [each.tokens.tolist() for each in together.requests] == [one.tokens.tolist() for one in alone]
         assert list(together.digests) == [one.digest for one in alone]
 
 
@@ -83,8 +83,9 @@ def test_a_seed_and_a_temperature_matter():
 
 def test_texts_of_several_prompts():
     run = cs.generate(glass(), ["The", "Once"], 1)
-    assert [len(tokens) for tokens in run.tokens] == [len(glass().encode(p)) + 1 for p in ("The", "Once")]
-    assert run.text[1] == cs.generate(glass(), "Once", 1).text
+    lengths = [len(glass().encode(prompt)) + 1 for prompt in ("The", "Once")]
+    assert [len(each.tokens) for each in run.requests] == lengths
+    assert run.requests[1].text == cs.generate(glass(), "Once", 1).text
 
 
 def test_up_to_the_end_of_the_context():

@@ -1,4 +1,4 @@
-"""What is imported when: the graph's side of the package never pulls in JAX."""
+"""Imports and their time: the graph's side of the package never pulls in JAX."""
 
 from __future__ import annotations
 

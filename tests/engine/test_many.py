@@ -31,9 +31,9 @@ def _few(monkeypatch):
     """Fewer orders in step and fewer rows, so that batches are full and several calls are made."""
     monkeypatch.setattr(many, "TOGETHER", 24)
     monkeypatch.setattr(many, "ROWS", 8)
-    many._executor.cache_clear()
+    many.executor_for.cache_clear()
     yield
-    many._executor.cache_clear()
+    many.executor_for.cache_clear()
 
 
 def _as_foliation(graph: cs.EventGraph, order: np.ndarray) -> cs.Foliation:

@@ -19,12 +19,12 @@ FAMILIES = [
 ]  # fmt: skip
 
 
-def subjects() -> dict[str, tuple[cs.Model, list[int]]]:
+def targets() -> dict[str, tuple[cs.Model, list[int]]]:
     return {"glass": (glass(), glass().encode(SENTENCE)), "wide": (wide(), ids(wide(), 20))}
 
 
 def _digests(name: str, foliations) -> set[str]:
-    model, tokens = subjects()[name]
+    model, tokens = targets()[name]
     assert len(tokens) >= 16
     graph = cs.EventGraph(model.config, len(tokens))
     found = {cs.run(model, tokens, record=True).values_digest}
@@ -60,7 +60,7 @@ def test_two_hundred_random_orders_of_each_kind(name):
 @pytest.mark.parametrize("granularity", ["block", "feedback"])
 @pytest.mark.parametrize("name", ["glass", "wide"])
 def test_other_graphs_of_the_same_text_give_the_same_logits(name, granularity):
-    model, tokens = subjects()[name]
+    model, tokens = targets()[name]
     plain = cs.run(model, tokens)
     graph = (
         cs.EventGraph(model.config, len(tokens), granularity="block")
@@ -77,7 +77,7 @@ def test_other_graphs_of_the_same_text_give_the_same_logits(name, granularity):
 
 def test_stock_kernels_at_width_768_are_caught():
     """The negative control: the same orders on XLA's defaults give more than one digest."""
-    model, tokens = subjects()["wide"]
+    model, tokens = targets()["wide"]
     graph = cs.EventGraph(model.config, len(tokens))
     digests = {
         cs.run(model, tokens, foliation, kernels=STOCK).digest
@@ -88,13 +88,13 @@ def test_stock_kernels_at_width_768_are_caught():
 
 @pytest.mark.parametrize("name", ["glass", "wide"])
 def test_recording_changes_no_bits(name):
-    model, tokens = subjects()[name]
+    model, tokens = targets()[name]
     assert cs.run(model, tokens, record=True).digest == cs.run(model, tokens).digest
 
 
 def test_batches_of_a_fixed_number_of_rows_are_order_independent_too():
     """The fallback where nothing faster certifies: pad every batch to sixteen rows."""
-    model, tokens = subjects()["wide"]
+    model, tokens = targets()["wide"]
     fixed = replace(CERTIFIED, name="fixed", buckets=FIXED_BUCKETS)
     graph = cs.EventGraph(model.config, len(tokens))
     orders = [cs.layer_major(graph), cs.token_major(graph), cs.random_foliation(graph, 0)]
@@ -103,7 +103,7 @@ def test_batches_of_a_fixed_number_of_rows_are_order_independent_too():
 
 @pytest.mark.parametrize("kind", ["attn", "mlp"])
 def test_kernels_that_end_in_a_product_keep_their_bits_in_dispatches_of_several(kind):
-    """What is added to a product in the same call must not be downcast together with it."""
+    """Additions to a product in the same call must not be downcast together with it."""
 
     def scaled(*arguments):
         return getattr(CERTIFIED, kind)(*arguments) * np.float32(1.1)

@@ -1,4 +1,4 @@
-"""What is not yet written poisons whoever reads it, and nothing writes where it should not."""
+"""Poison: cells not yet written spoil whoever reads them, and nothing writes where it should not."""
 
 from __future__ import annotations
 

@@ -53,8 +53,8 @@ def test_a_batch_is_one_site_and_long_attentions_one_request(foliation):
 def test_a_slice_makes_as_few_batches_as_it_has_sites(foliation):
     program = compile(foliation)
     for time, events in enumerate(foliation.slices()):
-        crowds = Counter((e.kind, e.layer, e.request) for e in events)
-        alone = [e.kind == "block" or crowds[e.kind, e.layer, e.request] >= MANY_ROWS for e in events]
+        sizes = Counter((e.kind, e.layer, e.request) for e in events)
+        alone = [e.kind == "block" or sizes[e.kind, e.layer, e.request] >= MANY_ROWS for e in events]
         apart = {
             (e.kind, e.layer, e.request if apart and e.kind in ("attn", "block") else None)
             for e, apart in zip(events, alone, strict=True)
@@ -190,7 +190,7 @@ def test_a_program_of_another_order_or_graph_is_told_apart():
 
 
 def test_an_engine_that_ignores_the_foliation_is_caught():
-    """What Run.program is for: what ran is layer-major, whatever had been asked for."""
+    """The use of Run.program: what ran is layer-major, whatever had been asked for."""
     ran = compile(cs.layer_major(GRAPH))
     assert not any(ran.refines(cs.random_foliation(GRAPH, seed)) for seed in range(20))
 

@@ -70,9 +70,9 @@ def test_architectures_that_nobody_chose(data, config, seed):
     graph = data.draw(graphs(config, max_length=min(8, config.max_length), max_positions=8))
     given_texts = texts(model, graph.lengths)
     reference = cs.run(model, given_texts, cs.token_major(graph), record=True)
-    for tokens, logits in zip(given_texts, reference.logits, strict=True):
+    for tokens, each in zip(given_texts, reference.requests, strict=True):
         expected = forward(config, model.params, np.array(tokens))["logits"]
-        np.testing.assert_allclose(logits, expected, atol=1e-3 * max(1, np.abs(expected).max()))
+        np.testing.assert_allclose(each.logits, expected, atol=1e-3 * max(1, np.abs(expected).max()))
     for _ in range(5):
         found = cs.run(model, given_texts, data.draw(foliations(graph)), record=True)
         assert found.values_digest == reference.values_digest

@@ -200,7 +200,7 @@ def test_a_random_model_that_no_memory_holds():
 
 
 def test_a_model_that_claims_any_length_needs_no_more_memory_for_it():
-    """What a configuration says of its context is not believed with gigabytes."""
+    """A configuration is not believed with gigabytes about its context."""
     model = cs.random_model(replace(MODEL.config, max_length=2**40))
     assert cs.run(model, [1, 2, 3]).digest == cs.run(MODEL, [1, 2, 3]).digest
     with pytest.raises(cs.InputError, match="at most 262,144"):

@@ -34,7 +34,7 @@ GRAPH = cs.EventGraph(MODEL.config, 6)
 
 
 def _kv_layers(run: cs.Run) -> float:
-    """How many layers' K/V a run had memory for."""
+    """The number of layers whose K/V a run had memory for."""
     without, whole = (
         State.fresh(MODEL.config, MODEL.dtype, GRAPH, [np.zeros(6, np.int32)], pools=pools).nbytes
         for pools in (0, None)
@@ -56,7 +56,7 @@ def test_memory_follows_the_order(family, layers):
 
 
 def test_memory_is_ordered_as_the_predicted_peaks_are():
-    """Where one order is predicted to need less than another, it takes no more."""
+    """An order that is predicted to need less than another takes no more."""
     orders = [cs.layer_major(GRAPH), cs.token_major(GRAPH), cs.wavefront(GRAPH)]
     orders += [cs.random_foliation(GRAPH, seed) for seed in range(5)]
     footprint = MODEL.config.footprint()
@@ -190,7 +190,7 @@ def test_no_two_pages_have_one_place_at_the_same_time(program):
 
 
 def _pools(model: cs.Model, graph: cs.EventGraph, order: cs.Foliation) -> int:
-    """How many pools an order needs, after a check that its bits are those of an order that keeps all."""
+    """The pools that an order needs, after a check that its bits are those of one that keeps all."""
     given_texts = texts(model, graph.lengths)
     made, state, _ = recycled(model, compile(order), given_texts)
     kept, _ = execute(model, compile(cs.layer_major(graph)), fresh(model, graph, given_texts))

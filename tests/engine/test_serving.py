@@ -29,10 +29,10 @@ def prompts_of(waiting: bool, lengths: tuple[int, ...] = LENGTHS) -> tuple[int, 
 
 def campaign(model: cs.Model, waiting: bool, schedules: int, lengths: tuple[int, ...] = LENGTHS) -> Served:
     """Ragged requests on random schedules, each with one digest: the one that it has alone."""
-    prompts, crowd = prompts_of(waiting, lengths), texts(model, lengths)
+    prompts, together = prompts_of(waiting, lengths), texts(model, lengths)
     graph = cs.EventGraph(model.config, lengths, prompt=prompts)
-    found = serve(model, graph, crowd, range(schedules))
-    expected = [alone(model, tokens, prompt) for tokens, prompt in zip(crowd, prompts, strict=True)]
+    found = serve(model, graph, together, range(schedules))
+    expected = [alone(model, tokens, prompt) for tokens, prompt in zip(together, prompts, strict=True)]
     assert found.digests == [{digest} for digest in expected]
     return found
 
@@ -100,9 +100,9 @@ def test_prefill_then_decode_is_what_it_says():
 
 
 def _caught(model: cs.Model, kernels: Kernels, lengths: tuple[int, ...], schedules: int) -> bool:
-    crowd = texts(model, lengths)
-    found = serve(model, cs.EventGraph(model.config, lengths), crowd, range(schedules), kernels)
-    expected = [{alone(model, tokens, len(tokens), kernels)} for tokens in crowd]
+    together = texts(model, lengths)
+    found = serve(model, cs.EventGraph(model.config, lengths), together, range(schedules), kernels)
+    expected = [{alone(model, tokens, len(tokens), kernels)} for tokens in together]
     return found.digests != expected
 
 

@@ -79,10 +79,10 @@ def test_generating_in_any_order(smollm2):
 @pytest.mark.parametrize("waiting", [False, True], ids=["reading", "fed back"])
 def test_eight_ragged_requests_in_random_batches(smollm2, waiting):
     """Random mixes, chunks and orders of arrival, counted in what ran; each request as if alone."""
-    crowd = texts(smollm2, LENGTHS)
+    together = texts(smollm2, LENGTHS)
     prompts = tuple(max(1, length // 2) for length in LENGTHS) if waiting else LENGTHS
-    found = serve(smollm2, cs.EventGraph(smollm2.config, LENGTHS, prompt=prompts), crowd, range(25))
-    expected = [alone(smollm2, tokens, prompt) for tokens, prompt in zip(crowd, prompts, strict=True)]
+    found = serve(smollm2, cs.EventGraph(smollm2.config, LENGTHS, prompt=prompts), together, range(25))
+    expected = [alone(smollm2, tokens, prompt) for tokens, prompt in zip(together, prompts, strict=True)]
     assert found.digests == [{digest} for digest in expected]
     assert found.met == {frozenset(pair) for pair in combinations(range(8), 2)}
     assert len(found.mixes) > 60 and len(found.splits) > 20 and len(found.arrivals) > 15
@@ -105,8 +105,8 @@ def test_an_attention_without_a_mask_has_other_bits_in_other_orders(smollm2):
     assert len(set(_digests(smollm2, tokens, orders, unmasked()))) == 2
 
 
-def test_an_attention_over_the_whole_buffer_has_other_bits_in_a_crowd(smollm2):
-    crowd, kernels = texts(smollm2, (5, 9)), summing_the_whole_buffer()
+def test_an_attention_over_the_whole_buffer_has_other_bits_beside_others(smollm2):
+    together, kernels = texts(smollm2, (5, 9)), summing_the_whole_buffer()
     graph = cs.EventGraph(smollm2.config, (5, 9))
-    found = serve(smollm2, graph, crowd, range(1), kernels)
-    assert found.digests != [{alone(smollm2, tokens, len(tokens), kernels)} for tokens in crowd]
+    found = serve(smollm2, graph, together, range(1), kernels)
+    assert found.digests != [{alone(smollm2, tokens, len(tokens), kernels)} for tokens in together]

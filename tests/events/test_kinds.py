@@ -72,7 +72,7 @@ def graphs_of_new_kinds(draw, feedback=True):
 
 
 def written_out(graph):
-    """Who reads whom, by walking up every column with the writers of its residual in hand."""
+    """Readers and read, by walking up every column with the writers of its residual in hand."""
     wiring, edges = graph.wiring, set()
     for r, (length, prompt) in enumerate(zip(graph.lengths, graph.prompts, strict=True)):
         for q in range(length):

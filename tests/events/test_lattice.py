@@ -118,7 +118,7 @@ def test_what_no_closed_form_counts_is_refused_without_a_table(count, graph, mon
     """At once: neither a table nor a list of events is begun."""
 
     def spend(budget, *_):
-        if budget._bound < sys.maxsize:
+        if budget.bound < sys.maxsize:
             pytest.fail("a table was begun")
 
     monkeypatch.setattr("causalsim.posets.growth.Budget.spend", spend)

@@ -165,7 +165,7 @@ def test_nothing_beats_the_better_of_layer_major_and_token_major(n_layers, lengt
 
 
 def test_windows_of_sublayers_let_another_order_win():
-    """Where K/V is dear and windows are short, the last positions go first and drop what they alone read."""
+    """With dear K/V and short windows, the last positions go first and drop what they alone read."""
     graph = EventGraph(Wiring(2, windows=2), 3)
     sizes = Footprint({"embed": 1, "kv": 3, "attn": 1, "mlp": 1, "unembed": 0, "sample": 0}, {})
     better = min(peak_during(order, sizes) for order in (layer_major(graph), token_major(graph)))

@@ -31,7 +31,7 @@ Value = tuple  # (kind of value, layer, position, request)
 
 
 def _readers_of_blocks(graph: EventGraph) -> dict[Value, list[Event]]:
-    """Who reads which value. K/V of a layer is made from the residual below by its first reader."""
+    """Readers of each value. K/V of a layer is made from the residual below by its first reader."""
     readers: dict[Value, list[Event]] = {}
     for request, length in enumerate(graph.lengths):
         for p in range(length):

@@ -25,7 +25,7 @@ from causalsim.foliations import (
     token_major,
     wavefront,
 )
-from causalsim.foliations.recognition import _simplest
+from causalsim.foliations.recognition import simplest_between
 from causalsim.testing.strategies import foliations, graphs
 
 PLAIN = {
@@ -111,11 +111,11 @@ def test_every_velocity_at_which_slices_merge_is_found_and_one_between_any_two(p
 def test_the_simplest_velocity_between_two(a, b):
     low, high = min(a, b), max(a, b)
     if low < high:
-        found = _simplest(low, high)
+        found = simplest_between(low, high)
         assert low < found < high
         simpler = range(1, found.denominator)
         assert not any(low < Fraction(n, d) < high for d in simpler for n in range(-3 * d, 13 * d))
-    assert low < _simplest(low, inf) and _simplest(-inf, low) < low
+    assert low < simplest_between(low, inf) and simplest_between(-inf, low) < low
 
 
 @given(graphs(), st.data())

@@ -56,7 +56,7 @@ def test_ranks_and_places_come_from_chunks(times):
 def test_near_times_and_far_ones_are_sorted_alike(times, apart):
     """Sixteen bits hold what is less than 65,536 apart."""
     far = (np.array(times) * apart + 2**31).astype(np.int64)
-    assert dense_times._stable_order(far).tolist() == sorted(range(len(times)), key=times.__getitem__)
+    assert dense_times.stable_order(far).tolist() == sorted(range(len(times)), key=times.__getitem__)
 
 
 @pytest.mark.usefixtures("small_parts")

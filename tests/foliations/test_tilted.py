@@ -18,7 +18,7 @@ HAIR = Fraction(1, 10**30)
 
 
 def least_velocity(graph: EventGraph) -> Fraction | float:
-    """What velocities must exceed, edge by edge: the target's time is greater than the source's."""
+    """Bounds that velocities must exceed, edge by edge: the target's time is greater than the source's."""
     leaning = [
         Fraction(height(graph, a) - height(graph, b), b.position - a.position)
         for a, b, _ in graph.edges()

@@ -28,7 +28,7 @@ def certified(function: Callable[..., Any], **options: Any) -> Callable[..., Any
 
 
 def logits_of(kernels: Kernels, config: ModelConfig, weights: Any, x: jax.Array) -> jax.Array:
-    """What unembed writes for each row, in cells of its own."""
+    """Results of unembed for each row, in cells of its own."""
     cells = jnp.full((len(x), config.vocab_size), jnp.nan, jnp.float32)
     return kernels.unembed(config, weights, x, cells, jnp.arange(len(x), dtype=jnp.int32))
 
@@ -39,7 +39,7 @@ def bits(value: Any) -> np.ndarray:
 
 
 def offenders(rows: Rows, x: np.ndarray, counts: Sequence[int] = COUNTS, seed: int = 0) -> list[str]:
-    """How a row-wise function breaks batch invariance; empty where it keeps it.
+    """Ways in which a row-wise function breaks batch invariance; empty where it keeps it.
 
     Every row among the most rows is the reference for the same row among fewer, at other
     places, and beside neighbours that hold garbage.
@@ -60,17 +60,17 @@ def _beside_garbage(rows: Rows, x: np.ndarray, reference: np.ndarray, rng: np.ra
     found = []
     for kind in GARBAGE:
         kept = rng.integers(len(x))
-        crowd = np.full_like(x, kind)
-        crowd[kept] = x[kept]
-        if not np.array_equal(bits(rows(crowd))[kept], reference[kept]):
+        batch = np.full_like(x, kind)
+        batch[kept] = x[kept]
+        if not np.array_equal(bits(rows(batch))[kept], reference[kept]):
             found.append(f"row {kept} of {len(x)} beside {kind}")
     return found
 
 
 def at_every_place(rows: Rows, x: np.ndarray, count: int) -> bool:
-    """Whether one row has the same bits at each of so many places, all neighbours being others."""
+    """True if one row has the same bits at each of so many places, all neighbours being others."""
     found = set()
     for place in range(count):
-        crowd = np.roll(x[:count], place, axis=0)
-        found.add(bits(rows(crowd))[place].tobytes())
+        batch = np.roll(x[:count], place, axis=0)
+        found.add(bits(rows(batch))[place].tobytes())
     return len(found) == 1

@@ -81,9 +81,9 @@ def test_a_draw_depends_on_its_logits_its_position_and_the_seed(positions, seed,
     found = sampled(logits, positions, temperature=temperature, seed=seed)
     assert found[row] == _by_definition(logits[row], positions[row], temperature, seed)
     alone = sampled(logits[row : row + 1], positions[row : row + 1], temperature=temperature, seed=seed)
-    crowd = np.full_like(logits, np.nan)
-    crowd[0] = logits[row]
-    moved = sampled(crowd, [positions[row], *range(7)], temperature=temperature, seed=seed)
+    batch = np.full_like(logits, np.nan)
+    batch[0] = logits[row]
+    moved = sampled(batch, [positions[row], *range(7)], temperature=temperature, seed=seed)
     assert found[row] == alone[0] == moved[0]
 
 

@@ -35,7 +35,7 @@ _LAYER_NAMES = {
 
 
 def metadata(config: ModelConfig, architecture: str = "llama") -> dict[str, Any]:
-    """What a converter says of a model, by its whole keys."""
+    """Metadata of a model as a converter writes it, by whole keys."""
     said = {
         "block_count": config.n_layers,
         "context_length": config.max_length,
@@ -51,7 +51,7 @@ def metadata(config: ModelConfig, architecture: str = "llama") -> dict[str, Any]
 
 
 def tokenizer(pre: str | None = "smollm", **changes: Any) -> dict[str, Any]:
-    """What a file says of a byte-level tokenizer of 264 tokens."""
+    """Metadata of a byte-level tokenizer of 264 tokens."""
     said = {
         "model": "gpt2",
         "pre": pre,

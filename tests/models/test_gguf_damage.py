@@ -59,7 +59,7 @@ def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def _survives(path: Path, content: bytes) -> bool:
-    """Whether a file is read: each is read whole or refused by name, soon and in little space."""
+    """True if a file is read: each is read whole or refused by name, soon and in little space."""
     path.write_bytes(content)
     began = time.monotonic()
     tracemalloc.start()
@@ -115,7 +115,7 @@ def test_a_lie_of_eight_bytes_anywhere_is_refused_or_harmless(path: Path, data: 
 
 
 def _lengths() -> Iterator[tuple[str, int]]:
-    """Where a count or a length of 64 bits stands: found by what follows it."""
+    """Places of a count or a length of 64 bits: found by what follows it."""
     content = _content()
     yield from (("tensors", 8), ("metadata", 16))
     for name in (

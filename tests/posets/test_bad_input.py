@@ -1,4 +1,4 @@
-"""What is no poset, no limit, no generator and no rank is refused in one form by every function."""
+"""Refusals in one form by every function: of no poset, no limit, no generator and no rank."""
 
 from __future__ import annotations
 

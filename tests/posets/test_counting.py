@@ -185,7 +185,7 @@ def test_linear_extensions_do_not_share_their_lists() -> None:
 
 
 def tabulated(poset: Poset) -> int:
-    """What the limit counts: the empty down-set, and the others of each prime part."""
+    """The limit counts the empty down-set, and the others of each prime part."""
     primes = [part.predecessors for part in decompose(poset) if part.kind == "prime"]
     return 1 + sum(len(brute_down_sets(list(prime))) - 1 for prime in primes)
 

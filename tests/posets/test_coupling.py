@@ -66,11 +66,11 @@ def test_coupled_samples_are_linear_extensions_and_reproducible(poset: Poset, se
 def test_every_beginning_ends_where_the_bounds_end(poset: Poset, seed: int, sweeps: int) -> None:
     """The argument itself: once all is known, the coins lead every linear extension to the same one."""
     sampler = CoupledSampler(poset)
-    bounds = sampler._bounds(sweeps, seed)
+    bounds = sampler.bounds(sweeps, seed)
     ends = set()
     for order in linear_extensions(poset):
         moved = np.array(order, np.int64)
-        sampler._replay(moved, sweeps, seed)
+        sampler.replay(moved, sweeps, seed)
         assert is_extension(poset, moved.tolist())
         ends.add(tuple(moved.tolist()))
     if bounds is not None:
@@ -89,10 +89,10 @@ def test_a_small_budget_is_refused_at_once_and_a_middling_one_on_the_way() -> No
 
 
 def test_coins_do_not_depend_on_how_many_are_tossed_at_once() -> None:
-    first = [(k, coins.tolist()) for k, coins in coupling._sweeps(5, 300, 7)]
+    first = [(k, coins.tolist()) for k, coins in coupling.sweeps_of(5, 300, 7)]
     assert len(first) == 300 and {len(coins) for _, coins in first} == {2}
-    assert first[:100] == [(k, coins.tolist()) for k, coins in coupling._sweeps(5, 100, 7)]
-    assert [len(coins) for _, coins in coupling._sweeps(4, 2, 7)] == [2, 1]
+    assert first[:100] == [(k, coins.tolist()) for k, coins in coupling.sweeps_of(5, 100, 7)]
+    assert [len(coins) for _, coins in coupling.sweeps_of(4, 2, 7)] == [2, 1]
 
 
 def test_a_hundred_elements_without_any_table() -> None:
@@ -129,7 +129,7 @@ def test_down_sets_are_uniform() -> None:
 
 
 def test_cutting_a_random_order_anywhere_is_not_a_uniform_down_set() -> None:
-    """What the test above would reject."""
+    """Orders that the test above would reject."""
     sampler, rng, each = DownSetSampler(MIXED), np.random.default_rng(3), 40
     cut = lambda: sum(1 << i for i in kahn_order(MIXED, rng)[: rng.integers(len(MIXED) + 1)])
     seen = Counter(cut() for _ in range(each * sampler.count))

@@ -55,7 +55,7 @@ def test_resolution_is_the_style_s_and_bounded_in_pixels(tmp_path):
 
 def test_the_source_alone_draws_the_same_places_without_our_options(picture):
     """For those who call ``Digraph.render`` with their own Graphviz: points, not inches."""
-    program = output._program("svg")
+    program = output.program_for("svg")
     drawn = subprocess.run(
         [program, "-Kneato", "-Tsvg"], input=picture.source.encode(), capture_output=True, check=True
     )
@@ -71,13 +71,13 @@ def test_other_suffixes_are_refused_with_those_that_can_be_written(picture, tmp_
 
 
 def test_pdf_needs_a_system_graphviz(picture, tmp_path, monkeypatch):
-    monkeypatch.setattr(output, "_system", lambda: None)
+    monkeypatch.setattr(output, "system_program", lambda: None)
     assert formats() == ("svg", "png", "dot")
     with pytest.raises(InputError, match="Install Graphviz for pdf"):
         render(picture, tmp_path / "a.pdf")
-    monkeypatch.setattr(output, "_system", lambda: "/usr/bin/dot")
+    monkeypatch.setattr(output, "system_program", lambda: "/usr/bin/dot")
     assert "pdf" in formats()
-    assert output._program("pdf") == "/usr/bin/dot"
+    assert output.program_for("pdf") == "/usr/bin/dot"
 
 
 def test_a_folder_that_does_not_exist_is_refused(picture, tmp_path):
@@ -86,17 +86,17 @@ def test_a_folder_that_does_not_exist_is_refused(picture, tmp_path):
 
 
 def test_without_any_program_the_error_says_what_to_install(picture, tmp_path, monkeypatch):
-    monkeypatch.setattr(output, "_system", lambda: None)
-    monkeypatch.setattr(output, "_bundled", lambda: None)
+    monkeypatch.setattr(output, "system_program", lambda: None)
+    monkeypatch.setattr(output, "bundled_program", lambda: None)
     with pytest.raises(CausalsimError, match="pip install graphviz-pure"):
         render(picture, tmp_path / "a.svg")
     assert render(picture, tmp_path / "a.dot").exists()
 
 
 def test_a_system_program_stands_in_for_the_bundled_one(monkeypatch):
-    monkeypatch.setattr(output, "_bundled", lambda: None)
-    monkeypatch.setattr(output, "_system", lambda: "/usr/bin/dot")
-    assert output._program("svg") == "/usr/bin/dot"
+    monkeypatch.setattr(output, "bundled_program", lambda: None)
+    monkeypatch.setattr(output, "system_program", lambda: "/usr/bin/dot")
+    assert output.program_for("svg") == "/usr/bin/dot"
 
 
 def test_a_picture_that_cannot_be_drawn_leaves_no_file(tmp_path):

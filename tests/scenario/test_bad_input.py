@@ -1,4 +1,4 @@
-"""What a file cannot say, each with the key and the words of its message, before anything runs."""
+"""Refused scenario files, each with the key and the words of its message, before anything runs."""
 
 from __future__ import annotations
 

@@ -254,7 +254,7 @@ def test_stock_jax_changes_reductions_with_the_rows_and_attention_with_the_buffe
 
 
 def test_without_the_library_one_class_is_left():
-    """What facts say removes it: our own product over fixed K-blocks, batched at its batch sizes."""
+    """The remedy: our own product over fixed K-blocks, batched at its batch sizes."""
     import jax
 
     from causalsim.kernels import CERTIFIED

@@ -29,7 +29,7 @@ FED_BACK = cs.EventGraph(cs.Wiring(1), [5, 3, 4], prompt=[4, 3, 2])
 
 
 def minimal(strategy: st.SearchStrategy, condition: Callable[[Any], bool], examples: int = 2000) -> Any:
-    """What a failure of this condition is shrunk to; the same every time."""
+    """The smallest failure of this condition after shrinking; the same every time."""
     chosen = settings(max_examples=examples, database=None, suppress_health_check=list(HealthCheck))
     return find(strategy, condition, settings=chosen, random=Random(0))
 
@@ -48,7 +48,7 @@ def drawn(strategy: st.SearchStrategy, examples: int) -> list[Any]:
 
 
 def swaps(order: cs.Foliation) -> int:
-    """How many adjacent swaps an order is away from the reference, pair by pair."""
+    """The number of adjacent swaps of an order from the reference, pair by pair."""
     reference = cs.earliest(order.graph).refine()
     ranks = [reference.time(event) for (event,) in order.slices()]
     return sum(first > second for first, second in combinations(ranks, 2))

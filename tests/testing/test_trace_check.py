@@ -238,7 +238,7 @@ def trace_of(graph: cs.EventGraph) -> dict[cs.Event, int]:
 
 @given(graphs(), st.data(), st.integers(1, 40), st.booleans())
 def test_a_fault_at_any_event_is_located(graph, data, steps, spreads):
-    """Whether or not it spreads to all that comes behind it."""
+    """A divergence, spread to all that comes behind it or not."""
     (event,) = events_with(graph, data, 1)
     reference = made_up(graph, 0)
     future = set(graph.future(event)) if spreads else set()

@@ -21,7 +21,7 @@ from tests.golden.make import MIDDLE, layers_of
 
 @dataclass
 class Watched:
-    """What was seen of a run: events in order with their times, values, and what each step scheduled."""
+    """Record of a run: events in order with their times, values, and what each step scheduled."""
 
     n_layers: int
     trace: list[tuple[Event, int]] = field(default_factory=list)

@@ -103,7 +103,7 @@ SEAL = checksum(to_line(HEADER))
 
 
 def kept(path: Path, *chunks: Chunk, header=HEADER) -> list[Chunk]:
-    """What is in a campaign's file before these are added."""
+    """Content of a campaign's file before these are added."""
     with opened(path, header) as journal:
         for chunk in chunks:
             journal.add(chunk)

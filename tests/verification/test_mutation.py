@@ -133,7 +133,7 @@ def test_sound_kernels_pass_every_check(check):
 
 
 def test_a_fault_that_can_do_no_harm_is_not_planted():
-    """Where all batches have one size, nothing can depend on their size."""
+    """With one size for all batches, nothing can depend on their size."""
     kinds = [
         {kind for kind, _, _ in mutation.kernels_spoilt(_target(2, kernels=each))} for each in (FEW, FIXED)
     ]

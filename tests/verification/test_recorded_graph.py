@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import causalsim as cs
-from causalsim.engine.cells import Cell, cells_changed, cells_written, littered, poisoned
+from causalsim.engine.cells import Cell, cells_changed, cells_written, poisoned, with_garbage
 from causalsim.errors import InputError
 from causalsim.kernels import CERTIFIED
 from causalsim.verification import recorded_graph
@@ -92,7 +92,7 @@ def test_writes_elsewhere_and_forgotten_ones_are_told():
 @settings(max_examples=15)
 def test_what_changes_is_what_is_changed(data):
     """Any cells of a state of two texts, one of them longer than a page; the scratch cells are none."""
-    state = littered(LONG, np.random.default_rng(0))
+    state = with_garbage(LONG, np.random.default_rng(0))
     owned = [cell for event in LONG.graph for cell in cells_written(LONG, event)]
     chosen = data.draw(st.sets(st.sampled_from(owned), max_size=5))
     assert {*cells_changed(state, poisoned(state, chosen))} == chosen

@@ -27,7 +27,7 @@ from causalsim.foliations.foliation import Foliation
 
 @dataclass(frozen=True)
 class Shape:
-    """What a foliation costs whatever the model: slices, events in the widest, and batches.
+    """Costs of a foliation whatever the model: slices, events in the widest, and batches.
 
     Attributes:
         depth: Slices.
@@ -68,7 +68,7 @@ class Costs(Shape):
 
 
 def shape(foliation: Foliation) -> Shape:
-    """What a foliation costs whatever the model.
+    """Count slices and batches of a foliation, which cost whatever the model.
 
     Args:
         foliation: The foliation.
@@ -168,7 +168,7 @@ def _run(foliation: Foliation, cost: BatchCost) -> tuple[Shape, int]:
 
 
 def _whatever_the_order(graph: EventGraph, cost: EventCost) -> int:
-    """What the events cost together, which no slices change."""
+    """The cost of all events together, which no slices change."""
     return sum(
         _sum(cost(site, positions_seen(graph, site, columns)), len(columns.positions(site)))
         for columns in graph.requests

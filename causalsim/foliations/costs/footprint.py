@@ -26,7 +26,7 @@ class _ByKind(dict[str, int]):
 
 @dataclass(frozen=True)
 class Footprint:
-    """What costs need to know of a model: bytes and FLOPs by kind of event.
+    """Bytes and FLOPs by kind of event: all that costs need to know of a model.
 
     ``weights`` and ``flops`` that are left empty are not counted.
 
@@ -60,7 +60,7 @@ class Footprint:
 
 
 def number_of(by_kind: Mapping[str, int], kind: str) -> int:
-    """The weights or FLOPs of a kind, 0 where a footprint has none at all.
+    """Return the weights or FLOPs of a kind, 0 where a footprint has none at all.
 
     >>> number_of({}, "attn"), number_of({"attn": 3}, "attn")
     (0, 3)

@@ -151,7 +151,7 @@ def _by_event(foliation: Foliation, cost: EventCost) -> PerSlice:
 
 
 def positions_seen(graph: EventGraph, site: Site, columns: Columns) -> PerPosition:
-    """How many positions the events of a site see, one after another."""
+    """The number of positions that each event of a site sees, one after another."""
     window = graph.wiring.windows_by_layer[site.layer] if KINDS[site.kind].attends else None
     seen = np.arange(1, len(columns.positions(site)) + 1)
     return seen if window is None else np.minimum(seen, window)

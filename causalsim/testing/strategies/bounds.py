@@ -14,7 +14,7 @@ ONE_BY_ONE = ("max_layers", "max_requests")
 
 
 def sizes(most: int) -> st.SearchStrategy[int]:
-    """1 to so many, counted from 0 for hypothesis: such choices it lowers while it draws the rest anew.
+    """Return 1 to so many, counted from 0 for hypothesis: it lowers such choices and draws the rest anew.
 
     What follows has another shape in a smaller graph, and would seldom fail there as it is.
     """

@@ -66,7 +66,7 @@ def _foliations(draw: st.DrawFn, graph: EventGraph) -> Foliation:
 
 
 def _waits(draw: st.DrawFn, graph: EventGraph) -> list[int]:
-    """The wait of each event: short waits give wide slices, long ones narrow slices.
+    """Return the wait of each event: short waits give wide slices, long ones narrow slices.
 
     The events that read nothing, where columns start, may wait longer, and for each other.
     """

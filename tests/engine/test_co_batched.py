@@ -8,37 +8,62 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import causalsim as cs
+from causalsim.engine.digests import digest_of
 from tests.engine.support import architectures, bits, ids, reference_logits, texts
-from tests.models_for_tests import tiny, wide
+from tests.models_for_tests import glass, tiny, wide
+
+SEEDS = st.integers(0, 99)
 
 
 @pytest.mark.parametrize("place", [0, 1])
 @pytest.mark.parametrize(
     ("model", "lengths"), [(tiny, (3,)), (tiny, (1, 1, 1)), (wide, (27,))], ids=["two", "four", "wide"]
 )
-def test_a_request_has_its_bits_in_any_company_and_order(model, lengths, place):
+def test_a_request_has_its_bits_beside_any_others_in_any_order(model, lengths, place):
     model = model()
     mine = ids(model, 5)
     alone = cs.run(model, mine)
-    crowd = texts(model, lengths, seed=5)
-    crowd.insert(place, mine)
-    graph = cs.EventGraph(model.config, tuple(map(len, crowd)))
+    together = texts(model, lengths, seed=5)
+    together.insert(place, mine)
+    graph = cs.EventGraph(model.config, tuple(map(len, together)))
     orders = [cs.layer_major, cs.token_major, *[lambda g, s=s: cs.random_foliation(g, s) for s in range(5)]]
     for order in orders:
-        found = cs.run(model, crowd, order(graph))
+        found = cs.run(model, together, order(graph))
         assert found.digests[place] == alone.digest
-        assert bits(found.logits[place]) == bits(alone.logits)
-        assert found.tokens[place].tolist() == mine
-        assert len(found.tokens) == len(found.logits) == len(crowd)
+        assert bits(found.requests[place].logits) == bits(alone.logits)
+        assert found.requests[place].tokens.tolist() == mine
 
 
-def test_requests_of_a_list_stay_a_list():
-    model = tiny()
-    one, several = cs.run(model, [1, 2]), cs.run(model, [[1, 2]])
-    assert one.logits.shape == (2, 40)
-    assert [part.shape for part in several.logits] == [(2, 40)]
-    assert one.digest == several.digest == several.digests[0]
-    assert cs.run(model, np.array([[1, 2], [1, 2]])).digests == (one.digest,) * 2
+@settings(max_examples=20)
+@given(st.lists(st.integers(1, 5), min_size=1, max_size=4), st.booleans(), st.integers(0, 2), SEEDS)
+def test_results_have_one_type_whatever_was_given(lengths, in_list, written, seed):
+    model, (first, *others) = tiny(), texts(tiny(), lengths, seed)
+    tokens = [first, *others] if others or in_list else first
+    found = cs.generate(model, tokens, written) if written else cs.run(model, tokens)
+    assert isinstance(found.requests, tuple) and len(found.requests) == len(lengths)
+    total = sum(lengths) + written * len(lengths)
+    assert (found.logits.shape, found.logits.dtype) == ((total, 40), np.float32)
+    assert (found.tokens.shape, found.tokens.dtype) == ((total,), np.int32)
+    assert bits(found.logits) == b"".join(bits(each.logits) for each in found.requests)
+    assert bits(found.tokens) == b"".join(bits(each.tokens) for each in found.requests)
+    for each, given_ids in zip(found.requests, [first, *others], strict=True):
+        assert each.tokens[: len(given_ids)].tolist() == given_ids
+        assert each.logits.shape == (len(given_ids) + written, 40)
+    assert found.digest == digest_of(each.logits for each in found.requests)
+    assert found.digests == tuple(digest_of([each.logits]) for each in found.requests)
+
+
+def test_the_text_of_each_request_is_a_line():
+    one, two = (cs.run(glass(), text) for text in ("The", "Once"))
+    assert isinstance(one.text, str) and one.text == one.requests[0].text == "The"
+    assert cs.run(glass(), ["The", "Once"]).text == "The\nOnce"
+    assert cs.run(glass(), ["The"]).text == one.text
+    assert cs.run(glass(), ["The", "Once"]).requests[1].digest == two.digest
+
+
+def test_a_table_of_ids_is_a_request_each():
+    alone = cs.run(tiny(), [1, 2])
+    assert cs.run(tiny(), np.array([[1, 2], [1, 2]])).digests == (alone.digest,) * 2
 
 
 @settings(max_examples=15)
@@ -82,5 +107,5 @@ def test_long_texts_beside_each_other(lengths):
     graph = cs.EventGraph(model.config, lengths, prompt=(lengths[0] - 9, 2))
     found = cs.run(model, given_texts, cs.random_foliation(graph, 0))
     padded = [cs.run(model, tokens + ids(model, 257 - len(tokens))) for tokens in given_texts]
-    for mine, longer in zip(found.logits, padded, strict=True):
-        assert bits(mine) == bits(longer.logits[: len(mine)])
+    for mine, longer in zip(found.requests, padded, strict=True):
+        assert bits(mine.logits) == bits(longer.logits[: len(mine.logits)])
