@@ -20,7 +20,7 @@ from tests.models_for_tests import SENTENCE, glass, wide
 
 TURNS = 5
 HEAD = (
-    "| model and text | events | event runs | places and fills | certificate | token_major "
+    "| model and text | events | event runs | places and garbage | certificate | token_major "
     "| ratio of least | of medians |"
 )
 
@@ -59,8 +59,8 @@ def row(name: str, model: cs.Model, tokens: object, thorough: bool) -> str:
     )
     how = "all" if thorough else "in rotation"
     cells = (
-        f"{found.events:,}",
-        f"{found.event_runs:,}",
+        f"{found.coverage.events:,}",
+        f"{found.coverage.event_runs:,}",
         how,
         f"{min(took):.1f} s",
         f"{min(alone):.3f} s",
