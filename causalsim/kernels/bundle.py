@@ -53,10 +53,6 @@ class Buckets:
         """Batch sizes of the batches that carry so many events at the least cost."""
         return list(_split(self, events)) if self.sizes else [events]
 
-    def is_one_call(self, events: int) -> bool:
-        """True if one batch carries so many events with little padding."""
-        return len(self.split(events)) == 1
-
     def up_to(self, events: int) -> list[int]:
         """All batch sizes that batches of at most so many events can have."""
         if not self.sizes:
