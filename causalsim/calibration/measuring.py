@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cache
 from time import perf_counter
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -25,6 +25,8 @@ from causalsim.events import EventGraph, Site, Wiring
 from causalsim.kernels import CERTIFIED_BUCKETS, FIXED_BUCKETS, Buckets, Kernels
 from causalsim.kernels.precision import downcast, from_storage, poison
 from causalsim.progress import Progress
+from causalsim.testing.bits import Arrays
+from causalsim.testing.rows import BatchTrials, Chosen, Mask
 
 # Rows that must be filled; of smaller batches, as many events are run in several.
 MOST, FEWEST = CERTIFIED_BUCKETS.sizes[-1], 16
@@ -81,19 +83,17 @@ class _Bench:
 
     def has_same_bits(self, carried: Carried, size: int) -> bool:
         """Tell if events have the bits of the reference, wherever and beside whatever they stand."""
-        reference = self.reference(carried)
-        for spoilt in (np.zeros_like(self.spoilt), self.spoilt):
-            tokens, state = self._drawn(carried, size), _poisoned(self.state, spoilt)
+        trials = BatchTrials(_Rows(self, carried, Buckets((size,))), self.reference(carried))
+        for garbage in (np.zeros_like(self.spoilt), self.spoilt):
+            tokens = self._drawn(carried, size)
             for start in range(0, len(tokens), size):
                 part = tokens[start : start + size]
-                state, outputs = self._run(state, self._batches(carried, part), Buckets((size,)))
-                if not _agree([output.value for output in outputs], reference, part, spoilt[part]):
-                    return False
-        return True
+                trials.compare(part, garbage[part])
+        return trials.divergence is None and all(np.isfinite(each).all() for each in trials.reference)
 
     def seconds(self, carried: Carried, size: int) -> float:
         """Take the least time of several dispatches of so many rows, all filled where events suffice."""
-        batches = self._batches(carried, self._drawn(carried, size)[:size])
+        batches = self.batches(carried, self._drawn(carried, size)[:size])
         plan, state = self._plan(batches, Buckets((size,))), self.state.copy()
         times: list[float] = []
         while sum(times) < LEAST_SECONDS or (len(times) < TIMES and sum(times) < ENOUGH_SECONDS):
@@ -119,8 +119,8 @@ class _Bench:
     def _with_kv(self) -> State:
         """The same state with the K/V that its tokens have at each layer."""
         state = self.state.copy()
-        for batch in self._batches(Carried(self.wiring.sublayers, deep=True), self.tokens):
-            state, _ = self._run(state, [batch], FIXED_BUCKETS, keep=False)
+        for batch in self.batches(Carried(self.wiring.sublayers, deep=True), self.tokens):
+            state, _ = self.run(state, [batch], FIXED_BUCKETS, keep=False)
         return replace(self.state, keys=state.keys, values=state.values)
 
     def _normal(self, cells: Any, axis: int) -> Any:
@@ -137,12 +137,12 @@ class _Bench:
         groups = list(joined(batches, buckets, self.wiring))
         return Plan(self.state.graph, layout, placement, tuple(planner.dispatches(groups)))
 
-    def _run(
+    def run(
         self, state: State, batches: Sequence[Batch], buckets: Buckets, *, keep: bool = True
     ) -> tuple[State, list[Output]]:
         return execute(self._plan(batches, buckets), state, self.computation, keep=keep)
 
-    def _batches(self, carried: Carried, tokens: Int[np.ndarray, " rows"]) -> list[Batch]:
+    def batches(self, carried: Carried, tokens: Int[np.ndarray, " rows"]) -> list[Batch]:
         layers = range(self.layers if carried.deep else 1)
         sites = [Site(kind, self.outer.get(kind, layer)) for layer in layers for kind in carried.kinds]
         return [Batch(site, self.requests[tokens], self.positions[tokens], tokens) for site in sites]
@@ -157,17 +157,34 @@ class _Bench:
             tokens[[1, others[0]]] = tokens[[others[0], 1]]
         return tokens
 
-    def _reference(self, carried: Carried) -> list[Any]:
+    def _reference(self, carried: Carried) -> Arrays:
         """Every token's values in batches of sixteen rows, kind by kind and text by text."""
-        state, found = self.state.copy(), []
-        for batch in self._batches(carried, self.tokens):
+        state, found = self.state.copy(), list[np.ndarray]()
+        for batch in self.batches(carried, self.tokens):
             parts = []
             for request in range(self.requests[-1] + 1):
                 own = batch.restricted(self.requests == request)
-                state, outputs = self._run(state, [own], FIXED_BUCKETS)
-                parts += [_rows(output.value, len(output.batch)) for output in outputs]
-            found.append(jax.tree.map(lambda *arrays: np.concatenate(arrays), *parts))
-        return found
+                state, outputs = self.run(state, [own], FIXED_BUCKETS)
+                parts += [_values([output]) for output in outputs]
+            found += map(np.concatenate, zip(*parts, strict=True))
+        return tuple(found)
+
+
+class _Rows(NamedTuple):
+    """The tokens of a bench as rows of one kind of dispatch."""
+
+    bench: _Bench
+    carried: Carried
+    buckets: Buckets
+
+    def __len__(self) -> int:
+        return len(self.bench.tokens)
+
+    def run(self, rows: Chosen, garbage: Mask) -> Arrays:
+        """The values of some tokens in one batch; of those that are garbage, what they read is poison."""
+        state = _poisoned(self.bench.state, rows[garbage])
+        _, outputs = self.bench.run(state, self.bench.batches(self.carried, rows), self.buckets)
+        return _values(outputs)
 
 
 def _lengths(length: int) -> list[int]:
@@ -178,9 +195,10 @@ def _lengths(length: int) -> list[int]:
     return [length] * full + [rest] * (rest > 0)
 
 
-def _poisoned(state: State, spoilt: Bool[np.ndarray, " tokens"]) -> State:
+def _poisoned(state: State, tokens: Int[np.ndarray, " chosen"]) -> State:
     """A copy of a state in which some tokens are as if never written."""
-    mask = np.pad(spoilt, (0, len(state.tokens) - len(spoilt)))
+    mask = np.zeros(len(state.tokens), bool)
+    mask[tokens] = True
     return replace(state, **_spoil(state.cells(), mask))
 
 
@@ -195,17 +213,10 @@ def _spoil(cells: dict[str, Any], mask: Bool[Array, " tokens"]) -> dict[str, Any
     }
 
 
-def _rows(value: Any, count: int) -> Any:
-    """The first rows of a batch, on the host."""
-    return jax.tree.map(lambda array: from_storage(np.asarray(array)[:count]), value)
-
-
-def _agree(found: Sequence[Any], reference: Sequence[Any], tokens: Any, spoilt: Any) -> bool:
-    """True if the rows that are not spoilt have the reference's bits, all of them numbers."""
-    kept = ~spoilt
-    pairs = zip(jax.tree.leaves(found), jax.tree.leaves(reference), strict=True)
-    return all(_equal(from_storage(np.asarray(a))[: len(tokens)][kept], b[tokens][kept]) for a, b in pairs)
-
-
-def _equal(a: np.ndarray, b: np.ndarray) -> bool:
-    return a.dtype == b.dtype and a.tobytes() == b.tobytes() and bool(np.isfinite(a).all())
+def _values(outputs: Sequence[Output]) -> Arrays:
+    """The arrays of some batches' values on the host, without the rows of padding."""
+    return tuple(
+        from_storage(np.asarray(leaf)[: len(output.batch)])
+        for output in outputs
+        for leaf in jax.tree.leaves(output.value)
+    )
