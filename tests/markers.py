@@ -1,4 +1,4 @@
-"""Tables between a pair of markers in the README, replaced by what was measured last."""
+"""Measured tables between pairs of markers, in the README or among the results: scripts replace them."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from pathlib import Path
 from causalsim.verification import environment
 
 README = Path(__file__).parent.parent / "README.md"
+RESULTS = Path(__file__).parent / "benchmarks" / "RESULTS.md"
+PAGES = (README, RESULTS)
 
 
 def replaced(page: str, name: str, text: str) -> str:
@@ -20,9 +22,18 @@ def replaced(page: str, name: str, text: str) -> str:
     return found
 
 
+def page_of(name: str) -> Path:
+    """The page on which the markers of a name stand."""
+    found = [page for page in PAGES if f"<!-- {name}: " in page.read_text(encoding="utf-8")]
+    if len(found) != 1:
+        raise ValueError(f"one page has the markers of a name: got {len(found)} of {name!r}")
+    return found[0]
+
+
 def write(name: str, text: str) -> None:
-    """Put text between the README's markers of a name."""
-    README.write_text(replaced(README.read_text(encoding="utf-8"), name, text), encoding="utf-8")
+    """Put text between the markers of a name, wherever they stand."""
+    page = page_of(name)
+    page.write_text(replaced(page.read_text(encoding="utf-8"), name, text), encoding="utf-8")
 
 
 def measured_with() -> str:

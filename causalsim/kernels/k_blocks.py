@@ -5,7 +5,7 @@ loops for a single row and for a block of rows agree as long as a contraction is
 long ones are cut into K-blocks of fixed size whose products are added in fixed order. K-blocks
 are a function of the contraction's length alone. The loops also part ways over the columns
 that are left when their number is no multiple of the vector's length (the last token of a
-vocabulary of 50,257), so columns are padded. See "What decides bits" in the README.
+vocabulary of 50,257), so columns are padded.
 """
 
 from __future__ import annotations

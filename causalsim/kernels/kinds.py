@@ -7,7 +7,7 @@ Rows come and go in float32; matrices and K/V are upcast from what lies in memor
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -50,14 +50,16 @@ def prepare(arithmetic: Arithmetic, config: ModelConfig, params: Params) -> Weig
             if name in params
         },
         "layers": [
-            _prepare_layer(arithmetic, _below(params, f"layers.{layer}."), rope)
+            _prepare_layer(arithmetic, _below(params, f"layers.{layer}."), rope, config.sublayers)
             for layer in range(config.n_layers)
         ],
         "unembed": {"norm": _norm(params, "final_norm"), "out": {"matrix": arithmetic.pack(unembed)}},
     }
 
 
-def _prepare_layer(arithmetic: Arithmetic, params: Params, rope: Array | None) -> dict[str, Weights]:
+def _prepare_layer(
+    arithmetic: Arithmetic, params: Params, rope: Array | None, sublayers: Sequence[str]
+) -> dict[str, Weights]:
     def dense(*names: str) -> Weights:
         """Matrices that share their input, side by side, with their biases."""
         there = [name for name in names if name in params]
@@ -70,13 +72,18 @@ def _prepare_layer(arithmetic: Arithmetic, params: Params, rope: Array | None) -
         found = {role: _norm(params, name) for role, name in norms.items() if name in params}
         return {**found, **products}
 
-    attention = {
-        "kv": part("attn", "attn.k_norm", **{"in": dense("attn.k", "attn.v")}),
-        "attn": part("attn", "attn.q_norm", **{"in": dense("attn.q"), "out": dense("attn.o")}),
-    }
-    mlp = part("mlp", None, **{"in": dense("mlp.gate", "mlp.up"), "out": dense("mlp.down")})
     turned = {} if rope is None else {"rope": rope}
-    return {**{kind: {**weights, **turned} for kind, weights in attention.items()}, "mlp": mlp}
+    standard = {
+        "kv": lambda: part("attn", "attn.k_norm", **{"in": dense("attn.k", "attn.v")}) | turned,
+        "attn": lambda: (
+            part("attn", "attn.q_norm", **{"in": dense("attn.q"), "out": dense("attn.o")}) | turned
+        ),
+        "mlp": lambda: part("mlp", None, **{"in": dense("mlp.gate", "mlp.up"), "out": dense("mlp.down")}),
+    }
+    return {
+        kind: standard[kind]() if kind in standard else _only(**_below(params, f"{kind}."))
+        for kind in sublayers
+    }
 
 
 def _below(params: Params, start: str) -> Params:

@@ -125,6 +125,9 @@ class Finding:
         blind = "".join(f" The check did not see a planted fault: {control.name}." for control in self.missed)
         return f"{self.coverage}: {found}.{blind}"
 
+    def __str__(self) -> str:
+        return self.summary
+
     def to_dict(self) -> dict[str, Any]:
         """As JSON can hold it."""
         return {"holds": self.holds, **{each.name: plain(getattr(self, each.name)) for each in fields(self)}}

@@ -15,6 +15,7 @@ import numpy as np
 
 from causalsim.engine import Output, Planner, Program, State, Values, compile, run_dispatch
 from causalsim.engine.cells import Cell, cells_written
+from causalsim.engine.executables import body_of
 from causalsim.engine.joining import Group, deepest
 from causalsim.engine.placement import Placement
 from causalsim.engine.program import Batch
@@ -38,12 +39,12 @@ from causalsim.verification.memory import (
 from causalsim.verification.target import Target
 from causalsim.verification.trials import Executable, Form, Row, Trial, every_place, forms, in_rotation
 
-# The arrays of memory that a dispatch of each kind gets.
+# The arrays of memory that an executable of each body gets.
 _TOUCHED = {
     "embed": ("tokens", "residual"),
     "kv": ("residual", "kv"),
-    "attn": ("residual", "kv"),
-    "mlp": ("residual",),
+    "attend": ("residual", "kv"),
+    "add": ("residual",),
     "layers": ("residual", "kv"),
     "unembed": ("residual", "logits"),
     "sample": ("tokens", "logits"),
@@ -232,7 +233,7 @@ class Bench:
 
     def _arrays(self, state: State, form: Form, first: int | None = None) -> Contents:
         """The arrays of a state that a form gets, K/V by pool; of a whole state, those of its layers."""
-        touched = _TOUCHED[form.kind]
+        touched = _TOUCHED[body_of(form.kind)]
         found: Contents = {name: getattr(state, name) for name in touched if name != "kv"}
         for more in range(max(form.layers, 1)) if "kv" in touched else ():
             layer = form.site.layer + more

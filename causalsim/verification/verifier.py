@@ -53,6 +53,11 @@ class Report:
         verdicts = {key: verdict.to_dict() for key, verdict in zip(keys, self.verdicts, strict=True)}
         return json.dumps({"holds": self.holds, **verdicts, "environment": self.environment}, indent=2)
 
+    def __str__(self) -> str:
+        return "\n".join(
+            f"{verdict.name} {'holds' if verdict.holds else 'FAILS'}: {verdict}" for verdict in self.verdicts
+        )
+
     def __rich__(self) -> RenderableType:
         return table_of(self.verdicts)
 

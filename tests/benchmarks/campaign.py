@@ -1,6 +1,6 @@
-"""Writes what a campaign came to into the README: ``python -m tests.benchmarks.campaign FILE``.
+"""Writes what a campaign came to among the results: ``python -m tests.benchmarks.campaign FILE``.
 
-The file is of the command that stands in the README; what it lacks is run before it is told.
+The file is of the command that stands there; what it lacks is run before it is told.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ TOLD = ("jax", "jaxlib", "backend", "machine", "processor", "vector instructions
 
 
 def table(found: Campaign, events: int) -> str:
-    """One row, with its seed and environment; a campaign that fails leaves the README as it was."""
+    """One row, with its seed and environment; a campaign that fails leaves what was there."""
     if not found.holds:
         raise SystemExit(found.to_json())
     controls = found.verdict.controls

@@ -1,4 +1,4 @@
-"""Writes what certificates cost into the README: ``python -m tests.benchmarks.certificates``.
+"""Writes what certificates cost among the results: ``python -m tests.benchmarks.certificates``.
 
 A certificate and the ``token_major`` run of the same text take turns, after one of each that
 compiles what they need. Needs ``causalsim models fetch smollm2``.
@@ -20,13 +20,13 @@ from tests.models_for_tests import SENTENCE, glass, wide
 
 TURNS = 5
 HEAD = (
-    "| model and text | events | event runs | places and fills | certificate | token_major "
+    "| model and text | events | event runs | places and garbage | certificate | token_major "
     "| ratio of least | of medians |"
 )
 
 
 def targets() -> Iterator[tuple[str, cs.Model, object, bool]]:
-    """Name, model, tokens, and whether every place and every fill is tried."""
+    """Name, model, tokens, and whether every place and all garbage is tried."""
     yield "glass, 21 tokens", glass(), SENTENCE, True
     yield "random, width 768, 20 tokens", wide(), np.arange(20) * 7 % wide().config.vocab_size, True
     model = cs.load("smollm2")
@@ -49,7 +49,7 @@ def in_turn(*works: Callable[[], object]) -> list[list[float]]:
 
 
 def row(name: str, model: cs.Model, tokens: object, thorough: bool) -> str:
-    """One line of the table; a certificate that fails leaves the README as it was."""
+    """One line of the table; a certificate that fails leaves what was there."""
     found = certify(model, tokens, thorough=thorough)
     if not found.holds:
         raise SystemExit(found.to_json())
@@ -59,8 +59,8 @@ def row(name: str, model: cs.Model, tokens: object, thorough: bool) -> str:
     )
     how = "all" if thorough else "in rotation"
     cells = (
-        f"{found.events:,}",
-        f"{found.event_runs:,}",
+        f"{found.coverage.events:,}",
+        f"{found.coverage.event_runs:,}",
         how,
         f"{min(took):.1f} s",
         f"{min(alone):.3f} s",

@@ -1,4 +1,6 @@
-"""Writes the measured ratios of time into the README: ``python -m tests.benchmarks.speed [repetitions]``.
+"""Writes measured ratios of time among the results: ``python -m tests.benchmarks.speed [repetitions]``.
+
+The README gets the rows that set causalsim beside others.
 
 Both sides of a row run in this process by turns, after they were seen to compute the same
 logits. Needs ``causalsim models fetch smollm2``; the rows beside transformers need the extra
@@ -23,6 +25,7 @@ from tests import markers
 from tests.benchmarks.sides import Pair, Side, Sides, Sizes, pairs
 
 LEAST = 5
+OTHERS = ("plain JAX", "transformers")
 HEAD = "| what | this | beside that | least, s | median, s | ratio of least | median ratio |"
 
 
@@ -113,6 +116,14 @@ def table(sides: Sides, repetitions: int) -> str:
     return "\n".join([*lines, "", orders_a_second(repetitions), "", f"Measured with {facts}{_torch()}.", ""])
 
 
+def beside_others(whole: str) -> str:
+    """Of a table, its head and the rows of causalsim beside plain JAX and transformers."""
+    head, lines, *rows = (line for line in whole.splitlines() if line.startswith("|"))
+    cells = {row: [cell.strip() for cell in row.split("|")] for row in rows}
+    chosen = [row for row in rows if cells[row][3] in OTHERS and cells[row][2] not in OTHERS]
+    return "\n".join([head, lines, *chosen, ""])
+
+
 def _torch() -> str:
     if not has_transformers():
         return ""
@@ -126,4 +137,6 @@ if __name__ == "__main__":
     count = int(sys.argv[1]) if len(sys.argv) > 1 else LEAST
     if count < LEAST:
         raise SystemExit(f"a row has at least {LEAST} repetitions: got {count}")
-    markers.write("speed", table(Sides(cs.load("smollm2"), Sizes()), count))
+    whole = table(Sides(cs.load("smollm2"), Sizes()), count)
+    markers.write("speed", whole)
+    markers.write("beside others", beside_others(whole))

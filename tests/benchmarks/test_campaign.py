@@ -1,4 +1,4 @@
-"""The README's campaign: told from its file, and only if it holds."""
+"""The campaign among the results: told from its file, and only if it holds."""
 
 from __future__ import annotations
 

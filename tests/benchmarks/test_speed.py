@@ -107,7 +107,31 @@ def test_markers_are_a_pair():
         markers.replaced(page, "figures", "new")
 
 
-@pytest.mark.parametrize("name", ["figures", "speed"])
-def test_the_readme_has_the_markers(name):
-    page = markers.README.read_text(encoding="utf-8")
+@pytest.mark.parametrize("name", ["figures", "speed", "beside others", "campaign", "certificates"])
+def test_a_page_has_the_markers(name):
+    page = markers.page_of(name).read_text(encoding="utf-8")
     assert markers.replaced(page, name, "") != page
+
+
+def test_what_is_measured_goes_to_the_page_that_has_its_markers(tmp_path, monkeypatch):
+    pages = tmp_path / "a.md", tmp_path / "b.md"
+    monkeypatch.setattr(markers, "PAGES", pages)
+    for page, name in zip(pages, ("one", "two"), strict=True):
+        page.write_text(f"<!-- {name}: how -->\nold\n<!-- end of {name} -->\n")
+    markers.write("two", "new\n")
+    assert "old" in pages[0].read_text()
+    assert pages[1].read_text() == "<!-- two: how -->\nnew\n<!-- end of two -->\n"
+    with pytest.raises(ValueError, match="got 0 of 'three'"):
+        markers.write("three", "new")
+    pages[0].write_text(pages[1].read_text())
+    with pytest.raises(ValueError, match="got 2 of 'two'"):
+        markers.write("two", "newer")
+
+
+def test_the_readme_has_the_rows_beside_others():
+    whole, few = (
+        page.read_text(encoding="utf-8").partition(f"<!-- {name}: ")[2].partition("<!-- end of")[0]
+        for page, name in ((markers.RESULTS, "speed"), (markers.README, "beside others"))
+    )
+    assert speed.beside_others(whole) == few.partition("\n")[2]
+    assert few.count("| plain JAX |") == few.count("| transformers |") == 2

@@ -239,3 +239,10 @@ def test_bad_counts_are_refused(options):
 def test_bad_tokens_are_refused():
     with pytest.raises(cs.InputError, match="empty"):
         cs.verify(tiny(), [])
+
+
+def test_a_report_prints_a_line_a_verdict(healthy):
+    lines = str(healthy).splitlines()
+    names = ("order independence", "causal invariance", "batch invariance")
+    assert [line.startswith(f"{name} holds: ") for line, name in zip(lines, names, strict=True)] == [True] * 3
+    assert len(str(healthy)) < 2000
