@@ -1,4 +1,4 @@
-"""What the README shows is run, in order, as a reader would; what it and other pages name is there."""
+"""The README's code is run, in order, as a reader would; what it and other pages name is there."""
 
 from __future__ import annotations
 
