@@ -30,8 +30,13 @@ def _requests(tokens: Texts) -> Sequence[Text]:
         raise InputError(
             "a text is a string or a sequence of token ids, or several of these", got=type(tokens).__name__
         )
-    several = not isinstance(tokens, str) and len(tokens) > 0 and not isinstance(tokens[0], int | np.integer)
-    return list(tokens) if several else [tokens]  # type: ignore[arg-type, list-item]
+    return list(tokens) if _are_several(tokens) else [tokens]  # type: ignore[arg-type, list-item]
+
+
+def _are_several(tokens: Texts) -> bool:
+    if isinstance(tokens, np.ndarray):
+        return tokens.ndim > 1
+    return not isinstance(tokens, str) and len(tokens) > 0 and not isinstance(tokens[0], int | np.integer)
 
 
 def _checked(model: Model, number: int, text: Text) -> Ids:

@@ -141,6 +141,7 @@ def interrupt():
     time.sleep(0.1)
 {work}
 app.app = work
+sys.argv[1:] = ["models"]  # Without arguments the page of help is told, which needs no work.
 command()
 """
 

@@ -37,9 +37,9 @@ def _over_all(queries: Any, positions: Any, pages: Pages, cap: float | None = No
     extent = len(pages.table) * PAGE
     keys = jnp.moveaxis(pages.keys[pages.table], 0, 2).reshape(heads, d_head, extent)
     values = jnp.moveaxis(pages.values[pages.table], 0, 1).reshape(heads, extent, d_head)
-    rows = queries.transpose(1, 0, 2, 3).reshape(heads, rows * group, d_head)
+    stacked = queries.transpose(1, 0, 2, 3).reshape(heads, rows * group, d_head)
     sees = jnp.arange(extent) <= jnp.repeat(positions, group)[:, None]
-    scores = jnp.where(sees, capped(contract(rows, jnp.nan_to_num(keys)), cap), -jnp.inf)
+    scores = jnp.where(sees, capped(contract(stacked, jnp.nan_to_num(keys)), cap), -jnp.inf)
     shares = jnp.exp(scores - scores.max(axis=2, keepdims=True))
     mixed = _folded(shares[..., None] * jnp.nan_to_num(values)[:, None]) / _folded(shares[..., None])
     return mixed.reshape(heads, rows, group, d_head).transpose(1, 0, 2, 3)

@@ -9,7 +9,6 @@ from dataclasses import replace
 import jax
 import numpy as np
 import pytest
-from causalsim.verification.strategies import graphs
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -18,8 +17,9 @@ from causalsim.engine import Dispatch, Plan, Program, compile, compile_unchecked
 from causalsim.engine import execute as follow
 from causalsim.engine.planning import UNBOUNDED
 from causalsim.kernels import CERTIFIED_BUCKETS, FIXED, FIXED_BUCKETS, PAGE, Buckets
+from causalsim.testing.strategies import graphs
 from tests.engine.support import architectures, bits, cells_of, fresh_for, graphs_of, texts
-from tests.foliations.orders import graphs_with_foliation
+from tests.foliations.support import graphs_with_foliation
 
 BUCKETS = st.sampled_from([CERTIFIED_BUCKETS, FIXED_BUCKETS, Buckets((1, 2)), Buckets((3,)), Buckets()])
 

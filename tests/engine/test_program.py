@@ -18,7 +18,7 @@ from causalsim.engine.program import MANY_ROWS
 from causalsim.events.kinds import SUBLAYERS
 from causalsim.kernels import CERTIFIED_BUCKETS, FIXED_BUCKETS, Buckets
 from causalsim.testing.strategies import foliations, graphs, wirings
-from tests.foliations.orders import graphs_with_foliation
+from tests.foliations.support import graphs_with_foliation
 from tests.models_for_tests import tiny
 
 GRAPH = cs.EventGraph(cs.Wiring(2), (3, 2))

@@ -7,7 +7,6 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-from causalsim.verification.strategies import graphs
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -24,6 +23,7 @@ from causalsim.events import (
     state_graph,
 )
 from causalsim.foliations import Foliation, Footprint
+from causalsim.testing.strategies import graphs
 
 KINDS_OF_NUMBER = [np.int8, np.int64, np.uint16, np.uint64, lambda number: np.array(number)]
 numbers = pytest.mark.parametrize("of", KINDS_OF_NUMBER, ids=["int8", "int64", "uint16", "uint64", "array"])

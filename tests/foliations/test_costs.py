@@ -193,8 +193,7 @@ ADAPTER = Kind("adapter", "layer", ("residual",), "residual", (("d_model",),), "
 COLUMNS = [
     ("kv", "attn", "adapter", "mlp"),
     ("kv", "attn", "mlp", "adapter"),
-    ("adapter", "kv", "attn", "mlp"),
-    ("kv", "adapter", "attn"),
+    ("kv", "attn", "adapter"),
 ]
 
 

@@ -114,7 +114,7 @@ def test_a_new_family_is_recognised():
 def test_a_new_family_is_verified():
     report = cs.verify(tiny(), [3, 1, 4, 1], orders=1, events=1)
     assert report.holds, report.to_json()
-    assert ", interleaved(2), 1 random" in report.order_independence.coverage
+    assert ", interleaved(2), 1 random" in str(report.order_independence.coverage)
 
 
 def test_what_is_registered_is_gone_afterwards(capsys):
@@ -124,7 +124,7 @@ def test_what_is_registered_is_gone_afterwards(capsys):
     with pytest.raises(ScenarioError, match="a scenario has no such key"):
         scenario.parse(SCENARIO)
     assert main(["draw", "interleaved:3"]) == BAD_INPUT
-    assert "expected:  layer_major, token_major" in capsys.readouterr().err
+    assert "expected: layer_major, token_major" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("name", ["wavefront", "a family", "a:b", ""])
