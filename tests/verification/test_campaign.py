@@ -632,7 +632,10 @@ def test_the_command_fails_of_what_is_recorded_and_tells_what_was_altered(monkey
     rewritten(path, 2, other_digest, seal=True)
     assert main(command) == FAILS
     out = " ".join(capsys.readouterr().out.split())
-    assert "FAILS" in out and "1 order failed" in out and "Something does not hold" in out
+    assert "FAILS" in out and "Something does not hold" in out
+    told = json.loads((tmp_path / "t.json").read_text())
+    assert not told["holds"] and len(told["failed"]) == 1
+    assert told["order_independence"]["witness"]["text"].startswith("1 order failed")
 
 
 @pytest.mark.usefixtures("_here")
