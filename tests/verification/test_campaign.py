@@ -25,7 +25,7 @@ from causalsim.errors import CausalsimError
 from causalsim.kernels import FIXED
 from causalsim.sealed import checksum, from_line, to_line
 from causalsim.testing import PlantedFault, Statement
-from causalsim.testing.bits import divergence
+from causalsim.testing.bits import Divergence, divergence
 from causalsim.testing.suite import random_order
 from causalsim.verification import Reproducer, replay, run_campaign, workers
 from causalsim.verification import campaign as campaign_module
@@ -432,7 +432,8 @@ def test_a_line_of_another_campaign_is_run_again(tmp_path, whole, finished, span
 )
 def test_two_digests_that_are_recorded_fail(whole, spans, number, token):
     if token == "of another order":
-        token = Reproducer(job().provenance, cs.token_major(GRAPH), cs.earliest(GRAPH), None).to_token()
+        told = Divergence(cs.Event("mlp", 0, 0), 1, 1)
+        token = Reproducer(job().provenance, cs.token_major(GRAPH), cs.earliest(GRAPH), told).to_token()
     rewritten(whole, number, lambda record: {**other_digest(record), "token": token}, seal=True)
     found = run(whole)
     record = from_line(
