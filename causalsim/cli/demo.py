@@ -138,6 +138,7 @@ class Contrast:
 
 
 def batching_problem(out: Console, seed: int) -> list[Contrast]:
+    """Show how stock kernels change their bits with the order."""
     _heading(out, 1, "The problem: the order of the work changes the result")
     _say(
         out,

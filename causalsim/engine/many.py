@@ -189,6 +189,7 @@ def _stacked(model: Model, kernels: Kernels) -> Any:
 
 @lru_cache(maxsize=8)
 def executor_for(config: ModelConfig, dtype: str, kernels: Kernels, length: int) -> Callable[..., Array]:
+    """Compile the run of many orders over one text of this length."""
     names = _kinds(config.wiring)
     bodies = {kind: Bodies(config, kind, {kind: kernels.of(kind)}) for kind in names}
     windows = [UNBOUNDED if window is None else window for window in config.wiring.windows_by_layer]

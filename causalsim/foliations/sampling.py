@@ -195,6 +195,7 @@ def _generator(seed: Seed) -> np.random.Generator:
 
 @lru_cache(maxsize=2)
 def sampler_for(graph: EventGraph, limit: int, steps: int) -> UniformSampler | CoupledSampler:
+    """Make a sampler of uniform linear extensions: by tables where they fit, else by coupling."""
     sources = graph.explicit()
     try:
         refuse_large(graph, limit)

@@ -74,10 +74,12 @@ def bundled_program() -> str | None:
 
 
 def system_program() -> str | None:
+    """Find a Graphviz program of the system, if there is one."""
     return next(filter(None, map(shutil.which, SYSTEM)), None)
 
 
 def program_for(suffix: str) -> str:
+    """Find a Graphviz program that writes files of a type, or refuse."""
     found = system_program() if suffix == "pdf" else bundled_program() or system_program()
     if found is None:
         raise CausalsimError(
