@@ -111,7 +111,7 @@ class _Bench:
         state = State.fresh(model.config, model.dtype, graph, texts, pools=self.layers)
         return replace(
             state,
-            sampling=Sampling(np.full(state.layout.tokens + 1, -1, np.int32), temperature=1.0),
+            sampling=Sampling(np.full(state.layout.tokens + 1, -1, np.int32), temperature=1.0).on_device(),
             residual=self._normal(state.residual, axis=1),
             logits=self._normal(state.logits, axis=0),
         )

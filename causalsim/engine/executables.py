@@ -19,6 +19,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Int
 
 from causalsim.engine.planning import IndexArrays, Numbers
+from causalsim.engine.state import Sampling
 from causalsim.events import KINDS
 from causalsim.kernels import PAGE, Kernels, Pages
 from causalsim.kernels.precision import downcast, poison, upcast
@@ -135,8 +136,8 @@ class Bodies:
     ) -> tuple[Array, Array]:
         """Write what a sublayer leaves that reads K/V."""
         x = upcast(self.stream(residual, at))
-        pages = Pages(keys, values, at.table, at.window)
-        value = _as_cells(residual, self.kernel(self.config, weights, x, at.position, pages))
+        read = self.kernel(self.config, weights, x, at.position, _pages(keys, values, at))
+        value = _as_cells(residual, read)
         return _put(residual, self._plane(self.kind, at.layer), at, value), value
 
     def add(self, weights: Any, residual: Array, at: IndexArrays) -> tuple[Array, Array]:
@@ -174,7 +175,7 @@ class Bodies:
             else:
                 if left and not self.parallel:
                     below = upcast(_handed_on(next(reversed(left.values())), at))
-                reads = (at.position, Pages(keys, values, at.table, at.window)) if row.attends else ()
+                reads = (at.position, _pages(keys, values, at)) if row.attends else ()
                 value = left[kind] = _as_cells(residual, kernel(self.config, weights[kind], below, *reads))
             made.append(value)
         # What only the next sublayer of the same layer reads was handed on, and needs no cell.
@@ -192,11 +193,11 @@ class Bodies:
         return _take(logits, at.token)
 
     def sample(
-        self, tokens: Array, logits: Array, at: IndexArrays, given: Array, temperature: Array, seed: Array
+        self, tokens: Array, logits: Array, sampling: Sampling, at: IndexArrays
     ) -> tuple[Array, Array]:
         """Write the token that follows."""
-        read = upcast(_take(logits, at.token))
-        value = self.kernel(self.config, read, at.position, given, temperature, seed)
+        read, given = upcast(_take(logits, at.token)), _take(jnp.asarray(sampling.given), at.target, -1)
+        value = self.kernel(self.config, read, at.position, given, sampling.temperature, sampling.seed)
         return tokens.at[at.target].set(value, mode="drop", wrap_negative_indices=False), value
 
     def stream(self, residual: Array, at: IndexArrays) -> Array:
@@ -209,6 +210,10 @@ class Bodies:
 
     def _plane(self, kind: str, layer: Numbers | int) -> Numbers | int:
         return layer % 2 + 2 * self.writers.index(kind) if self.parallel else 0
+
+
+def _pages(keys: Array, values: Array, at: IndexArrays) -> Pages:
+    return Pages(keys, values, at.table, at.window, at.extent)
 
 
 def _settled(value: Any) -> Any:

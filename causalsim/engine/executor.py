@@ -215,7 +215,7 @@ def _attend(dispatch: Dispatch, state: State, computation: Computation, _keep: b
 
 def _add(dispatch: Dispatch, state: State, computation: Computation, _keep: bool) -> tuple[State, Any]:
     run = computation.executable(dispatch.site.kind)
-    indices = dispatch.indices._replace(table=None, window=None)
+    indices = dispatch.indices._replace(table=None, window=None, extent=None)
     residual, value = run(_weights(dispatch, computation), state.residual, indices)
     return replace(state, residual=residual), value
 
@@ -229,7 +229,7 @@ def _block(dispatch: Dispatch, state: State, computation: Computation, keep: boo
             state, value = _RUNNERS[body_of(kind)](one, state, computation, keep)
     if not computation.config.parallel_residual:
         return state, value
-    above = dispatch.indices._replace(table=None, window=None, layer=scalar(layer + 1))
+    above = dispatch.indices._replace(table=None, window=None, extent=None, layer=scalar(layer + 1))
     return state, computation.executable("stream")(state.residual, above)
 
 
@@ -241,9 +241,8 @@ def _unembed(dispatch: Dispatch, state: State, computation: Computation, keep: b
 
 
 def _sample(dispatch: Dispatch, state: State, computation: Computation, _keep: bool) -> tuple[State, Any]:
-    sampling, indices = state.sampling, dispatch.indices
-    given = sampling.given[indices.target], np.float32(sampling.temperature), np.int32(sampling.seed)
-    tokens, value = computation.executable("sample")(state.tokens, state.logits, indices, *given)
+    run = computation.executable("sample")
+    tokens, value = run(state.tokens, state.logits, state.sampling, dispatch.indices)
     return replace(state, tokens=tokens), value
 
 

@@ -25,6 +25,7 @@ from causalsim.engine.program import Batch, Program
 from causalsim.errors import InputError
 from causalsim.events import KINDS, EventGraph, Site, Wiring
 from causalsim.kernels import PAGE, Buckets
+from causalsim.kernels.paged import extent_of, tile_of
 
 Numbers = Array | np.ndarray
 Rows = Int[np.ndarray, "3 _"]
@@ -46,12 +47,15 @@ class IndexArrays(NamedTuple):
         table: For attention, the page table of the rows' text, ``Int[entries]``, or of each row,
             ``Int[rows, entries]``.
         window: For attention, how many positions it sees, ``Int[]``.
+        extent: For attention, the entries of the table that it goes over, ``Int[tiles, 2]``: the first, and
+            the end. Rows with tables of their own for several pages go over what each sees.
     """
 
     rows: Int[Numbers, "places rows"]
     layer: Any
     table: Any = None
     window: Any = None
+    extent: Any = None
 
     @property
     def token(self) -> Int[Numbers, " rows"]:
@@ -75,8 +79,8 @@ class IndexArrays(NamedTuple):
 
     def of_layer(self, number: int) -> IndexArrays:
         """Take what one of several layers gets."""
-        rows = jnp.stack([self.token, self.position, self.rows[2 + number]])
-        return IndexArrays(rows, self.layer[number], self.table[number], self.window[number])
+        rows: Any = self.token, self.position, self.rows[2 + number]
+        return IndexArrays(rows, *(part[number] for part in self[1:]))
 
 
 @dataclass(frozen=True, eq=False)
@@ -274,7 +278,8 @@ class Planner:
         layer = scalar(batch.site.layer)
         if not KINDS[batch.site.kind].attends:
             return IndexArrays(rows, layer)
-        return IndexArrays(rows, layer, self._table(batch, size, several), self._windows[batch.site.layer])
+        window = self._windows[batch.site.layer]
+        return IndexArrays(rows, layer, self._table(batch, size, several), window, self._extent(batch, rows))
 
     def _padded(self, site: Site, rows: Rows, size: int) -> Rows:
         """Rows beyond a batch's events write to scratch, at a position of theirs."""
@@ -300,6 +305,14 @@ class Planner:
             for number, place in self.redirected.get(int(event), {}).items():
                 tables[row, number] = place
         return tables
+
+    def _extent(self, batch: Batch, rows: Rows) -> Any:
+        """The pages that each tile of rows goes over: the only one, or those that one of its rows sees."""
+        positions = rows[1].reshape(-1, tile_of(rows.shape[1]))
+        if self._tables.shape[1] == 1:
+            return _on_device(((0, 1),) * len(positions))
+        window = self.wiring.windows_by_layer[batch.site.layer] or UNBOUNDED
+        return _on_device(tuple(tuple(map(int, extent_of(tile, window))) for tile in positions))
 
     def _table_of(self, layer: int, request: int) -> Any:
         if (layer, request) not in self._known:
@@ -342,9 +355,9 @@ def _stacked(each: Sequence[IndexArrays]) -> IndexArrays:
 
 
 @lru_cache(maxsize=256)
-def _on_device(places: tuple[int, ...]) -> Any:
-    """Places that lie on the device already; most layers have the same."""
-    return jnp.asarray(places, jnp.int32)
+def _on_device(numbers: tuple[Any, ...]) -> Any:
+    """Numbers that lie on the device already; most layers have the same."""
+    return jnp.asarray(numbers, jnp.int32)
 
 
 @lru_cache(maxsize=4096)

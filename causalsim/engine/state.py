@@ -35,6 +35,10 @@ class Sampling(NamedTuple):
     temperature: Float[Numbers, ""] | float = 0.0
     seed: Int[Numbers, ""] | int = 0
 
+    def on_device(self) -> Sampling:
+        """Make the arrays that executables get."""
+        return Sampling(jnp.asarray(self.given), jnp.float32(self.temperature), jnp.int32(self.seed))
+
 
 @partial(
     jax.tree_util.register_dataclass,
@@ -108,7 +112,7 @@ class State:
             tuple(keys for keys, _ in each),
             tuple(values for _, values in each),
             logits,
-            sampling or Sampling(np.full(count, -1, np.int32)),
+            (sampling or Sampling(np.full(count, -1, np.int32))).on_device(),
             graph,
             chosen,
         )

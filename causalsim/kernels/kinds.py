@@ -157,7 +157,8 @@ def _attended(
 
     def alone(row: tuple[Array, Array, Array]) -> Array:
         query, position, table = row
-        own = pages._replace(table=table)
+        # A text's only page needs no looking for; of several, each row goes over its own.
+        own = pages._replace(table=table, extent=pages.extent if len(table) == 1 else None)
         return arithmetic.attend(query[None], position[None], own, config.attention_cap)[0]
 
     rows = queries, positions, pages.table

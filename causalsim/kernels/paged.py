@@ -8,16 +8,18 @@ neither on how long the text is, nor on the buffer, nor on what its neighbours c
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Num
 
 from causalsim.kernels.elementwise import capped
 from causalsim.kernels.k_blocks import contract
 from causalsim.kernels.precision import poison, upcast
 
+Positions = Array | np.ndarray | np.integer[Any]
 PAGE = 128
 TILE = 128
 
@@ -27,14 +29,16 @@ class Pages(NamedTuple):
 
     ``table[i]`` is the page of positions ``i * PAGE`` and up; one table a row where the rows
     are of different requests. A text's only page may be narrower. ``window`` is the number of
-    positions that an attention sees, its own counted. Keys and values are as they lie in memory:
-    ``upcast`` gives the numbers.
+    positions that an attention sees, its own counted. ``extent`` tells the entries to go over, the first
+    and the end, for each tile of rows; without it rows say themselves what they see. Keys and values
+    are as they lie in memory: ``upcast`` gives the numbers.
     """
 
     keys: Num[Array, "pages kv_heads d_head page"]
     values: Num[Array, "pages kv_heads page d_head"]
     table: Int[Array, "*rows entries"]
     window: Int[Array, ""]
+    extent: Int[Array, "tiles 2"] | None = None
 
 
 class KV(NamedTuple):
@@ -67,10 +71,30 @@ def attend(
     Many rows go in tiles, each of which leaves out the pages that none of its rows can see.
     A row that sees a position whose K/V is not finite (not written yet) comes out NaN.
     """
-    if len(queries) <= TILE or len(queries) % TILE:
-        return _attend_tile(queries, positions, pages, cap)
-    tiles = queries.reshape(-1, TILE, *queries.shape[1:]), positions.reshape(-1, TILE)
-    return jax.lax.map(lambda tile: _attend_tile(tile[0], tile[1], pages, cap), tiles).reshape(queries.shape)
+    size = tile_of(len(queries))
+    split = (part.reshape(-1, size, *part.shape[1:]) for part in (queries, positions))
+    tiles = *split, pages.extent
+
+    def tile(each: tuple[Array, Array, Array | None]) -> Array:
+        return _attend_tile(*each[:2], pages._replace(extent=each[2]), cap)
+
+    if len(queries) == size:
+        return tile(jax.tree.map(lambda part: part[0], tiles))
+    return jax.lax.map(tile, tiles).reshape(queries.shape)
+
+
+def tile_of(rows: int) -> int:
+    """Return how many rows of so many go over the same pages.
+
+    >>> tile_of(32), tile_of(256), tile_of(200)
+    (32, 128, 200)
+    """
+    return min(rows, TILE) if rows % TILE == 0 else rows
+
+
+def extent_of(positions: Positions, window: Positions | int) -> tuple[Positions, Positions]:
+    """Return the first page that one of some rows sees, and the end of those that they see."""
+    return (positions.min() - window + 1).clip(0) // PAGE, positions.max() // PAGE + 1
 
 
 def _attend_tile(
@@ -82,8 +106,7 @@ def _attend_tile(
     rows, kv_heads, group, d_head = queries.shape
     stacked = queries.transpose(1, 0, 2, 3).reshape(kv_heads, rows * group, d_head)
     query_positions = jnp.repeat(positions, group)
-    first = jnp.maximum(positions.min() - pages.window + 1, 0) // PAGE
-    last = positions.max() // PAGE
+    first, end = extent_of(positions, pages.window) if pages.extent is None else pages.extent
     start = _Running(
         jnp.full(stacked.shape[:2], -jnp.inf, stacked.dtype),
         jnp.zeros(stacked.shape[:2], stacked.dtype),
@@ -91,7 +114,7 @@ def _attend_tile(
         jnp.zeros(stacked.shape[:2], bool),
     )
     done = jax.lax.fori_loop(
-        first, last + 1, lambda i, so_far: _page(stacked, query_positions, pages, cap, i, so_far), start
+        first, end, lambda i, so_far: _page(stacked, query_positions, pages, cap, i, so_far), start
     )
     mixed = jnp.where(done.tainted[..., None], jnp.nan, done.mixed / done.weight[..., None])
     return mixed.reshape(kv_heads, rows, group, d_head).transpose(1, 0, 2, 3)

@@ -1,8 +1,9 @@
-"""Flow of the values of cells while a program runs: into other values, never an address or a branch.
+"""Flow of values while a program runs: of cells into values alone, of addresses into addresses alone.
 
 A program is traced with abstract cells. What the host decides while tracing it cannot decide by a
 cell's value: there is none. What a device decides is read off the jaxpr: the values of cells are
-followed through it, and must not reach an index into memory, a predicate or a callback.
+followed through it, and must not reach an index into memory, a predicate or a callback. Addresses are
+followed in the same way, and must reach nothing else.
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ import jax
 from jax.errors import ConcretizationTypeError, TracerArrayConversionError
 
 Flags = tuple[bool, ...]
+HOST = "the host reads a cell"
+HOST_READS = (ConcretizationTypeError, TracerArrayConversionError)
 
 # By primitive: the operands that say where something is read or written.
 _ADDRESSES: dict[str, Callable[[Sequence[Any]], Sequence[Any]]] = {
@@ -38,18 +41,40 @@ def steering(function: Callable[[Any], Any], cells: Any) -> Iterator[str]:
     """
     try:
         traced = jax.make_jaxpr(function)(cells)
-    except (ConcretizationTypeError, TracerArrayConversionError):
-        yield "the host reads a cell"
+    except HOST_READS:
+        yield HOST
         return
-    flow = _Flow()
-    flow.through(traced.jaxpr, (True,) * len(traced.jaxpr.invars))
+    yield from steered(traced.jaxpr, (True,) * len(traced.jaxpr.invars))
+
+
+def steered(jaxpr: Any, cells: Sequence[bool]) -> Iterator[str]:
+    """Yield ways in which arguments that are cells steer a jaxpr."""
+    flow = _Flow("a cell")
+    flow.through(jaxpr, tuple(cells))
+    yield from flow.faults
+
+
+def misused(jaxpr: Any, addresses: Sequence[bool]) -> Iterator[str]:
+    """Yield ways in which arguments that are addresses do more than to say where cells lie.
+
+    >>> import jax.numpy as jnp
+    >>> cells, at = jnp.zeros(3), jnp.zeros(2, int)
+    >>> list(misused(jax.make_jaxpr(lambda cells, at: cells[at])(cells, at).jaxpr, [False, True]))
+    []
+    >>> list(misused(jax.make_jaxpr(lambda cells, at: cells[at] + at)(cells, at).jaxpr, [False, True]))
+    ['a result is made of an address']
+    """
+    flow = _Flow("an address", is_address=True)
+    if any(flow.through(jaxpr, tuple(addresses))):
+        flow.faults["a result is made of an address"] = None
     yield from flow.faults
 
 
 class _Flow:
-    """Follows what depends on cells through jaxprs; each is gone through once for each pattern of inputs."""
+    """Follows what depends on some arguments; a jaxpr is gone through once for each pattern of inputs."""
 
-    def __init__(self) -> None:
+    def __init__(self, what: str, is_address: bool = False) -> None:
+        self.what, self.is_address = what, is_address
         self.faults: dict[str, None] = {}
         self.known: dict[tuple[int, Flags], Flags] = {}
         self.kept: list[Any] = []
@@ -86,10 +111,23 @@ class _Flow:
         inner = params.get("jaxpr", params.get("call_jaxpr"))
         if inner is not None:
             return self.through(getattr(inner, "jaxpr", inner), given)
+        if name == "optimization_barrier":
+            return given
+        addresses = self._addresses(name)
+        if self.is_address and addresses is not None:
+            chosen = addresses(range(len(given)))
+            given = tuple(flag for at, flag in enumerate(given) if at not in chosen)
         return (any(given),) * len(equation.outvars)
 
+    def _addresses(self, name: str) -> Callable[[Sequence[Any]], Sequence[Any]] | None:
+        return _ADDRESSES.get(name, (lambda operands: operands[1:2]) if "scatter" in name else None)
+
     def _check(self, name: str, params: dict[str, Any], given: Flags) -> None:
-        addresses = _ADDRESSES.get(name, (lambda operands: operands[1:2]) if "scatter" in name else None)
+        if "callback" in name and any(given):
+            self.faults[f"{name} shows the host {self.what}"] = None
+        if self.is_address:
+            return
+        addresses = self._addresses(name)
         if addresses is not None:
             # Rows of a table of weights may be chosen by a token: that address is in no memory of events.
             touches_cells = given[0] or name != "gather"
@@ -97,15 +135,13 @@ class _Flow:
                 self.faults[f"{name} takes an address from a cell"] = None
         if name.startswith(_MAY_CLAMP) and given[0] and "CLIP" in str(params["mode"]):
             self.faults[f"{name} clamps an address that is off"] = None
-        if "callback" in name and any(given):
-            self.faults[f"{name} shows the host a cell"] = None
 
     def _while(self, params: dict[str, Any], given: Flags) -> Flags:
         of_cond, of_body = params["cond_nconsts"], params["body_nconsts"]
         cond, body, carry = given[:of_cond], given[of_cond : of_cond + of_body], given[of_cond + of_body :]
         carry = self._settled(lambda now: self.through(params["body_jaxpr"].jaxpr, body + now), carry)
         if any(self.through(params["cond_jaxpr"].jaxpr, cond + carry)):
-            self.faults["a loop runs as long as a cell says"] = None
+            self.faults[f"a loop runs as long as {self.what} says"] = None
         return carry
 
     def _scan(self, params: dict[str, Any], given: Flags) -> Flags:
@@ -117,7 +153,7 @@ class _Flow:
 
     def _cond(self, branches: Sequence[Any], given: Flags) -> Flags:
         if given[0]:
-            self.faults["a branch is taken by a cell"] = None
+            self.faults[f"a branch is taken by {self.what}"] = None
         results = [self.through(branch.jaxpr, given[1:]) for branch in branches]
         return tuple(map(any, zip(*results, strict=True)))
 
