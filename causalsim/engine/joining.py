@@ -8,6 +8,7 @@ layers of it do.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 
 import numpy as np
 from jaxtyping import Bool, Int
@@ -18,6 +19,8 @@ from causalsim.kernels import Buckets
 
 # Layers of a dispatch of one row. More take longer to compile and gain nothing.
 MOST_LAYERS = 6
+
+NO_ROWS = np.empty(0, np.int32)
 
 Group = tuple[Batch, ...]
 
@@ -33,6 +36,7 @@ def joined(batches: Sequence[Batch], buckets: Buckets, wiring: Wiring) -> Iterat
         number += size
 
 
+@lru_cache(maxsize=64)
 def deepest(n_layers: int) -> int:
     """Return how many layers a dispatch of one row carries, so that a column takes as few as possible.
 
@@ -71,8 +75,9 @@ def _height(batch: Batch, sublayers: Sequence[str]) -> int:
 def _same_rows(batches: Sequence[Batch]) -> Bool[np.ndarray, " gaps"]:
     """True for batches that have the rows of the next one."""
     sizes = np.array([len(batch) for batch in batches], np.int64)
-    each = (np.stack([batch.requests, batch.positions]) for batch in batches)
-    rows = np.concatenate([np.empty((2, 0), np.int32), *each], axis=1)
+    # Both joined before they are stacked: a stack a batch takes longer than all the rest.
+    requests = np.concatenate([NO_ROWS, *(batch.requests for batch in batches)])
+    rows = np.stack([requests, np.concatenate([NO_ROWS, *(batch.positions for batch in batches)])])
     owner = np.repeat(np.arange(len(batches)), sizes)
     before = np.maximum(np.arange(len(owner)) - sizes[owner], 0)
     changed = (rows != rows[:, before]).any(axis=0)

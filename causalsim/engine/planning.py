@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
-from itertools import islice
+from itertools import count, islice
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -114,6 +114,37 @@ class Dispatch:
         return "layers" if self.layers else self.site.kind, self.layers, self.size
 
 
+class OnDemand(Sequence[Any]):
+    """A sequence whose items are made when they are first asked for, so that devices need not wait for all.
+
+    >>> some = OnDemand(iter("abc"))
+    >>> next(iter(some)), len(some), some[-1], list(some)
+    ('a', 3, 'c', ['a', 'b', 'c'])
+    """
+
+    def __init__(self, items: Iterator[Any]) -> None:
+        self._rest, self._made = items, list[Any]()
+
+    def __iter__(self) -> Iterator[Any]:
+        for number in count():
+            if number == len(self._made):
+                self._made += islice(self._rest, 1)
+            if number == len(self._made):
+                return
+            yield self._made[number]
+
+    def __len__(self) -> int:
+        return len(self._all)
+
+    def __getitem__(self, which: Any) -> Any:
+        return self._all[which]
+
+    @property
+    def _all(self) -> list[Any]:
+        self._made += self._rest
+        return self._made
+
+
 @dataclass(frozen=True, eq=False)
 class Plan:
     """A program made ready: dispatches with their index arrays, and the places of pages.
@@ -122,13 +153,13 @@ class Plan:
         graph: The graph whose events are computed.
         layout: Where its positions lie.
         placement: Where its K/V lies.
-        dispatches: What is called, in this order.
+        dispatches: What is called, in this order; made when first asked for, and kept.
     """
 
     graph: EventGraph
     layout: Layout
     placement: Placement
-    dispatches: tuple[Dispatch, ...]
+    dispatches: Sequence[Dispatch]
 
     @property
     def program(self) -> Program:
@@ -176,7 +207,7 @@ def plan(
     else:
         placement = Placement.apart(wiring.n_layers, chosen)
     planner = Planner(wiring, chosen, placement, buckets, redirected)
-    return Plan(program.graph, chosen, placement, tuple(planner.dispatches(groups)))
+    return Plan(program.graph, chosen, placement, OnDemand(planner.dispatches(groups)))
 
 
 @dataclass(frozen=True, eq=False)

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from causalsim.engine import Batch, Program, Sampling, State, compile
+from causalsim.engine import Batch, Program, State, compile
 from causalsim.engine.cells import Cell, cells_written, poisoned
 from causalsim.events import EventGraph, Site
 from causalsim.foliations import earliest, layer_major
@@ -94,7 +94,7 @@ def _benches(target: Target, kind: str | None = None) -> Iterator[Bench]:
         if site.layer in ends and site.kind != "sample" and kind in (None, site.kind):
             yield bench_of(plain, site)
     if kind in (None, "sample"):
-        yield _sampling_bench(target)
+        yield from (_sampling_bench(target, temperature) for temperature in (0.0, 1.0))
 
 
 def bench_of(target: Target, site: Site) -> Bench:
@@ -105,14 +105,12 @@ def bench_of(target: Target, site: Site) -> Bench:
     return Bench(target, state, max((batch for batch in batches if batch.site == site), key=len))
 
 
-def _sampling_bench(target: Target) -> Bench:
+def _sampling_bench(target: Target, temperature: float = 1.0) -> Bench:
     """Texts that each draw their next token at once, none given."""
-    target = target.beginning(2).co_batched(behind=1)
+    target = target.beginning(2).co_batched(behind=1).drawing(temperature)
     batches = compile(earliest(target.graph)).batches
     place = next(number for number, batch in enumerate(batches) if batch.site.kind == "sample")
-    fresh = target.fresh()
-    free = replace(fresh, sampling=Sampling(np.full_like(fresh.sampling.given, -1), temperature=1.0, seed=0))
-    state, _ = target.execute(Program(target.graph, batches[:place]), free)
+    state, _ = target.execute(Program(target.graph, batches[:place]), target.fresh())
     return Bench(target, state, batches[place])
 
 

@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, cached_property
-from itertools import chain, compress, groupby, islice, starmap
+from itertools import chain, compress, groupby, islice
 from operator import attrgetter
 from typing import Any
 
@@ -19,7 +19,7 @@ from causalsim.engine.executables import body_of
 from causalsim.engine.joining import Group, deepest
 from causalsim.engine.placement import Placement
 from causalsim.engine.program import Batch
-from causalsim.events import Edge, Event, EventGraph, Site
+from causalsim.events import KINDS, Edge, Event, EventGraph, Site
 from causalsim.foliations import layer_major
 from causalsim.kernels import Buckets
 from causalsim.progress import Progress, silent
@@ -37,7 +37,7 @@ from causalsim.verification.memory import (
     with_garbage,
 )
 from causalsim.verification.target import Target
-from causalsim.verification.trials import Executable, Form, Row, Trial, every_place, forms, in_rotation
+from causalsim.verification.trials import Executable, Form, Row, Trial, everywhere, forms, in_rotation
 
 # The arrays of memory that an executable of each body gets.
 _TOUCHED = {
@@ -54,6 +54,8 @@ Column = tuple[int, ...]
 NOBODY = -1
 # Memories that are made and compared together, and batches that run before the first is told.
 BATCH = 8
+# Temperatures at which samples draw.
+HEATS = (0.0, 1.0)
 AHEAD = 2
 
 
@@ -274,7 +276,7 @@ def first_fault(target: Target, kind: str) -> Statement | None:
     bench = Bench(target)
     tally = Tally(wrong=bench.memory[2])
     tried = (form for form in forms(target.graph, target.kernels.buckets) if form[0].kind == kind)
-    outcomes = bench.outcomes(chain.from_iterable(starmap(every_place, tried)))
+    outcomes = bench.outcomes(chain.from_iterable(everywhere(*form, 0) for form in tried))
     while tally.witness is None and (outcome := next(outcomes, None)):
         tally.note(*outcome)
     return tally.witness
@@ -285,14 +287,23 @@ def run_trials(
 ) -> tuple[Tally, frozenset[Executable]]:
     """Return the tally of every event in every form, and the executables that there were.
 
-    ``thorough`` tries each event first, last and alone in a dispatch with every kind of garbage; else
-    each is tried once in a form, and places and garbage change from site to site.
+    Each event is tried once in a form, and places and garbage change from site to site. ``thorough`` also
+    tries it first, last, alone and in between with every kind of garbage. Samples are tried with ids that
+    are given, that are the likeliest, and that are drawn.
     """
-    bench, tried = Bench(target), list(forms(target.graph, target.kernels.buckets))
-    each = [every_place(*form) if thorough else in_rotation(*form, form[0].site.layer + 1) for form in tried]
-    trials, tally = list(chain.from_iterable(each)), Tally(wrong=bench.memory[2])
-    for done, outcome in enumerate(bench.outcomes(trials), 1):
-        tally.note(*outcome)
-        if done % BATCH == 0 or done == len(trials):
-            progress("certificate", done, len(trials))
+    tried = list(forms(target.graph, target.kernels.buckets))
+    draws = [form for form in tried if KINDS[form[0].site.kind].place == "feedback"]
+    each = {target: tried} | {target.drawing(heat): draws for heat in HEATS if draws}
+    how = everywhere if thorough else in_rotation
+    trials = {own: [trial for form in its for trial in how(*form, form[0].site.layer + 1)]
+              for own, its in each.items()}  # fmt: skip
+    tally, done, total = Tally(), 0, sum(map(len, trials.values()))
+    for own, its in trials.items():
+        bench = Bench(own)
+        tally.wrong = tally.wrong or bench.memory[2]
+        for outcome in bench.outcomes(its):
+            tally.note(*outcome)
+            done += 1
+            if done % BATCH == 0 or done == total:
+                progress("certificate", done, total)
     return tally, frozenset(form.executable for form, _ in tried)

@@ -7,19 +7,31 @@ and pages of K/V that take each other's place while a program runs.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import pairwise
+from dataclasses import replace
+from itertools import pairwise, product
+from typing import Any
 
-from causalsim.engine import Plan
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from causalsim.engine import Plan, Planner, run_dispatch
 from causalsim.engine.cells import Cell, cells_written
+from causalsim.engine.placement import Placement
 from causalsim.engine.state import State
 from causalsim.events import KINDS, Event, EventGraph
 from causalsim.kernels import PAGE
+from causalsim.kernels.precision import poison
+from causalsim.testing.bits import same_bits
 from causalsim.testing.findings import Statement
+from causalsim.verification.target import Target
 
 # Layer and page of a text; pool and place in memory.
 Page = tuple[int, int]
 Place = tuple[int, int]
 # The first and the last dispatch in which a page is needed, and the page.
+# Places that are poisoned one by one.
+MOST_PLACES = 8
 LiveRange = tuple[int, int, Page]
 
 
@@ -73,6 +85,50 @@ def _taken_over(sharing: Sequence[LiveRange], poisoned: Sequence[int]) -> Iterat
             yield Statement.of(words, page=_name(other), other=_name(one))
         elif start not in poisoned:
             yield Statement.of("{page} finds what {other} left", page=_name(other), other=_name(one))
+
+
+def poisoned_wrong(target: Target, seed: int) -> tuple[int, Statement | None]:
+    """Poison pages of full memory as plans do; count how often, and tell of a cell that is not as it should be.
+
+    Some places each by itself, all of a pool, and one of each pool.
+    """
+    state = _full(target.fresh(), np.random.default_rng(seed))
+    pools, pages = len(state.keys), state.layout.pages
+    each = [((pool, page),) for pool in range(pools) for page in range(pages)]
+    spread = each[:: -(-len(each) // MOST_PLACES)]
+    together = [tuple((0, page) for page in range(pages)), tuple((pool, 0) for pool in range(pools))]
+    tried = list(dict.fromkeys([*spread, *together]))
+    return len(tried), next(filter(None, (_poisoned(target, state, places) for places in tried)), None)
+
+
+def _full(state: State, rng: np.random.Generator) -> State:
+    """A state in which nothing is poison."""
+    cells = jax.tree.map(lambda part: jnp.asarray(rng.integers(1, 99, part.shape), part.dtype), state.cells())
+    return replace(state, **cells)
+
+
+def _poisoned(target: Target, state: State, places: tuple[Place, ...]) -> Statement | None:
+    """Run a dispatch of padding that takes over some places."""
+    wiring, buckets = target.graph.wiring, target.kernels.buckets
+    planner = Planner(wiring, state.layout, Placement.apart(len(state.keys), state.layout), buckets)
+    site = next(site for site in target.graph.sites if KINDS[site.kind].writes == "kv")
+    padding = replace(planner.scratch(site, buckets.up_to(1)[0]), recycled=places)
+    after, _ = run_dispatch(padding, state.copy(), target.computation)
+    due = jax.tree.map(np.array, state.cells())
+    for array, (pool, page) in product(("keys", "values"), places):
+        due[array][pool][page] = poison(due[array][pool].dtype)
+    for name, part in after.cells().items():
+        # The last of each array is scratch, where padding writes.
+        for number, (own, other) in enumerate(zip(_parts(part), _parts(due[name]), strict=True)):
+            kept = np.s_[:, :-1] if name == "residual" else np.s_[:-1]
+            if not same_bits(np.asarray(own)[kept], other[kept]):
+                words = "{array} {number} is not as it should be when {places} are poisoned"
+                return Statement.of(words, array=name, number=number, places=str(list(places)))
+    return None
+
+
+def _parts(value: Any) -> Sequence[Any]:
+    return value if isinstance(value, tuple) else (value,)
 
 
 def _name(page: Page) -> str:

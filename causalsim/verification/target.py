@@ -12,9 +12,11 @@ import numpy as np
 
 from causalsim.engine import (
     Computation,
+    Layout,
     Model,
     Output,
     Program,
+    Sampling,
     State,
     Values,
     as_run,
@@ -37,12 +39,21 @@ REQUESTS = 9
 
 @dataclass(frozen=True, eq=False)
 class Target:
-    """A model and kernels over texts whose ids are given (teacher-forced where the graph has feedback)."""
+    """A model and kernels over texts.
+
+    Attributes:
+        model: The model.
+        graph: The graph of the texts.
+        ids: The ids of each text, those behind the prompt too.
+        kernels: What computes.
+        draw: Temperature and seed by which ``sample`` events draw these ids; ``None`` where they are given.
+    """
 
     model: Model
     graph: EventGraph
     ids: tuple[np.ndarray, ...]
     kernels: Kernels
+    draw: tuple[float, int] | None = None
 
     @classmethod
     def of(
@@ -60,10 +71,20 @@ class Target:
     def with_kernels(self, kernels: Kernels) -> Target:
         return replace(self, kernels=kernels)
 
-    def fresh(self) -> State:
-        """Poisoned memory with the prompts in it."""
+    def drawing(self, temperature: float, seed: int = 0) -> Target:
+        """Return the same prompts, followed by what ``sample`` events draw of the reference's order."""
+        free = replace(self, draw=(temperature, seed))
+        tokens = free.execute(free.program, free.fresh(), keep=False)[0].tokens
+        starts = Layout(self.graph.lengths).first_tokens()
+        spans = zip(starts, starts + np.array(self.graph.lengths), strict=True)
+        return replace(free, ids=tuple(np.asarray(tokens)[slice(*span)] for span in spans))
+
+    def fresh(self, pools: int | None = None) -> State:
+        """Poisoned memory with the prompts in it, and a pool a layer, or so many."""
         forced = teacher_forced(self.graph, self.ids)
-        return State.fresh(self.model.config, self.model.dtype, self.graph, self.ids, forced)
+        sampling = Sampling(np.full_like(forced.given, -1), *self.draw) if self.draw else forced
+        config, dtype = self.model.config, self.model.dtype
+        return State.fresh(config, dtype, self.graph, self.ids, sampling, pools=pools)
 
     @cached_property
     def computation(self) -> Computation:
@@ -80,8 +101,13 @@ class Target:
         return self.execute(compile_together(state.graph, events), state)
 
     def run(self, program: Program) -> tuple[Values, Program]:
-        """Every event's value as a program makes it, and the program as it was executed."""
-        _, outputs = self.execute(program, self.fresh())
+        """Every event's value as a program makes it, and the program as it was executed.
+
+        On the memory that runs have: K/V is given up after its last reader, and poisoned before it serves
+        again.
+        """
+        made = plan(program, self.kernels.buckets)
+        _, outputs = execute(made, self.fresh(made.placement.pools), self.computation)
         return Values.from_outputs(self.model.config, self.graph, outputs), as_run(self.graph, outputs)
 
     def values(self, program: Program) -> Values:

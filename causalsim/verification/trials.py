@@ -9,6 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import cycle
+from math import gcd
+
+import numpy as np
 
 from causalsim.engine.joining import deepest
 from causalsim.engine.program import MANY_ROWS
@@ -19,6 +22,8 @@ from causalsim.verification.memory import GARBAGE
 
 # Position and request: where in a batch's site a row works.
 Row = tuple[int, int]
+# Positions from a row of a batch to the next, and rows of which one is tried, in rotation.
+STEPS, APART = (1, 2, 3, 5), 8
 # What a dispatch takes: a kind, how many whole layers of it, and how many rows.
 Executable = tuple[str, int, int]
 
@@ -82,7 +87,7 @@ def forms(graph: EventGraph, buckets: Buckets) -> Iterator[tuple[Form, tuple[Row
         if site.kind == graph.wiring.sublayers[0]:
             kinds += [(site, 1), (site, deepest(graph.wiring.n_layers))]
         for first, layers in dict.fromkeys(kinds):
-            if not layers or (first.layer % layers == 0 and first.layer + layers <= graph.wiring.n_layers):
+            if first.layer + layers <= graph.wiring.n_layers or not layers:
                 for group in _groups(graph, first, is_attending=KINDS[site.kind].attends or layers > 0):
                     for number in buckets.up_to(len(group)):
                         if layers < 2 or number == 1:
@@ -105,23 +110,35 @@ def _groups(graph: EventGraph, site: Site, is_attending: bool) -> Iterator[tuple
     yield tuple(row for own in each for row in own[-MANY_ROWS + 1 :])
 
 
-def every_place(form: Form, group: tuple[Row, ...]) -> Iterator[Trial]:
-    """Each event first and last in a dispatch, and alone in it, with every kind of garbage."""
-    size = min(len(group), form.rows)
+def everywhere(form: Form, group: tuple[Row, ...], turn: int) -> Iterator[Trial]:
+    """All that ``in_rotation`` has, and each event with every kind of garbage at several places.
+
+    First, last and alone; and at one more place, in company drawn at random, so that the events of a site
+    come to every place of a dispatch.
+    """
+    yield from in_rotation(form, group, turn)
+    size, rng = min(len(group), form.rows), np.random.default_rng([turn, form.rows, form.layers])
     for at, row in enumerate(group):
         others = (group[at + 1 :] + group[:at])[: size - 1]
+        drawn = [group[(at + int(n)) % len(group)] for n in 1 + rng.permutation(len(group) - 1)[: size - 1]]
+        drawn.insert((at + turn) % size, row)
         for garbage in GARBAGE:
-            for rows in dict.fromkeys([(row, *others), (*others, row), (row,)]):
+            for rows in dict.fromkeys([(row, *others), (*others, row), (row,), tuple(drawn)]):
                 yield Trial(form, rows, (row,), garbage)
 
 
 def in_rotation(form: Form, group: tuple[Row, ...], turn: int) -> Iterator[Trial]:
     """Yield each event once, half of a dispatch's rows at a time; places and garbage change with the turn.
 
-    Every second turn one half stands without the other, in a dispatch with rows to spare.
+    Every second turn one half stands without the other, in a dispatch with rows to spare. Rows stand side by
+    side in the text, or some positions apart. Several layers are tried from every layer on; from one where
+    the planner of a whole column begins none, with every eighth row.
     """
+    if form.layers > 1 and form.site.layer % form.layers:
+        group = group[turn % APART :: APART] or group[:1]
     size = min(len(group), form.rows)
-    turned = tuple(group[(turn + at) % len(group)] for at in range(len(group) + size - 1))
+    step = next(each for each in (*STEPS[turn % len(STEPS) :], 1) if gcd(each, len(group)) == 1)
+    turned = tuple(group[(turn + step * at) % len(group)] for at in range(len(group) + size - 1))
     kinds = cycle(GARBAGE[turn % len(GARBAGE) :] + GARBAGE[: turn % len(GARBAGE)])
     for start in range(0, len(group), size):
         rows = turned[start : start + size]

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 import causalsim as cs
 from causalsim.engine import Layout, Sampling, State, compile, plan
 from causalsim.engine import execute as follow
+from causalsim.engine.executor import _with
 from causalsim.kernels import CERTIFIED_BUCKETS, PAGE
 from tests.engine.support import architectures, bits, cells_of, fresh, fresh_for, graphs_of, ids, texts
 from tests.models_for_tests import tiny
@@ -26,6 +27,17 @@ IDS = [np.asarray(ids(MODEL, 6), np.int32)]
 
 def _made(**options) -> State:
     return State.fresh(MODEL.config, MODEL.dtype, GRAPH, IDS, **options)
+
+
+@pytest.mark.parametrize("name", ["tokens", "residual", "keys", "values", "logits"])
+def test_the_fast_way_to_change_a_state_is_that_of_dataclasses(name):
+    state, other = _made(), _made()
+    before = dict(vars(state))
+    fast, plain = (way(state, **{name: getattr(other, name)}) for way in (_with, replace))
+    assert list(vars(fast)) == list(vars(plain)) and vars(state).keys() == before.keys()
+    assert all(getattr(fast, each) is getattr(plain, each) for each in vars(plain))
+    assert getattr(fast, name) is getattr(other, name)
+    assert all(getattr(state, each) is value for each, value in before.items())
 
 
 @pytest.mark.parametrize("model", [*architectures(), tiny(dtype="bfloat16")])

@@ -23,14 +23,14 @@ from causalsim.verification.exploration import explore, lattice_of
 from causalsim.verification.lifetimes import misplaced_pages, overwritten_early
 from causalsim.verification.memory import GARBAGE
 from causalsim.verification.target import Target
-from causalsim.verification.trials import Trial, every_place, forms, in_rotation
+from causalsim.verification.trials import Trial, everywhere, forms, in_rotation
 from tests.engine.faulty import unmasked
 from tests.foliations.support import graphs_with_foliation
 from tests.models_for_tests import tiny, wide
 from tests.verification.test_exploration import counting_what_is_written, target
 
 TURNED = {"n_layers": 3, "windows": (2, None, 3), "n_heads": 2, "n_kv_heads": 2, "parallel_residual": True}
-CONDITIONS = ["reads", "garbage", "frame", "lifetime", "program", "determinism"]
+CONDITIONS = ["rows", "addresses", "garbage", "frame", "lifetime", "program", "determinism"]
 
 
 # -- where it holds ------------------------------------------------------------------------------------
@@ -167,7 +167,7 @@ def test_a_host_that_looks_at_memory_is_refused(monkeypatch):
         return execute(self, program, state, **options)
 
     monkeypatch.setattr(Target, "execute", looking)
-    assert refused(target(2, n_layers=1)) == {"reads": "layer_major: the host reads a cell"}
+    assert refused(target(2, n_layers=1)) == {"addresses": "layer_major: the host reads a cell"}
 
 
 def test_a_kernel_that_branches_on_memory_is_refused():
@@ -175,7 +175,7 @@ def test_a_kernel_that_branches_on_memory_is_refused():
         return x[x.argmax() % len(x)] + x
 
     broken = refused(target(2, n_layers=1, kernels=replace(CERTIFIED, mlp=mlp)))
-    assert "takes an address from a cell" in broken["reads"]
+    assert "takes an address from a cell" in broken["addresses"]
 
 
 @pytest.mark.parametrize(
@@ -266,7 +266,7 @@ GRAPH = cs.EventGraph(cs.Wiring(2), (5, 4), prompt=(5, 2))
 @pytest.mark.parametrize("number", range(0, len(list(forms(GRAPH, CERTIFIED.buckets))), 3))
 def test_every_event_stands_first_and_last_with_every_kind_of_garbage(number):
     form, group = list(forms(GRAPH, CERTIFIED.buckets))[number]
-    trials = list(every_place(form, group))
+    trials = list(everywhere(form, group, 1))
     assert {len(trial.rows) for trial in trials} == {1, min(form.rows, len(group))}
     for row in group:
         mine = [trial for trial in trials if trial.tested == (row,)]

@@ -1,0 +1,124 @@
+"""Orders by which every form of dispatch occurs: executable, first layer, rows to spare, page tables."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import zip_longest
+from typing import NamedTuple
+
+import numpy as np
+
+from causalsim.engine import Dispatch, Plan, compile, plan
+from causalsim.events import KINDS, EventGraph
+from causalsim.foliations import Foliation, chunked, earliest
+from causalsim.kernels import Buckets
+from causalsim.verification.trials import Form, Row, forms
+
+
+class Occurrence(NamedTuple):
+    """A form of dispatch as it occurs in a plan.
+
+    Attributes:
+        kind: A kind, or ``"layers"``.
+        layers: How many whole layers.
+        rows: Rows, those of padding included.
+        first: The first of several layers; 0 where it is one, which has the same executable everywhere.
+        has_tables: True if each row has a table of its own.
+        is_padded: True if rows are to spare.
+    """
+
+    kind: str
+    layers: int
+    rows: int
+    first: int
+    has_tables: bool
+    is_padded: bool
+
+
+def occurrences(made: Plan) -> frozenset[Occurrence]:
+    """List the forms that the dispatches of a plan have."""
+    return frozenset(map(_occurrence, made.dispatches))
+
+
+def _occurrence(dispatch: Dispatch) -> Occurrence:
+    table = dispatch.indices.table
+    table = table[0] if isinstance(table, tuple) else table
+    first = dispatch.site.layer if dispatch.layers > 1 else 0
+    padded = len(dispatch.batches[0]) < dispatch.size
+    return Occurrence(*dispatch.executable, first, table is not None and table.ndim == 2, padded)
+
+
+def possible(graph: EventGraph, buckets: Buckets) -> Mapping[Occurrence, tuple[Form, tuple[Row, ...]]]:
+    """List the forms that dispatches of a graph can have, with rows that give them."""
+    found: dict[Occurrence, tuple[Form, tuple[Row, ...]]] = {}
+    for form, there in forms(graph, buckets):
+        group = _together(graph, there)
+        attends = form.layers > 0 or KINDS[form.site.kind].attends
+        first = form.site.layer if form.layers > 1 else 0
+        sizes = [n for n in range(1, len(group) + 1) if buckets.split(n) == [form.rows]]
+        for count in {min(sizes, default=0), max(sizes, default=0)} - {0}:
+            rows = _chosen(group, count)
+            tables = attends and len(graph.lengths) > 1 and len({request for _, request in rows}) > 1
+            key = Occurrence(*form.executable, first, tables, count < form.rows)
+            # Of several layers the last: from there on too few are left for a dispatch of more.
+            found[key] = form, rows
+    return found
+
+
+def _together(graph: EventGraph, group: Sequence[Row]) -> list[Row]:
+    """The most rows that do not wait for one another: those of the prompts, or the first behind each."""
+    found = list[Row]()
+    for request, prompt in enumerate(graph.prompts):
+        own = [row for row in group if row[1] == request]
+        found += [row for row in own if row[0] < prompt] or own[:1]
+    return found
+
+
+def _chosen(group: Sequence[Row], count: int) -> tuple[Row, ...]:
+    """So many rows, of all requests in turn where there are several."""
+    requests = dict.fromkeys(request for _, request in group)
+    each = [[row for row in group if row[1] == request] for request in requests]
+    in_turn = [row for rows in zip_longest(*each) for row in rows if row]
+    return tuple(sorted(in_turn[:count], key=lambda row: row[::-1]))
+
+
+def covering(graph: EventGraph, buckets: Buckets) -> Iterator[tuple[str, Foliation]]:
+    """Yield orders, by name, that have forms of dispatch which those before them had not."""
+    wanted, seen = possible(graph, buckets), set[Occurrence]()
+    for key, (form, rows) in wanted.items():
+        if key in seen:
+            continue
+        order = _with_column(graph, form, rows) if form.layers else _with_batch(graph, form, rows)
+        new = occurrences(plan(compile(order), buckets)) - seen
+        if new:
+            seen |= new
+            yield f"{form}, {len(rows)} of them filled", order
+
+
+def _with_batch(graph: EventGraph, form: Form, rows: Sequence[Row]) -> Foliation:
+    """All that does not wait for a batch as early as can be, the batch, and the rest."""
+    batch = [graph.index(event) for row in rows for event in form.events(row)]
+    after = np.zeros(len(graph), bool)
+    for index in batch:
+        after[[graph.index(event) for event in graph.future(graph[index])]] = True
+    after[batch] = False
+    phase = after.astype(np.int64) * 2
+    phase[batch] = 1
+    return Foliation(graph, phase * (len(graph) + 1) + np.where(phase == 1, 0, earliest(graph).times))
+
+
+def _with_column(graph: EventGraph, form: Form, rows: Sequence[Row]) -> Foliation:
+    """The prompts' layers below some first one, then whole columns, so many rows at a time.
+
+    Where the rows are of one request, the others come after it.
+    """
+    requests = {request for _, request in rows}
+    column = chunked(graph, max(1, len({position for position, _ in rows}))).times
+    _, positions, request = graph.codes()
+    layers = np.array([event.layer for event in graph])
+    if len(requests) == 1:
+        column = column + np.where(np.isin(request, [*requests]), 0, 1 + len(graph))
+    below = (
+        (form.site.layer > 0) & (layers < form.site.layer) & (positions < np.array(graph.prompts)[request])
+    )
+    return Foliation(graph, np.where(below, earliest(graph).times, column + len(graph)))
