@@ -6,7 +6,7 @@ places, neighbours and garbage are varied here, and bits compared here.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
@@ -75,6 +75,12 @@ class BatchTrials:
         for draw in range(draws):
             chosen = rng.permutation(len(self.rows))[:size]
             self.compare(chosen, (np.arange(len(chosen)) % 2 == 1) & (draw % 2 == 1))
+
+    def evenly(self, size: int, steps: Iterable[int]) -> None:
+        """Batches of rows at equal distances from one another, from the first on."""
+        for step in steps:
+            chosen = np.arange(0, len(self.rows), step)[:size]
+            self.compare(chosen, np.zeros(len(chosen), bool))
 
     def alone(self, most: int, rng: np.random.Generator) -> None:
         """At most so many random rows, each by itself."""

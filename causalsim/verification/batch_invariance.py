@@ -26,6 +26,8 @@ from causalsim.verification.target import REQUESTS, Target, values_of
 
 # So many events of a site are also run alone.
 ALONE = 8
+# Distances from a row of a batch to the next.
+STEPS = (1, 2, 3)
 
 
 @dataclass(frozen=True)
@@ -61,8 +63,9 @@ def batch_invariance(target: Target, draws: int, seed: int, progress: Progress) 
         method="measured",
         claim="all gave the same bits",
         coverage=Statement.of(
-            "{event_runs:,} event runs of {sites} sites, in batches of {sizes} rows and alone, at random "
-            "places, every second time beside poisoned neighbours, and in the buffer of a longer text",
+            "{event_runs:,} event runs of {sites} sites, in batches of {sizes} rows and alone, at random places "
+            "and at equal distances, every second time beside poisoned neighbours, and in the buffer of a "
+            "longer text",
             event_runs=sum(each.compared for each in tried),
             sites=len(benches),
             sizes=", ".join(map(str, sizes)) if len(sizes) < 9 else f"up to {sizes[-1]}",
@@ -122,6 +125,7 @@ def _tried(bench: Bench, draws: int, seed: int) -> BatchTrials:
     trials, rng = BatchTrials.of(bench), np.random.default_rng(seed)
     for size in bench.target.kernels.buckets.up_to(len(bench)):
         trials.at_random(size, draws, rng)
+        trials.evenly(size, STEPS)
     trials.alone(ALONE, rng)
     return trials
 

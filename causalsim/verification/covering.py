@@ -84,6 +84,8 @@ def _chosen(group: Sequence[Row], count: int) -> tuple[Row, ...]:
 
 def covering(graph: EventGraph, buckets: Buckets) -> Iterator[tuple[str, Foliation]]:
     """Yield orders, by name, that have forms of dispatch which those before them had not."""
+    if graph.granularity != "sublayer":
+        return
     wanted, seen = possible(graph, buckets), set[Occurrence]()
     for key, (form, rows) in wanted.items():
         if key in seen:
@@ -108,10 +110,7 @@ def _with_batch(graph: EventGraph, form: Form, rows: Sequence[Row]) -> Foliation
 
 
 def _with_column(graph: EventGraph, form: Form, rows: Sequence[Row]) -> Foliation:
-    """The prompts' layers below some first one, then whole columns, so many rows at a time.
-
-    Where the rows are of one request, the others come after it.
-    """
+    """The prompts' layers below some first one, then whole columns, so many rows of a request at a time."""
     requests = {request for _, request in rows}
     column = chunked(graph, max(1, len({position for position, _ in rows}))).times
     _, positions, request = graph.codes()

@@ -88,10 +88,8 @@ def _taken_over(sharing: Sequence[LiveRange], poisoned: Sequence[int]) -> Iterat
 
 
 def poisoned_wrong(target: Target, seed: int) -> tuple[int, Statement | None]:
-    """Poison pages of full memory as plans do; count how often, and tell of a cell that is not as it should be.
-
-    Some places each by itself, all of a pool, and one of each pool.
-    """
+    """Poison pages of full memory as plans do, and tell how often, and of a cell that is wrong then."""
+    # Some places each by itself, all of a pool, and one of each pool.
     state = _full(target.fresh(), np.random.default_rng(seed))
     pools, pages = len(state.keys), state.layout.pages
     each = [((pool, page),) for pool in range(pools) for page in range(pages)]

@@ -14,6 +14,7 @@ from causalsim.progress import Progress, silent
 from causalsim.testing.findings import Finding, PlantedFault, Statement, diverging
 from causalsim.testing.suite import named_foliations, random_orders
 from causalsim.verification.counterexample import counterexample
+from causalsim.verification.covering import covering
 from causalsim.verification.exploration import Exploration, StateDivergence, explore, lattice_of
 from causalsim.verification.faults import covers_to_invert, one_edge_inverted, seeing_too_far, with_neighbour
 from causalsim.verification.target import Target
@@ -22,7 +23,10 @@ _NOT_TRIED = "contents of memory other than those tried around what an event rea
 _NOT_EXPLORED = "slices not drawn, whose batches are batch invariance's matter"
 _BY_PROOF = "every order, by a certificate of {event_runs:,} event runs; "
 _BY_EXPLORATION = "all {all_orders:,} orders by {explored:,} event runs, and "
-_BY_RUNS = "{orders} orders ({named}, {random} random with seed {seed}) of {events:,} events"
+_BY_RUNS = (
+    "{orders} orders ({named}, {covering} more by which every form of dispatch occurs, {random} random with "
+    "seed {seed}) of {events:,} events"
+)
 
 
 def order_independence(
@@ -43,12 +47,19 @@ def order_independence(
     found = explored.divergence if explored else None
     witness = found.told() if found else None
     failing, tried = found and _completed(target.graph, found), 0
-    for name, foliation in (*named.items(), *random_orders(target.graph, orders, seed)):
+    forms = tuple(covering(target.graph, target.kernels.buckets))
+    for name, foliation in (*named.items(), *forms, *random_orders(target.graph, orders, seed)):
         if witness is None and (witness := target.refuted(name, foliation)) is not None:
             failing = foliation
         tried += 1
-        progress("orders", tried, len(named) + orders)
-    facts = {"orders": tried, "named": ", ".join(named), "random": orders, "seed": seed}
+        progress("orders", tried, len(named) + len(forms) + orders)
+    facts = {
+        "orders": tried,
+        "named": ", ".join(named),
+        "covering": len(forms),
+        "random": orders,
+        "seed": seed,
+    }
     whole = {"all_orders": explored.orders, "explored": explored.event_runs} if explored else {}
     sure = {"event_runs": proof.coverage.event_runs} if proof else {}
     return Finding(

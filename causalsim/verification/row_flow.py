@@ -312,9 +312,7 @@ def _pad(flows: Sequence[Flow], shapes: Sequence[Shape], outs: Sequence[Shape], 
     return [combined([_along(flows[0], cut, "moves rows"), *_scalars(flows[1:])], outs[0]).less(cut)]
 
 
-def _concatenate(
-    flows: Sequence[Flow], shapes: Sequence[Shape], outs: Sequence[Shape], params: Any
-) -> list[Flow]:
+def _concatenate(flows: Sequence[Flow], _shapes: Any, outs: Sequence[Shape], params: Any) -> list[Flow]:
     axis = params["dimension"]
     each = [_along(flow, [axis] if len(flows) > 1 else [], "puts rows one behind another") for flow in flows]
     return [combined([flow.less([axis]) for flow in each], outs[0]).less([axis])]

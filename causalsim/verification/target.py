@@ -101,11 +101,8 @@ class Target:
         return self.execute(compile_together(state.graph, events), state)
 
     def run(self, program: Program) -> tuple[Values, Program]:
-        """Every event's value as a program makes it, and the program as it was executed.
-
-        On the memory that runs have: K/V is given up after its last reader, and poisoned before it serves
-        again.
-        """
+        """Every event's value as a program makes it, and the program as it was executed."""
+        # On the memory that runs have: K/V is given up after its last reader, and its pages serve again.
         made = plan(program, self.kernels.buckets)
         _, outputs = execute(made, self.fresh(made.placement.pools), self.computation)
         return Values.from_outputs(self.model.config, self.graph, outputs), as_run(self.graph, outputs)

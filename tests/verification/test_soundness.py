@@ -1,0 +1,213 @@
+"""Ways to change bits by order that were once not seen: the certificate refuses each, and so does a verdict."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import causalsim as cs
+from causalsim.engine import executor
+from causalsim.engine.joining import deepest
+from causalsim.engine.state import poisoned_again
+from causalsim.kernels import CERTIFIED, PAGE
+from causalsim.testing.findings import Finding
+from causalsim.verification import batch_invariance, faults, order_independence
+from causalsim.verification.certificate import certificate_of
+from causalsim.verification.target import Target
+from tests.models_for_tests import tiny, wide
+from tests.verification.test_exploration import target
+
+LITTLE = 2.0**-18
+
+
+def broken(whole: Target, thorough: bool) -> dict[str, str]:
+    """The conditions that a certificate finds broken, and their witnesses."""
+    found = certificate_of(whole, thorough)
+    assert not found.holds
+    return {part.name: str(part.witness) for part in found.parts if not part.holds}
+
+
+def ordered(whole: Target) -> Finding:
+    return order_independence.order_independence(whole, 2, 0, lambda *_: None)
+
+
+def batched(whole: Target) -> Finding:
+    return batch_invariance.batch_invariance(whole, 2, 0, lambda *_: None)
+
+
+# -- what stands beside a row ----------------------------------------------------------------------
+
+
+def two_apart(config, weights, x, positions, pages):
+    """Other bits where the first rows' positions are two apart, as in every second position of a layer."""
+    value = CERTIFIED.attn(config, weights, x, positions, pages)
+    if len(positions) < 3:
+        return value
+    apart = (positions[1] - positions[0] == 2) & (positions[2] - positions[1] == 2)
+    return jnp.where(apart, value * (1 + LITTLE), value)
+
+
+def at_fourth(_config, _weights, x, mlp=CERTIFIED.mlp):
+    value = mlp(_config, _weights, x)
+    return value.at[3].multiply(1 + LITTLE) if len(value) > 3 else value
+
+
+def by_iota(config, weights, x):
+    place = jax.lax.broadcasted_iota(jnp.float32, (len(x), 1), 0)
+    return CERTIFIED.mlp(config, weights, x) * (1 + LITTLE * (place == 5))
+
+
+@pytest.mark.parametrize("thorough", [True, False])
+@pytest.mark.parametrize(
+    ("kind", "kernel"), [("attn", two_apart), ("mlp", at_fourth), ("mlp", by_iota)],
+    ids=["rows two apart", "fourth row", "sixth row"],
+)  # fmt: skip
+def test_what_stands_beside_a_row_is_refused(kind, kernel, thorough):
+    whole = target(9, n_layers=1, kernels=CERTIFIED.replaced("spoilt", **{kind: kernel}))
+    assert "rows" in broken(whole, thorough)
+
+
+@pytest.mark.parametrize(
+    ("kind", "kernel"), [("attn", two_apart), ("mlp", at_fourth)], ids=["rows two apart", "fourth row"]
+)
+def test_batch_invariance_sees_what_stands_beside_a_row(kind, kernel):
+    assert not batched(target(9, n_layers=1, kernels=CERTIFIED.replaced("spoilt", **{kind: kernel}))).holds
+
+
+def test_an_attention_that_adds_a_page_number_is_refused():
+    def attn(config, weights, x, positions, pages):
+        value = CERTIFIED.attn(config, weights, x, positions, pages)
+        return value + pages.table.reshape(-1)[0] * jnp.float32(LITTLE)
+
+    spoilt = broken(target(3, n_layers=1, kernels=CERTIFIED.replaced("spoilt", attn=attn)), False)
+    assert "a result is made of an address" in spoilt["addresses"]
+
+
+# -- dispatches of several layers --------------------------------------------------------------------
+
+
+@pytest.fixture
+def wrong_from_other_layers(monkeypatch):
+    """Several layers go wrong where the first is no multiple of their number."""
+    layers = executor._layers
+
+    def spoilt(dispatch, state, computation, keep):
+        after, values = layers(dispatch, state, computation, keep)
+        if dispatch.layers > 1 and dispatch.site.layer % dispatch.layers:
+            after = replace(after, residual=after.residual * (1 + LITTLE))
+        return after, values
+
+    monkeypatch.setattr(executor, "_layers", spoilt)
+
+
+@pytest.mark.usefixtures("wrong_from_other_layers")
+@pytest.mark.parametrize("thorough", [True, False])
+def test_layers_from_any_first_layer_are_tried(thorough):
+    assert deepest(7) == 6
+    assert "garbage" in broken(target(3, n_layers=7), thorough)
+
+
+@pytest.mark.usefixtures("wrong_from_other_layers")
+def test_orders_begin_dispatches_at_every_layer():
+    assert not ordered(target(3, n_layers=7)).holds
+
+
+# -- memory that serves again ------------------------------------------------------------------------
+
+
+@pytest.fixture
+def poisoning_all(monkeypatch):
+    """Where one page serves again, all pages of its pool are poisoned."""
+
+    def spoilt(state, places):
+        keys, values = list(state.keys), list(state.values)
+        for pool in {pool for pool, _ in places}:
+            every = np.arange(state.layout.pages, dtype=np.int32)
+            keys[pool], values[pool] = poisoned_again(keys[pool], values[pool], every, np.int32(len(every)))
+        return replace(state, keys=tuple(keys), values=tuple(values))
+
+    monkeypatch.setattr(executor, "_with_poison", spoilt)
+
+
+@pytest.mark.usefixtures("poisoning_all")
+def test_poisoning_too_much_is_refused():
+    texts = [[1, 2, 3], [4, 5]]
+    whole = Target.of(tiny(n_layers=2), texts)
+    assert "are poisoned" in broken(whole, False)["lifetime"]
+
+
+def test_poisoning_too_little_is_refused(monkeypatch):
+    monkeypatch.setattr(executor, "_with_poison", lambda state, _: state)
+    assert "are poisoned" in broken(target(3, n_layers=2), False)["lifetime"]
+
+
+@pytest.mark.usefixtures("poisoning_all")
+def test_orders_run_on_memory_that_serves_again():
+    """A page of one layer is poisoned while another, in the same pool, is still read."""
+    ids = np.arange(PAGE + 4) % 40
+    whole = Target.of(tiny(n_layers=2, n_heads=2, windows=(8, 8)), ids.tolist())
+    assert whole.refuted("wavefront", cs.wavefront(whole.graph)) is not None
+
+
+def test_nothing_is_refused_where_pages_are_poisoned_as_planned():
+    """The check above can pass."""
+    ids = np.arange(PAGE + 4) % 40
+    whole = Target.of(tiny(n_layers=2, n_heads=2, windows=(8, 8)), ids.tolist())
+    assert whole.refuted("wavefront", cs.wavefront(whole.graph)) is None
+
+
+# -- samples --------------------------------------------------------------------------------------------
+
+
+def wrong_when_free(config, logits, positions, given, temperature, seed):
+    """Another token in batches of several rows, where none is given."""
+    ids = CERTIFIED.sample(config, logits, positions, given, temperature, seed)
+    return jnp.where(given >= 0, ids, (ids + 1) % config.vocab_size) if len(given) > 1 else ids
+
+
+def wrong_when_drawn(config, logits, positions, given, temperature, seed):
+    ids = CERTIFIED.sample(config, logits, positions, given, temperature, seed)
+    other = jnp.where((given < 0) & (temperature > 0), (ids + 1) % config.vocab_size, ids)
+    return other if len(given) > 1 else ids
+
+
+@pytest.mark.parametrize("sample", [wrong_when_free, wrong_when_drawn], ids=["free", "with temperature"])
+@pytest.mark.parametrize("thorough", [True, False])
+def test_free_samples_are_tried(sample, thorough):
+    texts = [[1, 2, 3]] * 3
+    whole = Target.of(tiny(n_layers=1), texts, prompt=2, kernels=CERTIFIED.replaced("spoilt", sample=sample))
+    assert "garbage" in broken(whole, thorough)
+
+
+@pytest.mark.parametrize("sample", [wrong_when_free, wrong_when_drawn], ids=["free", "with temperature"])
+def test_batch_invariance_draws_samples(sample):
+    assert not batched(target(2, n_layers=1, kernels=CERTIFIED.replaced("spoilt", sample=sample))).holds
+
+
+def test_a_text_that_is_drawn_is_the_one_that_generate_writes():
+    whole = target(6, 3)
+    for temperature in (0.0, 1.0):
+        drawn = whole.drawing(temperature, seed=3)
+        run = cs.generate(whole.model, whole.ids[0][:3], 3, temperature=temperature, seed=3)
+        assert drawn.ids[0].tolist() == run.tokens.tolist()
+
+
+# -- what the certificate cannot look into -----------------------------------------------------------------
+
+
+def test_it_does_not_apply_to_what_cannot_be_looked_into():
+    whole = target(2, n_layers=1, kernels=faults.now_and_then(CERTIFIED, 0.0))
+    words = broken(whole, False)["rows"]
+    assert (
+        words.startswith("the certificate does not apply") and "pure_callback cannot be looked into" in words
+    )
+
+
+@pytest.mark.slow
+def test_a_wide_model_is_certified_from_end_to_end():
+    found = certificate_of(Target.of(wide(), [1, 2, 3, 4], prompt=3), thorough=True)
+    assert found.holds
