@@ -63,8 +63,8 @@ def batch_invariance(target: Target, draws: int, seed: int, progress: Progress) 
         method="measured",
         claim="all gave the same bits",
         coverage=Statement.of(
-            "{event_runs:,} event runs of {sites} sites, in batches of {sizes} rows and alone, at random places "
-            "and at equal distances, every second time beside poisoned neighbours, and in the buffer of a "
+            "{event_runs:,} event runs of {sites} sites, in batches of {sizes} rows and alone, at random "
+            "places and at equal distances, every second time beside poisoned neighbours, and in the buffer of a "
             "longer text",
             event_runs=sum(each.compared for each in tried),
             sites=len(benches),

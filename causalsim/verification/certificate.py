@@ -144,10 +144,11 @@ def certificate_of(
     seen = frozenset().union(*map(occurrences, plans.values())) & every.keys()
     poisonings, spoilt = poisoned_wrong(target, seed)
     many = {"programs": len(programs), "names": ", ".join(programs)}
-    read_off = _read_off(target, list(every.values()))
+    different = {(form.executable, _several(rows)): form for form, rows in every.values()}
+    read_off = _read_off(target, different)
     steered = read_off.get("addresses") or _steered(target, *next(iter(programs.items())))
     conditions = (
-        _condition("rows", _ROWS, read_off.get("rows"), executables=len(every)),
+        _condition("rows", _ROWS, read_off.get("rows"), executables=len(different)),
         _condition("addresses", _ADDRESSES, steered, program=next(iter(programs))),
         _condition("garbage", f"{_GARBAGE}, each event {how}: {_KINDS}{ids}", tally.wrong, **runs),
         _condition("frame", _FRAME, tally.changed, trials=tally.trials),
@@ -197,11 +198,14 @@ def _foliations(target: Target, thorough: bool, seed: int) -> Iterator[tuple[str
         yield from covering(target.graph, target.kernels.buckets)
 
 
-def _read_off(target: Target, forms: Sequence[tuple[Form, tuple[Row, ...]]]) -> dict[str, Statement]:
+def _several(rows: Sequence[Row]) -> bool:
+    return len({request for _, request in rows}) > 1
+
+
+def _read_off(target: Target, forms: dict[tuple[Executable, bool], Form]) -> dict[str, Statement]:
     """By condition, the first way in which the program of an executable breaks it."""
     found: dict[str, Statement] = {}
-    different = {(form.executable, len({request for _, request in rows}) > 1): form for form, rows in forms}
-    for (_, several), form in different.items():
+    for (_, several), form in forms.items():
         for condition, reason in unsound(traced(target, form, several)):
             opaque = "the certificate does not apply: " * ("cannot be looked into" in reason)
             words = f"{opaque}{{form}}: {{reason}}"

@@ -1,4 +1,4 @@
-"""Ways to change bits by order that were once not seen: the certificate refuses each, and so does a verdict."""
+"""Ways to change bits by order that were once not seen: certificate and verdicts refuse each."""
 
 from __future__ import annotations
 
@@ -148,14 +148,14 @@ def test_poisoning_too_little_is_refused(monkeypatch):
 @pytest.mark.usefixtures("poisoning_all")
 def test_orders_run_on_memory_that_serves_again():
     """A page of one layer is poisoned while another, in the same pool, is still read."""
-    ids = np.arange(PAGE + 4) % 40
+    ids = np.arange(2 * PAGE + 20) % 40
     whole = Target.of(tiny(n_layers=2, n_heads=2, windows=(8, 8)), ids.tolist())
     assert whole.refuted("wavefront", cs.wavefront(whole.graph)) is not None
 
 
 def test_nothing_is_refused_where_pages_are_poisoned_as_planned():
     """The check above can pass."""
-    ids = np.arange(PAGE + 4) % 40
+    ids = np.arange(2 * PAGE + 20) % 40
     whole = Target.of(tiny(n_layers=2, n_heads=2, windows=(8, 8)), ids.tolist())
     assert whole.refuted("wavefront", cs.wavefront(whole.graph)) is None
 
