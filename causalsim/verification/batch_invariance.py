@@ -64,8 +64,8 @@ def batch_invariance(target: Target, draws: int, seed: int, progress: Progress) 
         claim="all gave the same bits",
         coverage=Statement.of(
             "{event_runs:,} event runs of {sites} sites, in batches of {sizes} rows and alone, at random "
-            "places and at equal distances, every second time beside poisoned neighbours, and in the buffer of a "
-            "longer text",
+            "places and at equal distances, every second time beside poisoned neighbours, and in the buffer "
+            "of a longer text",
             event_runs=sum(each.compared for each in tried),
             sites=len(benches),
             sizes=", ".join(map(str, sizes)) if len(sizes) < 9 else f"up to {sizes[-1]}",
