@@ -47,6 +47,24 @@ class EdgeFamily(NamedTuple):
     first: int
     last: int | None
 
+    def sources(self, position: int, held: range) -> range:
+        """Return the positions, of those held, from which edges lead to a position.
+
+        >>> EdgeFamily("kv", Site("kv", 0), Site("attn", 0), first=0, last=1).sources(3, range(4))
+        range(2, 4)
+        """
+        low = held.start if self.last is None else max(held.start, position - self.last)
+        return range(low, min(held.stop, position - self.first + 1))
+
+    def targets(self, position: int, held: range) -> range:
+        """Return the positions, of those held, to which edges lead from a position.
+
+        >>> EdgeFamily("kv", Site("kv", 0), Site("attn", 0), first=0, last=None).targets(1, range(4))
+        range(1, 4)
+        """
+        high = held.stop if self.last is None else min(held.stop, position + self.last + 1)
+        return range(max(held.start, position + self.first), high)
+
 
 @dataclass(frozen=True, init=False)
 class Wiring:
