@@ -9,8 +9,8 @@ from functools import cached_property
 
 import numpy as np
 
-from causalsim.arguments import as_int, shown
-from causalsim.errors import InputError, LimitError
+from causalsim.arguments import as_int, check_limit, shown
+from causalsim.errors import InputError
 from causalsim.events.columns import Columns
 from causalsim.events.event import Event
 from causalsim.events.inputs import (
@@ -187,14 +187,9 @@ class CanonicalOrder:
 
         >>> CanonicalOrder(Wiring(1), 1).check_arrays()
         """
-        if len(self) > ARRAY_LIMIT:
-            raise LimitError(
-                "arrays over all events are for graphs that fit into memory",
-                reached=len(self),
-                bound=ARRAY_LIMIT,
-                got=f"{len(self):,} events",
-                hint="Take shorter texts or fewer layers.",
-            )
+        rule = "arrays over all events are for graphs that fit into memory"
+        hint = "Take shorter texts or fewer layers."
+        check_limit(rule, len(self), ARRAY_LIMIT, got=f"{len(self):,} events", hint=hint)
 
     def codes(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Site rank, position and request of every event, as arrays in canonical order.

@@ -6,8 +6,7 @@ from collections.abc import Iterator
 from functools import cached_property
 from typing import Literal
 
-from causalsim.arguments import check_whole
-from causalsim.errors import LimitError
+from causalsim.arguments import check_limit, check_whole
 from causalsim.events.canonical import CanonicalOrder
 from causalsim.events.cones import Cone, cone
 from causalsim.events.event import Edge, Event
@@ -349,11 +348,7 @@ class CausalStructure(CanonicalOrder):
         """
         limit = check_whole("a limit", limit, 0)
         items = max(self.count_edges(), len(self))
-        if items > limit:
-            raise LimitError(
-                "an explicit list of edges is for small graphs",
-                reached=items,
-                bound=limit,
-                hint="Ask the graph itself (predecessors, past, count_edges), or take a shorter text.",
-            )
+        rule = "an explicit list of edges is for small graphs"
+        hint = "Ask the graph itself (predecessors, past, count_edges), or take a shorter text."
+        check_limit(rule, items, limit, hint=hint)
         return [tuple(map(self.index, self.predecessors(event))) for event in self]

@@ -149,15 +149,12 @@ def colevels(columns: Columns, families: Sequence[EdgeFamily]) -> dict[Site, Lin
     """
     prompt, length = columns.prompt, columns.length
     blocks = [*((position, position + 1) for position in range(length - prompt)), (length - prompt, length)]
-    held = {site: _mirror(columns.positions(site), length) for site in columns.sites}
+    spans = {site: columns.positions(site) for site in columns.sites}
+    held = {site: range(length - span.stop, length - span.start) for site, span in spans.items()}
     mirrored = [family._replace(source=family.target, target=family.source) for family in families]
     mirrored.sort(key=lambda family: -columns.rank[family.target])
     lines = _longest_chains(length, blocks, mirrored, held)
     return {site: line[::-1] for site, line in lines.items()}
-
-
-def _mirror(held: range, length: int) -> range:
-    return range(length - held.stop, length - held.start)
 
 
 def _longest_chains(

@@ -164,7 +164,7 @@ Move attn(0,0) to a later slice: the edge kv(0,0) -> attn(0,0) [kv] runs backwar
         for columns in self._graph.requests:
             lines = Lines(columns, self._times)
             for site, latest in latest_predecessors(self._graph.families_into, lines):
-                held = slice(columns.positions(site).start, columns.positions(site).stop)
+                held = columns.held(site)
                 np.maximum.at(last_read, lines[site][held], latest[held])
         return last_read
 

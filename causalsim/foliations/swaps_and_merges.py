@@ -14,7 +14,6 @@ from itertools import pairwise
 from typing import overload
 
 import numpy as np
-from jaxtyping import Int
 
 from causalsim.arguments import check_type
 from causalsim.errors import InputError
@@ -162,7 +161,7 @@ def swap_path(a: Foliation, b: Foliation) -> Path:
         left = step - int(swaps[moving - 1]) if moving else 0
         sorted_ = events[:moving][np.argsort(goals[:moving])]
         running = np.concatenate([np.insert(sorted_, moving - left, events[moving]), events[moving + 1 :]])
-        return Foliation(a.graph, _places(running))
+        return Foliation(a.graph, np.argsort(running))
 
     return Path(int(swaps[-1]) + 1, at)
 
@@ -248,12 +247,6 @@ def _overtaken(goals: Sequence[int]) -> list[int]:
         found.append(k - bisect_right(seen, goal))
         insort(seen, goal)
     return found
-
-
-def _places(running: Int[np.ndarray, " events"]) -> Int[np.ndarray, " events"]:
-    places = np.empty(len(running), np.int64)
-    places[running] = np.arange(len(running))
-    return places
 
 
 def _sequence(extension: Foliation) -> list[Event]:
