@@ -18,7 +18,7 @@ import numpy as np
 from causalsim.arguments import check_type
 from causalsim.errors import InputError
 from causalsim.events import Event
-from causalsim.foliations.foliation import Foliation
+from causalsim.foliations.foliation import Foliation, same_graph
 
 
 @dataclass(frozen=True)
@@ -223,7 +223,9 @@ def is_refinement(fine: Foliation, coarse: Foliation) -> bool:
     >>> is_refinement(flat.refine(), flat), is_refinement(flat, flat.refine())
     (True, False)
     """
-    _same(fine, coarse)
+    for foliation in (fine, coarse):
+        check_type("a foliation", foliation, Foliation)
+    same_graph(fine, coarse)
     coarser = coarse.times[np.argsort(fine.times, kind="stable")]
     splits = np.flatnonzero(np.diff(np.sort(fine.times)) == 0)
     ascending = bool((np.diff(coarser) >= 0).all())
@@ -234,7 +236,7 @@ def _moves(a: Foliation, b: Foliation) -> list[int]:
     """The places in ``b`` of each event, in the order of ``a``."""
     for extension in (a, b):
         _sequence(extension)
-    _same(a, b)
+    same_graph(a, b)
     found: list[int] = b.times[np.argsort(a.times)].tolist()
     return found
 
@@ -258,12 +260,3 @@ def _sequence(extension: Foliation) -> list[Event]:
             hint="refine() splits them.",
         )
     return [extension.graph[int(i)] for i in np.argsort(extension.times)]
-
-
-def _same(a: Foliation, b: Foliation) -> None:
-    for foliation in (a, b):
-        check_type("a foliation", foliation, Foliation)
-    if a.graph != b.graph:
-        raise InputError(
-            "two foliations are compared over one graph", got=repr(b.graph), expected=repr(a.graph)
-        )
