@@ -9,7 +9,7 @@ from typing import Any, cast
 
 import numpy as np
 
-from causalsim.errors import InputError
+from causalsim.errors import InputError, LimitError
 
 SHOWN = 60
 
@@ -102,6 +102,26 @@ def check_type(name: str, value: object, kind: type | tuple[type, ...], hint: st
         kinds = kind if isinstance(kind, tuple) else (kind,)
         names = " or ".join(each.__name__ for each in kinds)
         raise InputError(f"{name} must be of type {names}", got=got, hint=hint)
+
+
+def check_limit(rule: str, reached: int, bound: int, **clauses: str) -> None:
+    """Refuse an exact computation that would pass a bound.
+
+    Args:
+        rule: What is computed, and why that has a bound.
+        reached: The size that it would reach.
+        bound: The most that it may.
+        **clauses: What was got, what was expected and the hint, where there is more to say.
+
+    Raises:
+        LimitError: It would pass the bound.
+
+    >>> check_limit("orders are listed one by one", 3, 2)
+    Traceback (most recent call last):
+    causalsim.errors.LimitError: orders are listed one by one: got at least 3, expected at most 2.
+    """
+    if reached > bound:
+        raise LimitError(rule, reached=reached, bound=bound, **clauses)
 
 
 def nearest(word: object, known: Iterable[str]) -> str | None:

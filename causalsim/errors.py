@@ -26,15 +26,15 @@ class CausalsimError(Exception):
     """
 
     def __init__(
-        self,
-        rule: str,
-        *,
-        got: object = None,
-        expected: object = None,
-        hint: str | None = None,
+        self, rule: str, *, got: object = None, expected: object = None, hint: str | None = None
     ) -> None:
         self.rule, self.got, self.expected, self.hint = rule, got, expected, hint
         super().__init__(_sentence(rule, got, expected, hint))
+
+    @property
+    def clauses(self) -> dict[str, Any]:
+        """All but the rule, to raise it again as another error."""
+        return {"got": self.got, "expected": self.expected, "hint": self.hint}
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Keyword-only arguments do not survive Exception's own pickling, and campaigns cross processes.

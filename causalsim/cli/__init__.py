@@ -119,8 +119,7 @@ def message(error: CausalsimError) -> str:
     Returns:
         The rule, and a line each for what was got, what was expected and the hint.
     """
-    clauses = {"got": error.got, "expected": error.expected, "hint": error.hint}
-    lines = [f"  {name + ':':<10}{clause}" for name, clause in clauses.items() if clause is not None]
+    lines = [f"  {name + ':':<10}{clause}" for name, clause in error.clauses.items() if clause is not None]
     return "\n".join([f"causalsim: {error.rule}", *lines])
 
 

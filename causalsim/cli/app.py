@@ -32,12 +32,7 @@ app = App(
 
 @app.command
 def demo(
-    text: str | None = None,
-    /,
-    *,
-    out: Path = Path("causalsim-demo"),
-    tokens: Count = 18,
-    seed: Seed = 14,
+    text: str | None = None, /, *, out: Path = Path("causalsim-demo"), tokens: Count = 18, seed: Seed = 14
 ) -> int:
     """Start here: a trained transformer in many orders, the same bits.
 

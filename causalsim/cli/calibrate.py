@@ -15,13 +15,14 @@ from rich.text import Text
 from causalsim.calibration import calibrate as measure
 from causalsim.calibration import measured
 from causalsim.cli.exit_codes import FAILS, HOLDS
-from causalsim.cli.results import check_file, write_text
+from causalsim.cli.results import check_file, write_result
 from causalsim.cli.tables import Indented, check_lines, plain_table
 from causalsim.cli.terminal import console, progress
 from causalsim.engine import Calibration, Model, load
 from causalsim.engine.calibrations import BUCKETS, Measurement, file_of, is_damaged
 from causalsim.kernels import CERTIFIED
-from causalsim.scenario import Check
+from causalsim.scenario.outcome import check_row, checked
+from causalsim.testing.findings import Finding
 from causalsim.verification.faults import with_batch_size
 
 if TYPE_CHECKING:
@@ -49,34 +50,32 @@ def calibrate(name: str, path: Path | None) -> int:
     if damaged:
         out.print(Text(DAMAGED, style="yellow"))
     holds = all(check.holds for check in checks)
-    if path is not None:
-        write_text(path, _to_json(found, checks, kept))
-        out.print(f"wrote {path}", markup=False)
+    write_result(out, path, _to_json(found, checks, kept))
     return HOLDS if holds else FAILS
 
 
-def _bits(found: Calibration) -> Check:
+def _bits(found: Calibration) -> Finding:
     kinds = len({each.dispatch for each in found.measurements})
     tried = f"{kinds} kinds of dispatch at {_list(found.sizes)} rows"
     dropped = f"not at {_list(found.dropped)} of {_list(found.sizes)} rows"
-    return Check("a row has the same bits in every batch", found.holds, dropped if found.dropped else tried)
+    return checked("a row has the same bits in every batch", found.holds, dropped if found.dropped else tried)
 
 
-def _control(model: Model, watch: Progress) -> Check:
+def _control(model: Model, watch: Progress) -> Finding:
     """Say if the planted fault was found; without it the measurement says nothing."""
     faulty = with_batch_size(CERTIFIED)
     seen = measured(model, kernels=faulty, dispatches=("mlp",), progress=watch).dropped
     where = f"seen at {_list(seen)} rows" if seen else "not seen"
-    return Check("a planted fault is seen", bool(seen), f"{faulty.name}, {where}")
+    return checked("a planted fault is seen", bool(seen), f"{faulty.name}, {where}")
 
 
-def _shown(found: Calibration, checks: list[Check]) -> Iterator[RenderableType]:
+def _shown(found: Calibration, checks: list[Finding]) -> Iterator[RenderableType]:
     yield Indented(_table(found))
     yield Text()
     yield from check_lines(checks)
     choice = f"Batches of {_list(found.buckets.sizes)} rows are chosen"
-    example = f"{EXAMPLE} events, for example, go as {_sum(found.buckets.split(EXAMPLE))}"
-    yield Text(f"\n{choice}: {example}.")
+    parts = " + ".join(map(str, found.buckets.split(EXAMPLE)))
+    yield Text(f"\n{choice}: {EXAMPLE} events, for example, go as {parts}.")
     if {*found.buckets.sizes} <= {*found.dropped}:
         yield Text("Not even these keep their bits here: nothing is promised on this machine.", style="red")
     asked = os.environ.get(BUCKETS)
@@ -108,11 +107,7 @@ def _list(counts: tuple[int, ...]) -> str:
     return ", ".join(map(str, counts))
 
 
-def _sum(counts: list[int]) -> str:
-    return " + ".join(map(str, counts))
-
-
-def _to_json(found: Calibration, checks: list[Check], kept: Path) -> str:
+def _to_json(found: Calibration, checks: list[Finding], kept: Path) -> str:
     chosen = {"counts": found.buckets.sizes, "microseconds": found.buckets.costs, "kept": str(kept)}
     head = {"holds": all(check.holds for check in checks), "identity": found.identity, "chosen": chosen}
-    return json.dumps({**head, "checks": list(map(asdict, checks)), **asdict(found)}, indent=2) + "\n"
+    return json.dumps({**head, "checks": list(map(check_row, checks)), **asdict(found)}, indent=2)

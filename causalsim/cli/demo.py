@@ -30,7 +30,7 @@ from causalsim.engine import random_model, run
 from causalsim.errors import CausalsimError, ScenarioError
 from causalsim.events import EventGraph
 from causalsim.foliations import Foliation
-from causalsim.foliations.registry import parse
+from causalsim.foliations.registry import made
 from causalsim.kernels import STOCK
 from causalsim.models import ModelConfig
 from causalsim.scenario import Experiment, Outcome, Scenario, check, prepare
@@ -67,7 +67,7 @@ def demo(text: str | None, folder: Path, tokens: int, seed: int) -> int:
     _verdict(out, read, written)
     parts = {name: json.loads(part.to_json()) for name, part in (("reading", read), ("writing", written))}
     _files(out, folder, drawn, {"wide": [row.to_dict() for row in wide], **parts})
-    _last_word(out, holds)
+    out.print(f'\n{last_word(holds)} Next: causalsim demo "a sentence of your own", or causalsim --help')
     return HOLDS if holds else FAILS
 
 
@@ -190,8 +190,7 @@ def _wide_foliations(graph: EventGraph, seed: int) -> dict[str, Foliation]:
         "diagonal": "wavefront",
         "random slices": f"random_foliation:{seed}",
     }
-    parsed = {name: parse(text) for name, text in named.items()}
-    return {name: family(graph, **arguments) for name, (family, arguments) in parsed.items()}
+    return {name: made(graph, text) for name, text in named.items()}
 
 
 def _contrast_table(rows: list[Contrast]) -> Any:
@@ -270,10 +269,6 @@ def _files(out: Console, folder: Path, drawn: Sequence[Figure], results: Mapping
         write(drawn, folder)
     write_text(folder / REPORT, json.dumps(results, indent=2, ensure_ascii=False) + "\n")
     out.print(file_table(folder, drawn, {REPORT: "all numbers, verdicts and planted faults"}))
-
-
-def _last_word(out: Console, holds: bool) -> None:
-    out.print(f'\n{last_word(holds)} Next: causalsim demo "a sentence of your own", or causalsim --help')
 
 
 def _heading(out: Console, number: int, words: str) -> None:

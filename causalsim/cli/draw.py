@@ -10,8 +10,7 @@ from causalsim.cli.exit_codes import HOLDS
 from causalsim.cli.results import check_file
 from causalsim.errors import InputError
 from causalsim.events import EventGraph, Wiring
-from causalsim.foliations import Foliation
-from causalsim.foliations.registry import parse
+from causalsim.foliations.registry import made
 from causalsim.rendering import Style, render, to_graphviz
 from causalsim.rendering.thinning import check_drawable
 from causalsim.scenario import in_words
@@ -34,17 +33,11 @@ def draw(
     check_file(path)
     graph = _graph(sizes, reading, granularity)
     check_drawable(graph, Style())
-    target = graph if family is None else _foliation(graph, family, arguments)
+    target = graph if family is None else made(graph, family, arguments)
     render(to_graphviz(target, title=family), path)
     shape = "" if isinstance(target, EventGraph) else f"{target.depth:,} slices, widest {target.width:,}; "
     print(f"wrote {path}: {shape}{in_words(graph)}")
     return HOLDS
-
-
-def _foliation(graph: EventGraph, text: str, options: Mapping[str, str]) -> Foliation:
-    """A family in its text form, with more arguments as options."""
-    family, given = parse(text, options)
-    return family(graph, **given)
 
 
 def _graph(

@@ -12,7 +12,7 @@ import numpy as np
 from rich.text import Text
 
 from causalsim.cli.exit_codes import FAILS, HOLDS
-from causalsim.cli.results import check_file, write_text
+from causalsim.cli.results import check_file, write_result
 from causalsim.cli.tables import last_word
 from causalsim.cli.terminal import console, progress
 from causalsim.errors import InputError
@@ -37,9 +37,7 @@ def invariance(name: str, options: Mapping[str, Any], path: Path | None) -> int:
     out.print(Text(f"{name}, {_described(report, inputs)}"))
     out.print(report)
     out.print(_last_word(report))
-    if path is not None:
-        write_text(path, report.to_json() + "\n")
-        out.print(f"wrote {path}", markup=False)
+    write_result(out, path, report.to_json())
     return HOLDS if report.holds else FAILS
 
 

@@ -15,7 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from causalsim.cli.exit_codes import HOLDS
-from causalsim.cli.results import check_file, write_text
+from causalsim.cli.results import check_files, write_result
 from causalsim.cli.tables import Indented, plain_table
 from causalsim.cli.terminal import console
 from causalsim.errors import InputError, LimitError
@@ -87,10 +87,7 @@ def show(
     path: Path | None,
 ) -> int:
     """Count, list, draw; nothing is written before everything is known."""
-    check_file(out)
-    check_file(path)
-    if out is not None and path is not None and out.absolute() == path.absolute():
-        raise InputError("every result has a file of its own", got=f"{out} twice")
+    check_files(out, path)
     graph = _graph(wired, model, *sizes)
     source, target = (parse_event(end, graph.wiring.n_layers) for end in ends)
     found = _found(graph, source, target, shown)
@@ -103,9 +100,7 @@ def show(
         to.print(part)
     if out is not None:
         to.print(f"wrote {out}", markup=False)
-    if path is not None:
-        write_text(path, _to_json(found))
-        to.print(f"wrote {path}", markup=False)
+    write_result(to, path, _to_json(found))
     return HOLDS
 
 
@@ -126,17 +121,10 @@ def _found(graph: EventGraph, source: Event, target: Event, shown: int) -> Ways:
     has_routes = (source.kind, target.kind) == ("kv", "attn") and not graph.has_feedback
     listed = graph.routes(source, target) if has_routes else graph.paths(source, target)
     count, bypassed = _path_counts(graph, source, target, required=not has_routes)
-    return Ways(
-        graph,
-        source,
-        target,
-        graph.separation(source, target),
-        len(diamond(graph, source, target)),
-        graph.count_routes(source, target) if has_routes else None,
-        count,
-        bypassed,
-        list(islice(listed, shown)),
-    )
+    ends = graph, source, target
+    between = graph.separation(source, target), len(diamond(*ends))
+    routes = graph.count_routes(source, target) if has_routes else None
+    return Ways(*ends, *between, routes, count, bypassed, list(islice(listed, shown)))
 
 
 def _path_counts(
@@ -218,7 +206,9 @@ def _listed(found: Ways) -> RenderableType:
     table = plain_table("")
     table.add_column(these + ("→ right over K/V, ↑ up a layer" if found.kind == "route" else "their events"))
     for number, way in enumerate(found.first, 1):
-        table.add_row(f"{number}", Text(_hops(found, way) if found.kind == "route" else _steps(way)))
+        table.add_row(
+            f"{number}", Text(_hops(found, way) if found.kind == "route" else " ".join(map(str, way)))
+        )
     return table
 
 
@@ -239,10 +229,6 @@ def _climbs(words: list[str]) -> Iterator[str]:
     for word, run in groupby(words):
         count = len(list(run))
         yield word if word != "↑" else "↑" * count if count <= ARROWS else f"↑({count:,})"
-
-
-def _steps(path: tuple[Event, ...]) -> str:
-    return " ".join(map(str, path))
 
 
 # -- files -----------------------------------------------------------------------------------
@@ -280,4 +266,4 @@ def _to_json(found: Ways) -> str:
         f"first_{found.kind}s": [[str(event) for event in found.events(way)] for way in found.first],
     }
     with every_digit():
-        return json.dumps(whole, indent=2) + "\n"
+        return json.dumps(whole, indent=2)

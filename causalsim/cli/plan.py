@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING
 from rich.text import Text
 
 from causalsim.cli.exit_codes import FAILS, HOLDS
-from causalsim.cli.results import check_file, write_text
+from causalsim.cli.results import check_file, write_result
 from causalsim.cli.tables import Indented, plain_table, size, work
 from causalsim.cli.terminal import console, progress
 from causalsim.errors import CausalityError, InputError
 from causalsim.events import EventGraph
 from causalsim.foliations import Costs, Foliation, Footprint, admissible, costs
-from causalsim.foliations.registry import compared, parse
+from causalsim.foliations.registry import compared, made
 from causalsim.models import ModelConfig, count_parameters, known_dtype, read_config
 from causalsim.models.known import KNOWN, known_config
 from causalsim.scenario import in_words
@@ -87,9 +87,7 @@ def plan(
     found = Plan(name, config, dtype, graph, caps, *costed)
     for part in _shown(found):
         out.print(part)
-    if path is not None:
-        write_text(path, _to_json(found))
-        out.print(f"wrote {path}", markup=False)
+    write_result(out, path, _to_json(found))
     return HOLDS if found.admissible else FAILS
 
 
@@ -121,8 +119,7 @@ def _compared(
 def _foliation(graph: EventGraph, family: str) -> Foliation:
     if family.endswith(".json"):
         return Foliation.from_json(graph, Path(family).read_bytes().decode(errors="replace"))
-    found, arguments = parse(family)
-    return found(graph, **arguments)
+    return made(graph, family)
 
 
 # -- what is shown ---------------------------------------------------------------------------
@@ -221,7 +218,7 @@ def _to_json(found: Plan) -> str:
         "foliations": [*rows, *refused],
         "admissible": found.admissible,
     }
-    return json.dumps(whole, indent=2) + "\n"
+    return json.dumps(whole, indent=2)
 
 
 # -- the names -------------------------------------------------------------------------------

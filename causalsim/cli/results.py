@@ -5,9 +5,13 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from causalsim.errors import InputError
 from causalsim.files import write_whole
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 
 def check_file(path: Path | None) -> None:
@@ -21,6 +25,16 @@ def check_file(path: Path | None) -> None:
     if path is not None:
         _check_no_folder(path)
         _check_writable(path.parent)
+
+
+def check_files(*paths: Path | None) -> None:
+    """Refuse files that could not be written, and one that stands for two results."""
+    seen = set[Path]()
+    for path in filter(None, paths):
+        check_file(path)
+        if path.absolute() in seen:
+            raise InputError("every result has a file of its own", got=f"{path} twice")
+        seen.add(path.absolute())
 
 
 def check_folder(path: Path, names: Iterable[str], beside: Path | None = None) -> None:
@@ -69,3 +83,10 @@ def write_text(path: Path, text: str) -> None:
     content = text.encode()
     path.parent.mkdir(parents=True, exist_ok=True)
     write_whole(path, content)
+
+
+def write_result(out: Console, path: Path | None, text: str) -> None:
+    """Write a file that was asked for, and say so."""
+    if path is not None:
+        write_text(path, f"{text}\n")
+        out.print(f"wrote {path}", markup=False)

@@ -11,8 +11,10 @@ from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
-from causalsim.scenario import Check, FoliationRow, Outcome, RouteRow
+from causalsim.scenario import FoliationRow, Outcome, RouteRow
+from causalsim.scenario.outcome import check_row
 from causalsim.scenario.pictures import Figure
+from causalsim.testing.findings import Finding
 
 if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
@@ -69,12 +71,14 @@ def route_table(rows: Iterable[RouteRow]) -> RenderableType:
     return Indented(table)
 
 
-def check_lines(checks: Iterable[Check]) -> Iterator[RenderableType]:
+def check_lines(checks: Iterable[Finding]) -> Iterator[RenderableType]:
     """A line a check: if it holds, what it says, what was found."""
     for check in checks:
         style, mark = ("green", "holds") if check.holds else ("bold red", "FAILS")
         line = Table.grid(padding=(0, 2))
-        line.add_row(Text(mark, style=style), Text.assemble(f"{check.name}: ", (check.found, "dim")))
+        line.add_row(
+            Text(mark, style=style), Text.assemble(f"{check.name}: ", (check_row(check)["found"], "dim"))
+        )
         yield Indented(line)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -15,7 +14,7 @@ import causalsim.engine as engine
 import causalsim.verification as verification
 from causalsim.cli.demo import SENTENCE
 from causalsim.cli.exit_codes import FAILS, HOLDS
-from causalsim.cli.results import check_file, write_text
+from causalsim.cli.results import check_files, write_result
 from causalsim.cli.tables import last_word, unread_note
 from causalsim.cli.terminal import console, progress
 from causalsim.engine.tokens import encode_texts
@@ -100,7 +99,7 @@ def verify(reading: Reading, certificate: bool, json: Path | None, picture: Path
         out.print(proof)
     _show_counterexample(out, report.order_independence.counterexample, picture)
     out.print(last_word(report.holds))
-    _write(out, json, report.to_json())
+    write_result(out, json, report.to_json())
     return HOLDS if report.holds else FAILS
 
 
@@ -122,7 +121,7 @@ def campaign(path: Path, processes: int, reading: Reading, json: Path | None, pi
         out.print(_damage_note(path, found.damaged))
     _show_counterexample(out, found.verdict.counterexample, picture)
     out.print(last_word(found.holds))
-    _write(out, json, found.to_json())
+    write_result(out, json, found.to_json())
     return HOLDS if found.holds else FAILS
 
 
@@ -136,7 +135,7 @@ def mutate(reading: Reading, json: Path | None) -> int:
         score = verification.mutate(model, text, progress=watch)
     out.print(score)
     out.print(Text(f"{score}."))
-    _write(out, json, score.to_json())
+    write_result(out, json, score.to_json())
     return FAILS if score.missed else HOLDS
 
 
@@ -156,7 +155,7 @@ def replay(token: str, reading: Reading, json: Path | None, picture: Path | None
             out.print(Text(f"  {difference}"))
     if result.divergence is not None:
         _draw(out, graph, result.divergence, picture)
-    _write(out, json, result.to_json())
+    write_result(out, json, result.to_json())
     return HOLDS if result.holds else FAILS
 
 
@@ -189,13 +188,9 @@ def _damage_note(path: Path, lines: Sequence[int]) -> Text:
 
 def _check_files(*paths: Path | None) -> None:
     """Refuse files that could not be written, or stand for two results; the last is a picture."""
-    given = [path for path in paths if path is not None]
-    for path in given:
-        check_file(path)
+    check_files(*paths)
     if paths[-1] is not None:
         format_of(paths[-1])
-    if twice := [path for path, count in Counter(path.absolute() for path in given).items() if count > 1]:
-        raise InputError("every result has a file of its own", got=f"{twice[0].name} twice")
 
 
 def _show_counterexample(out: Console, found: Counterexample | None, picture: Path | None) -> None:
@@ -214,9 +209,3 @@ def _draw(out: Console, graph: EventGraph, found: Divergence, path: Path | None)
     if path is not None:
         render(picture_of(graph, found), path)
         out.print(f"wrote {path}: {found.event}, its past and its future", markup=False)
-
-
-def _write(out: Console, path: Path | None, content: str) -> None:
-    if path is not None:
-        write_text(path, f"{content}\n")
-        out.print(f"wrote {path}", markup=False)

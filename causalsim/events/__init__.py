@@ -9,25 +9,7 @@ from causalsim.events.multiway import branchial_graph, count_lattice_edges, stat
 from causalsim.events.wiring import EdgeFamily, Granularity, Site, Wiring
 
 __all__ = [
-    "KINDS",
-    "STREAMS",
-    "Edge",
-    "EdgeFamily",
-    "Event",
-    "EventGraph",
-    "Granularity",
-    "Kind",
-    "Site",
-    "Stream",
-    "Wiring",
-    "branchial_graph",
-    "chain_cover",
-    "count_lattice_edges",
-    "diamond",
-    "growth",
-    "largest_antichain",
-    "maximal_antichains",
-    "parse_edge",
-    "parse_event",
-    "state_graph",
-]
+    "KINDS", "STREAMS", "Edge", "EdgeFamily", "Event", "EventGraph", "Granularity", "Kind", "Site", "Stream",
+    "Wiring", "branchial_graph", "chain_cover", "count_lattice_edges", "diamond", "growth",
+    "largest_antichain", "maximal_antichains", "parse_edge", "parse_event", "state_graph",
+]  # fmt: skip

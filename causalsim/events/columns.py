@@ -61,6 +61,14 @@ class Columns:
         """
         return range(self.prompt - 1, self.length - 1) if site.kind in SAMPLED else range(self.length)
 
+    def held(self, site: Site) -> slice:
+        """Return the part of a line at which a site is present.
+
+        >>> Columns((Site("block", 0),), length=3, prompt=3, start=0).held(Site("block", 0))
+        slice(0, 3, None)
+        """
+        return slice(self.positions(site).start, self.positions(site).stop)
+
     def index(self, site: Site, position: int) -> int:
         """Return the canonical index of a site at a position.
 

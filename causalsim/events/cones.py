@@ -65,10 +65,7 @@ class Cone(Set[Event]):
 
 
 def cone(
-    columns: Columns,
-    families: Mapping[Site, Sequence[EdgeFamily]],
-    event: Event,
-    direction: Literal[-1, 1],
+    columns: Columns, families: Mapping[Site, Sequence[EdgeFamily]], event: Event, direction: Literal[-1, 1]
 ) -> Cone:
     """Return the strict past (-1) or future (+1) of an event, by spreading intervals over the families.
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import causalsim.events.lattice as _lattice
 import causalsim.events.paths as _paths
 import causalsim.events.routes as _routes
-from causalsim.arguments import check_type, shown
-from causalsim.errors import InputError, LimitError
+from causalsim.arguments import check_limit, check_type, shown
+from causalsim.errors import InputError
 from causalsim.events.kinds import SUBLAYERS
 from causalsim.events.structure import CausalStructure
 from causalsim.events.wiring import Wiring
@@ -129,13 +129,7 @@ class EventGraph(CausalStructure):
         import networkx as nx
 
         edges = self.count_edges()
-        if edges > NETWORKX_LIMIT:
-            raise LimitError(
-                "a networkx view is for small graphs",
-                reached=edges,
-                bound=NETWORKX_LIMIT,
-                hint="Take a shorter text.",
-            )
+        check_limit("a networkx view is for small graphs", edges, NETWORKX_LIMIT, hint="Take a shorter text.")
         view = nx.MultiDiGraph(granularity=self.granularity, lengths=self.lengths, prompts=self.prompts)
         view.add_nodes_from((event, asdict(event)) for event in self)
         view.add_edges_from(

@@ -8,8 +8,8 @@ from typing import Protocol, cast
 
 import numpy as np
 
-from causalsim.arguments import as_int
-from causalsim.errors import InputError, LimitError
+from causalsim.arguments import as_int, check_limit
+from causalsim.errors import InputError
 from causalsim.events.kinds import kinds_at
 from causalsim.events.wiring import Wiring
 
@@ -77,14 +77,9 @@ def check_countable(wiring: Wiring, lengths: tuple[int, ...]) -> None:
     # Python's len() counts no further.
     outside = len(kinds_at("below", "above", "feedback"))
     most = sum(lengths) * (len(wiring.sublayers) * wiring.n_layers + outside)
-    if most > sys.maxsize:
-        raise LimitError(
-            "a graph has a number of events that can be counted",
-            reached=most,
-            bound=sys.maxsize,
-            got=f"about {most:,} events",
-            hint="Take shorter texts or fewer layers.",
-        )
+    rule = "a graph has a number of events that can be counted"
+    hint = "Take shorter texts or fewer layers."
+    check_limit(rule, most, sys.maxsize, got=f"about {most:,} events", hint=hint)
 
 
 def checked_prompts(prompt: int | Sequence[int] | None, lengths: tuple[int, ...]) -> tuple[int, ...]:

@@ -15,8 +15,7 @@ from functools import lru_cache
 from math import prod
 
 from causalsim import posets
-from causalsim.arguments import check_whole
-from causalsim.errors import LimitError
+from causalsim.arguments import check_limit, check_whole
 from causalsim.events.event import Event
 from causalsim.events.limits import refuse_long
 from causalsim.events.structure import CausalStructure
@@ -131,14 +130,9 @@ def refuse_large(graph: CausalStructure, limit: int, *, whole: bool = False) -> 
     limit = check_whole("a limit", limit, 1)
     each = [_at_least(graph, prompt, limit, whole) for prompt in graph.prompts]
     tabulated = prod(each) if whole else 1 + sum(count - 1 for count in each)
-    if tabulated > limit:
-        raise LimitError(
-            "the down-sets are tabulated one by one",
-            reached=tabulated,
-            bound=limit,
-            got=f"more than 2**{tabulated.bit_length() - 1}",
-            hint="Raise the limit, or take a shorter text.",
-        )
+    rule = "the down-sets are tabulated one by one"
+    hint = "Raise the limit, or take a shorter text."
+    check_limit(rule, tabulated, limit, got=f"more than 2**{tabulated.bit_length() - 1}", hint=hint)
 
 
 def _at_least(graph: CausalStructure, prompt: int, limit: int, whole: bool) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from causalsim.errors import LimitError
+from causalsim.arguments import check_limit
 
 # Additions of integers that grow with the text: some seconds.
 MOST_SUMS = 20_000_000
@@ -19,11 +19,5 @@ def refuse_long(rule: str, sums: int) -> None:
     causalsim.errors.LimitError: a count of routes sums over layers and positions: \
 got 21,000,000 sums, expected at most 20,000,000. Take a shorter text, fewer layers or events that lie nearer.
     """
-    if sums > MOST_SUMS:
-        raise LimitError(
-            rule,
-            reached=sums,
-            bound=MOST_SUMS,
-            got=f"{sums:,} sums",
-            hint="Take a shorter text, fewer layers or events that lie nearer.",
-        )
+    hint = "Take a shorter text, fewer layers or events that lie nearer."
+    check_limit(rule, sums, MOST_SUMS, got=f"{sums:,} sums", hint=hint)

@@ -8,8 +8,8 @@ from math import comb
 from typing import TYPE_CHECKING
 
 from causalsim import posets
-from causalsim.arguments import as_int, shown
-from causalsim.errors import InputError, LimitError
+from causalsim.arguments import as_int, check_limit, shown
+from causalsim.errors import InputError
 from causalsim.events.event import Event
 from causalsim.events.graph import EventGraph, checked_graph
 from causalsim.events.lattice import lattice_counts, refuse_large
@@ -124,13 +124,10 @@ def _two_ranks(graph: EventGraph, step: int, limit: int) -> tuple[Rank, Rank]:
     """The states before and after an event; those of step 0 twice."""
     steps = deque(islice(ranks(graph.explicit(), Budget(limit)), step + 1), maxlen=2)
     pairs = sum(comb(enabled.bit_count(), 2) for enabled in steps[0].enabled.values())
-    if step and pairs > limit:
-        raise LimitError(
-            "the pairs of events that could swap are listed one by one",
-            reached=pairs,
-            bound=limit,
-            hint="Raise the limit, or take a shorter text.",
-        )
+    if step:
+        rule = "the pairs of events that could swap are listed one by one"
+        hint = "Raise the limit, or take a shorter text."
+        check_limit(rule, pairs, limit, hint=hint)
     return steps[0], steps[-1]
 
 

@@ -1,210 +1,48 @@
-"""The causal structure of a graph: its events, their edges, and the order that these generate."""
+"""The causal structure of a graph: the edges between its events, and the order that these generate."""
 
 from __future__ import annotations
 
-from bisect import bisect_right
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator
 from functools import cached_property
 from typing import Literal
 
-import numpy as np
-
-from causalsim.arguments import as_int, check_whole, shown
-from causalsim.errors import InputError, LimitError
-from causalsim.events.columns import Columns
+from causalsim.arguments import check_limit, check_whole
+from causalsim.events.canonical import CanonicalOrder
 from causalsim.events.cones import Cone, cone
 from causalsim.events.event import Edge, Event
-from causalsim.events.inputs import (
-    HasWiring,
-    check_countable,
-    checked_lengths,
-    checked_prompts,
-    checked_wiring,
-)
 from causalsim.events.kinds import SAMPLED
 from causalsim.events.vectorised import count_pairs
-from causalsim.events.wiring import EdgeFamily, Granularity, Site, Wiring, checked_granularity
+from causalsim.events.wiring import EdgeFamily, Site
 
 Separation = Literal["timelike", "spacelike", "identical"]
 
 # Above this an explicit list of predecessors is a mistake rather than a wish.
 EXPLICIT_LIMIT = 200_000
 
-# Above this the arrays over all events, of 12 bytes an event, fit into no memory at hand.
-CODED_LIMIT = 2**31
 
-
-@dataclass(frozen=True, init=False, repr=False)
-class CausalStructure:
+class CausalStructure(CanonicalOrder):
     """An `EventGraph` before its orders, paths and routes are counted.
 
     Predecessors are computed, nothing is stored.
     """
 
-    wiring: Wiring
-    granularity: Granularity
-    lengths: tuple[int, ...]
-    prompts: tuple[int, ...]
-
-    def __init__(
-        self,
-        config_or_wiring: HasWiring | Wiring,
-        length: int | Sequence[int],
-        *,
-        prompt: int | Sequence[int] | None = None,
-        granularity: Granularity = "sublayer",
-    ) -> None:
-        wiring, lengths = checked_wiring(config_or_wiring), checked_lengths(length)
-        check_countable(wiring, lengths)
-        object.__setattr__(self, "wiring", wiring)
-        object.__setattr__(self, "granularity", checked_granularity(granularity))
-        object.__setattr__(self, "lengths", lengths)
-        object.__setattr__(self, "prompts", checked_prompts(prompt, lengths))
-        if granularity == "block" and self.has_feedback:
-            raise InputError(
-                "block graphs have no feedback",
-                got=f"prompts {self.prompts} shorter than lengths {self.lengths}",
-                hint='Use granularity="sublayer", which has sample events, or leave prompt out.',
-            )
-
-    def __repr__(self) -> str:
-        prompt = f", prompt={self.prompts}" if self.has_feedback else ""
-        return (
-            f"{type(self).__name__}({self.wiring}, {self.lengths}{prompt}, granularity={self.granularity!r})"
-        )
-
-    @property
-    def has_feedback(self) -> bool:
-        """True if some position waits for a sampled token.
-
-        >>> CausalStructure(Wiring(1), 2).has_feedback, CausalStructure(Wiring(1), 2, prompt=1).has_feedback
-        (False, True)
-        """
-        return self.prompts != self.lengths
-
-    # -- canonical order ------------------------------------------------------------------
-
-    @cached_property
-    def sites(self) -> tuple[Site, ...]:
-        """The column that every position runs, in canonical order.
-
-        >>> CausalStructure(Wiring(2), 2, granularity="block").sites
-        (Site(kind='block', layer=0), Site(kind='block', layer=1))
-        """
-        return self.wiring.sites(self.granularity)
+    # -- edges ----------------------------------------------------------------------------
 
     @cached_property
     def edge_families(self) -> tuple[EdgeFamily, ...]:
         """Every family of edges, ordered by target site.
 
+        >>> from causalsim.events import Wiring
         >>> [family.stream for family in CausalStructure(Wiring(2), 2, granularity="block").edge_families]
         ['residual', 'kv']
         """
         return self.wiring.edge_families(self.granularity)
 
     @cached_property
-    def requests(self) -> tuple[Columns, ...]:
-        """The columns of every request, which place its events in canonical order.
-
-        >>> [columns.start for columns in CausalStructure(Wiring(1), [1, 1], granularity="block").requests]
-        [0, 1]
-        """
-        columns, start = [], 0
-        for length, prompt in zip(self.lengths, self.prompts, strict=True):
-            columns.append(Columns(self.sites, length, prompt, start))
-            start += len(columns[-1])
-        return tuple(columns)
-
-    def __len__(self) -> int:
-        return self.requests[-1].start + len(self.requests[-1])
-
-    def __iter__(self) -> Iterator[Event]:
-        return (self[index] for index in range(len(self)))
-
-    def events(self) -> Iterator[Event]:
-        """Return all events in canonical order: by request, by position, up the column.
-
-        >>> [str(event) for event in CausalStructure(Wiring(2), 2, granularity="block").events()]
-        ['block(0,0)', 'block(1,0)', 'block(0,1)', 'block(1,1)']
-        """
-        return iter(self)
-
-    def __getitem__(self, index: int) -> Event:
-        """The event at a canonical index."""
-        place = as_int(index)
-        if place is None:
-            raise InputError("a canonical index is a whole number", got=shown(index))
-        index = place
-        if not 0 <= index < len(self):
-            raise IndexError(f"canonical index {index} outside 0 .. {len(self) - 1}")
-        request = bisect_right(self.requests, index, key=lambda columns: columns.start) - 1
-        site, position = self.requests[request].place(index)
-        return Event(site.kind, site.layer, position, request)
-
-    def __contains__(self, event: object) -> bool:
-        if not isinstance(event, Event) or not 0 <= event.request < len(self.lengths):
-            return False
-        columns, site = self.requests[event.request], Site(event.kind, event.layer)
-        return site in columns.rank and event.position in columns.positions(site)
-
-    def index(self, event: Event) -> int:
-        """Place of an event in canonical order; ``InputError`` if it is not of this graph.
-
-        Args:
-            event: An event of the graph.
-
-        Returns:
-            Its number, from 0.
-
-        Raises:
-            InputError: No event of the graph.
-
-        >>> CausalStructure(Wiring(1), 1).index(Event("mlp", 0, 0))
-        3
-        """
-        self.check(event)
-        return self.requests[event.request].index(Site(event.kind, event.layer), event.position)
-
-    def check(self, event: Event) -> None:
-        """Refuse what is not an event of this graph, naming the coordinate that is off.
-
-        Args:
-            event: An event of the graph.
-
-        Raises:
-            InputError: No event of the graph.
-
-        >>> CausalStructure(Wiring(1), 1).check(Event("mlp", 0, 0))
-        """
-        if event not in self:
-            raise InputError(
-                f"events belong to the graph: {self._reason(event)}", got=str(event), expected=self._ranges()
-            )
-
-    def _reason(self, event: Event) -> str:
-        if not isinstance(event, Event):
-            return "an Event was asked for"
-        if not 0 <= event.request < len(self.lengths):
-            return f"there is no request {event.request}"
-        if event.kind not in {site.kind for site in self.sites}:
-            return f"a {self.granularity} graph has no kind {event.kind!r}"
-        if not 0 <= event.position < self.lengths[event.request]:
-            return f"position {event.position} lies outside the text"
-        if Site(event.kind, event.layer) in self.sites:
-            return f"{event.kind} stands only where the next token is waited for"
-        return f"{event.kind} has no layer {event.layer}"
-
-    def _ranges(self) -> str:
-        texts = ", ".join(f"0..{length - 1}" for length in self.lengths)
-        return f"layers 0..{self.wiring.n_layers - 1}, positions {texts} (one range a request)"
-
-    # -- edges ----------------------------------------------------------------------------
-
-    @cached_property
     def families_into(self) -> dict[Site, list[EdgeFamily]]:
         """The families of edges that end at each site.
 
+        >>> from causalsim.events import Wiring
         >>> graph = CausalStructure(Wiring(2), 2, granularity="block")
         >>> [len(families) for families in graph.families_into.values()]
         [0, 2]
@@ -217,6 +55,7 @@ class CausalStructure:
     def families_from(self) -> dict[Site, list[EdgeFamily]]:
         """The families of edges that start at each site.
 
+        >>> from causalsim.events import Wiring
         >>> graph = CausalStructure(Wiring(2), 2, granularity="block")
         >>> [len(families) for families in graph.families_from.values()]
         [2, 0]
@@ -237,17 +76,15 @@ class CausalStructure:
         Raises:
             InputError: No event of the graph.
 
+        >>> from causalsim.events import Wiring
         >>> [str(edge) for edge in CausalStructure(Wiring(1), 1).edges_into(Event("attn", 0, 0))]
         ['embed(0) -> attn(0,0) [residual]', 'kv(0,0) -> attn(0,0) [kv]']
         """
         self.check(event)
         columns = self.requests[event.request]
         for family in self.families_into[Site(event.kind, event.layer)]:
-            held = columns.positions(family.source)
-            low = held.start if family.last is None else max(held.start, event.position - family.last)
-            for position in range(low, min(held.stop - 1, event.position - family.first) + 1):
-                source = Event(family.source.kind, family.source.layer, position, event.request)
-                yield Edge(source, event, family.stream)
+            for position in family.sources(event.position, columns.positions(family.source)):
+                yield Edge(Event(*family.source, position, event.request), event, family.stream)
 
     def edges_from(self, event: Event) -> Iterator[Edge]:
         """Edges that start at an event, by target site and rising position.
@@ -261,17 +98,15 @@ class CausalStructure:
         Raises:
             InputError: No event of the graph.
 
+        >>> from causalsim.events import Wiring
         >>> [str(edge) for edge in CausalStructure(Wiring(1), 1).edges_from(Event("embed", -1, 0))]
         ['embed(0) -> kv(0,0) [residual]', 'embed(0) -> attn(0,0) [residual]']
         """
         self.check(event)
         columns = self.requests[event.request]
         for family in self.families_from[Site(event.kind, event.layer)]:
-            held = columns.positions(family.target)
-            high = held.stop - 1 if family.last is None else min(held.stop - 1, event.position + family.last)
-            for position in range(max(held.start, event.position + family.first), high + 1):
-                target = Event(family.target.kind, family.target.layer, position, event.request)
-                yield Edge(event, target, family.stream)
+            for position in family.targets(event.position, columns.positions(family.target)):
+                yield Edge(event, Event(*family.target, position, event.request), family.stream)
 
     def predecessors(self, event: Event) -> tuple[Event, ...]:
         """The events whose values an event reads, each once.
@@ -285,6 +120,7 @@ class CausalStructure:
         Raises:
             InputError: No event of the graph.
 
+        >>> from causalsim.events import Wiring
         >>> [str(e) for e in CausalStructure(Wiring(1), 2).predecessors(Event("attn", 0, 1))]
         ['embed(1)', 'kv(0,0)', 'kv(0,1)']
         """
@@ -302,6 +138,7 @@ class CausalStructure:
         Raises:
             InputError: No event of the graph.
 
+        >>> from causalsim.events import Wiring
         >>> [str(event) for event in CausalStructure(Wiring(1), 1).successors(Event("embed", -1, 0))]
         ['kv(0,0)', 'attn(0,0)']
         """
@@ -310,6 +147,7 @@ class CausalStructure:
     def edges(self) -> Iterator[Edge]:
         """Return all edges, by canonical order of their targets; parallel edges differ in stream.
 
+        >>> from causalsim.events import Wiring
         >>> [edge.stream for edge in CausalStructure(Wiring(1), 1).edges()]
         ['residual', 'residual', 'kv', 'residual', 'residual']
         """
@@ -318,6 +156,7 @@ class CausalStructure:
     def count_edges(self) -> int:
         """Return the number of edges, parallel ones counted apart, without listing them.
 
+        >>> from causalsim.events import Wiring
         >>> CausalStructure(Wiring(1), 1).count_edges(), CausalStructure(Wiring(126), 131_072).count_edges()
         (5, 1082389692416)
         """
@@ -330,6 +169,7 @@ class CausalStructure:
     def covers(self) -> Iterator[Edge]:
         """Return the Hasse diagram: edges that no longer path implies, one a pair of events.
 
+        >>> from causalsim.events import Wiring
         >>> [str(edge) for edge in CausalStructure(Wiring(1), 1).covers()][:2]
         ['embed(0) -> kv(0,0) [residual]', 'kv(0,0) -> attn(0,0) [kv]']
         """
@@ -347,6 +187,7 @@ class CausalStructure:
         Raises:
             InputError: No event of the graph.
 
+        >>> from causalsim.events import Wiring
         >>> [str(edge) for edge in CausalStructure(Wiring(1), 1).covers_into(Event("attn", 0, 0))]
         ['kv(0,0) -> attn(0,0) [kv]']
         """
@@ -372,6 +213,7 @@ class CausalStructure:
         Raises:
             InputError: No event of the graph.
 
+        >>> from causalsim.events import Wiring
         >>> graph = CausalStructure(Wiring(2), 2, granularity="block")
         >>> sorted(map(str, graph.past(Event("block", 1, 1))))
         ['block(0,0)', 'block(0,1)']
@@ -393,6 +235,7 @@ class CausalStructure:
         Raises:
             InputError: No event of the graph.
 
+        >>> from causalsim.events import Wiring
         >>> graph = CausalStructure(Wiring(2), 2, granularity="block")
         >>> sorted(map(str, graph.future(Event("block", 0, 1))))
         ['block(1,1)']
@@ -413,6 +256,7 @@ class CausalStructure:
         Raises:
             InputError: No event of the graph.
 
+        >>> from causalsim.events import Wiring
         >>> graph = CausalStructure(Wiring(1), 1)
         >>> graph.precedes(Event("kv", 0, 0), Event("mlp", 0, 0))
         True
@@ -433,6 +277,7 @@ class CausalStructure:
         Raises:
             InputError: No event of the graph.
 
+        >>> from causalsim.events import Wiring
         >>> graph = CausalStructure(Wiring(1), 2)
         >>> graph.separation(Event("mlp", 0, 0), Event("mlp", 0, 1))
         'spacelike'
@@ -449,6 +294,7 @@ class CausalStructure:
         It climbs one column, and after it every column that waits for a token, by way of the sample
         before.
 
+        >>> from causalsim.events import Wiring
         >>> CausalStructure(Wiring(1), 1).depth, CausalStructure(Wiring(1), 2, prompt=1).depth
         (5, 11)
         """
@@ -461,6 +307,7 @@ class CausalStructure:
     def strands(self) -> tuple[str, ...]:
         """The kinds of a layer whose events stand side by side in a column; none where a column is a chain.
 
+        >>> from causalsim.events import Wiring
         >>> [CausalStructure(Wiring(1, parallel_residual=parallel), 1).strands for parallel in (True, False)]
         [('attn', 'mlp'), ()]
         """
@@ -476,13 +323,12 @@ class CausalStructure:
 
         The least number of chains that hold all events (Dilworth 1950).
 
+        >>> from causalsim.events import Wiring
         >>> graph = CausalStructure(Wiring(2), 2, granularity="block")
         >>> CausalStructure(Wiring(1), 1).width, graph.width
         (1, 2)
         """
         return max(len(self.strands), 1) * sum(self.prompts)
-
-    # -- explicit views, for graphs that are small enough -----------------------------------
 
     def explicit(self, limit: int = EXPLICIT_LIMIT) -> list[tuple[int, ...]]:
         """Predecessors as canonical indices, one tuple an event: what ``posets`` works on.
@@ -496,56 +342,13 @@ class CausalStructure:
         Raises:
             LimitError: More edges, or events.
 
+        >>> from causalsim.events import Wiring
         >>> CausalStructure(Wiring(1), 1).explicit()
         [(), (0,), (0, 1), (2,), (3,)]
         """
         limit = check_whole("a limit", limit, 0)
         items = max(self.count_edges(), len(self))
-        if items > limit:
-            raise LimitError(
-                "an explicit list of edges is for small graphs",
-                reached=items,
-                bound=limit,
-                hint="Ask the graph itself (predecessors, past, count_edges), or take a shorter text.",
-            )
+        rule = "an explicit list of edges is for small graphs"
+        hint = "Ask the graph itself (predecessors, past, count_edges), or take a shorter text."
+        check_limit(rule, items, limit, hint=hint)
         return [tuple(map(self.index, self.predecessors(event))) for event in self]
-
-    def check_arrays(self) -> None:
-        """Raise ``LimitError`` if arrays over all events would fit into no memory at hand.
-
-        Raises:
-            LimitError: They would not.
-
-        >>> CausalStructure(Wiring(1), 1).check_arrays()
-        """
-        if len(self) > CODED_LIMIT:
-            raise LimitError(
-                "arrays over all events are for graphs that fit into memory",
-                reached=len(self),
-                bound=CODED_LIMIT,
-                got=f"{len(self):,} events",
-                hint="Take shorter texts or fewer layers.",
-            )
-
-    def codes(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Site rank, position and request of every event, as arrays in canonical order.
-
-        Returns:
-            Three arrays over the events, ``int32``.
-
-        Raises:
-            LimitError: The arrays fit into no memory at hand.
-
-        >>> [array.tolist() for array in CausalStructure(Wiring(2), 2, granularity="block").codes()]
-        [[0, 1, 0, 1], [0, 0, 1, 1], [0, 0, 0, 0]]
-        """
-        self.check_arrays()
-        rank, position, request = (np.empty(len(self), np.int32) for _ in range(3))
-        for number, columns in enumerate(self.requests):
-            request[columns.start : columns.start + len(columns)] = number
-            for (held, ranks), (_, positions) in zip(
-                columns.sheets(rank), columns.sheets(position), strict=True
-            ):
-                ranks[:] = np.arange(ranks.shape[1])
-                positions[:] = np.arange(held.start, held.stop)[:, None]
-        return rank, position, request

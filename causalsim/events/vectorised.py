@@ -149,15 +149,12 @@ def colevels(columns: Columns, families: Sequence[EdgeFamily]) -> dict[Site, Lin
     """
     prompt, length = columns.prompt, columns.length
     blocks = [*((position, position + 1) for position in range(length - prompt)), (length - prompt, length)]
-    held = {site: _mirror(columns.positions(site), length) for site in columns.sites}
+    spans = {site: columns.positions(site) for site in columns.sites}
+    held = {site: range(length - span.stop, length - span.start) for site, span in spans.items()}
     mirrored = [family._replace(source=family.target, target=family.source) for family in families]
     mirrored.sort(key=lambda family: -columns.rank[family.target])
     lines = _longest_chains(length, blocks, mirrored, held)
     return {site: line[::-1] for site, line in lines.items()}
-
-
-def _mirror(held: range, length: int) -> range:
-    return range(length - held.stop, length - held.start)
 
 
 def _longest_chains(
@@ -180,8 +177,8 @@ def _longest_chains(
 def _sources(line: Line, family: EdgeFamily, low: int, high: int) -> Line:
     if high - low > 1:
         return latest_source(line[:high], family.first, family.last)[low:]
-    start = 0 if family.last is None else max(0, low - family.last)
-    return line[start : low - family.first + 1].max(initial=ABSENT, keepdims=True)
+    read = family.sources(low, range(len(line)))
+    return line[read.start : read.stop].max(initial=ABSENT, keepdims=True)
 
 
 def first_violation(
@@ -203,9 +200,9 @@ def first_violation(
         broken = (latest_source(source, family.first, family.last) >= target) & (target != ABSENT)
         if broken.any():
             position = int(broken.argmax())
-            start = 0 if family.last is None else max(0, position - family.last)
-            late = source[start : position - family.first + 1] >= target[position]
-            return family, start + int(late.argmax()), position
+            read = family.sources(position, range(len(source)))
+            late = source[read.start : read.stop] >= target[position]
+            return family, read.start + int(late.argmax()), position
     return None
 
 

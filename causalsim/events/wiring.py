@@ -15,7 +15,7 @@ from typing import Literal, NamedTuple, cast
 
 import numpy as np
 
-from causalsim.arguments import as_int
+from causalsim.arguments import as_int, check_whole
 from causalsim.errors import InputError
 from causalsim.events.kinds import KINDS, SAMPLED, SUBLAYERS, Kind, kinds_at
 
@@ -47,6 +47,24 @@ class EdgeFamily(NamedTuple):
     first: int
     last: int | None
 
+    def sources(self, position: int, held: range) -> range:
+        """Return the positions, of those held, from which edges lead to a position.
+
+        >>> EdgeFamily("kv", Site("kv", 0), Site("attn", 0), first=0, last=1).sources(3, range(4))
+        range(2, 4)
+        """
+        low = held.start if self.last is None else max(held.start, position - self.last)
+        return range(low, min(held.stop, position - self.first + 1))
+
+    def targets(self, position: int, held: range) -> range:
+        """Return the positions, of those held, to which edges lead from a position.
+
+        >>> EdgeFamily("kv", Site("kv", 0), Site("attn", 0), first=0, last=None).targets(1, range(4))
+        range(1, 4)
+        """
+        high = held.stop if self.last is None else min(held.stop, position + self.last + 1)
+        return range(max(held.start, position + self.first), high)
+
 
 @dataclass(frozen=True, init=False)
 class Wiring:
@@ -76,7 +94,7 @@ class Wiring:
         parallel_residual: bool = False,
         sublayers: Sequence[str] = SUBLAYERS,
     ) -> None:
-        layers = _positive("n_layers", n_layers)
+        layers = check_whole("n_layers", n_layers, 1)
         object.__setattr__(self, "n_layers", layers)
         object.__setattr__(self, "windows", _per_layer(windows, layers))
         object.__setattr__(self, "parallel_residual", _switch("parallel_residual", parallel_residual))
@@ -270,7 +288,7 @@ def _per_layer(windows: object, n_layers: int) -> tuple[int | None, ...] | None:
         raise InputError(
             "windows is one number or one per layer", got=f"{len(listed)} windows", expected=n_layers
         )
-    checked = tuple(None if window is None else _positive("a window", window) for window in listed)
+    checked = tuple(None if window is None else check_whole("a window", window, 1) for window in listed)
     return None if all(window is None for window in checked) else checked
 
 
@@ -286,13 +304,6 @@ def _listed(windows: object, n_layers: int) -> Sequence[object]:
         expected="a whole number, or one (or None) for every layer",
         hint="Leave windows out for full attention.",
     )
-
-
-def _positive(name: str, value: object) -> int:
-    number = as_int(value)
-    if number is None or number < 1:
-        raise InputError(f"{name} is a whole number of at least 1", got=repr(value))
-    return number
 
 
 def _switch(name: str, value: object) -> bool:

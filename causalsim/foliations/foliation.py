@@ -164,7 +164,7 @@ Move attn(0,0) to a later slice: the edge kv(0,0) -> attn(0,0) [kv] runs backwar
         for columns in self._graph.requests:
             lines = Lines(columns, self._times)
             for site, latest in latest_predecessors(self._graph.families_into, lines):
-                held = slice(columns.positions(site).start, columns.positions(site).stop)
+                held = columns.held(site)
                 np.maximum.at(last_read, lines[site][held], latest[held])
         return last_read
 
@@ -178,7 +178,7 @@ Move attn(0,0) to a later slice: the edge kv(0,0) -> attn(0,0) [kv] runs backwar
         >>> Foliation(graph, [0, 1, 2, 3]).meet(Foliation(graph, [0, 2, 1, 3])).times.tolist()
         [0, 1, 1, 2]
         """
-        return Foliation(self._graph, np.minimum(self._times, _same_graph(self, other)._times))
+        return Foliation(self._graph, np.minimum(self._times, same_graph(self, other)._times))
 
     def join(self, other: Foliation) -> Foliation:
         """Return the foliation that has every event as late as the later of two.
@@ -190,7 +190,7 @@ Move attn(0,0) to a later slice: the edge kv(0,0) -> attn(0,0) [kv] runs backwar
         >>> Foliation(graph, [0, 1, 2, 3]).join(Foliation(graph, [0, 2, 1, 3])).times.tolist()
         [0, 1, 1, 2]
         """
-        return Foliation(self._graph, np.maximum(self._times, _same_graph(self, other)._times))
+        return Foliation(self._graph, np.maximum(self._times, same_graph(self, other)._times))
 
     def __eq__(self, other: object) -> bool:
         return (
@@ -399,10 +399,19 @@ def runs_backwards(edge: Edge, source_time: object, target_time: object) -> Caus
     )
 
 
-def _same_graph(a: Foliation, b: Foliation) -> Foliation:
+def same_graph(a: Foliation, b: Foliation) -> Foliation:
+    """Return the other of two foliations, or raise ``InputError`` if it is not of the graph of the one.
+
+    Raises:
+        InputError: The other is no foliation, or of another graph.
+
+    >>> from causalsim.events import Wiring
+    >>> foliation = Foliation(EventGraph(Wiring(1), 1), range(5))
+    >>> same_graph(foliation, foliation).depth
+    5
+    """
     check_type("the other foliation", b, Foliation)
     if a.graph != b.graph:
-        raise InputError(
-            "two foliations are compared over one graph", got=repr(b.graph), expected=repr(a.graph)
-        )
+        rule = "two foliations are compared over one graph"
+        raise InputError(rule, got=repr(b.graph), expected=repr(a.graph))
     return b

@@ -132,8 +132,7 @@ class Family:
                 try:
                     argument.check(argument.name, arguments[argument.name])
                 except InputError as error:
-                    clauses = {"got": error.got, "expected": error.expected, "hint": error.hint}
-                    raise ScenarioError(error.rule, key=argument.name, **clauses) from error
+                    raise ScenarioError(error.rule, key=argument.name, **error.clauses) from error
 
     def read(self, given: Mapping[str, str]) -> dict[str, Any]:
         """Return values of arguments from their text forms; those of no argument of its own stay texts.
@@ -339,6 +338,25 @@ def parse(text: str, more: Mapping[str, str] | None = None) -> tuple[Family, dic
     given |= more or {}
     found.check_names(given)
     return found, found.read(given)
+
+
+def made(graph: EventGraph, text: str, more: Mapping[str, str] | None = None) -> Foliation:
+    """Make the foliation over a graph that people mean by a text.
+
+    Args:
+        graph: The graph.
+        text: A family with arguments, as ``parse`` reads it.
+        more: Text forms of arguments that are given beside it, by name.
+
+    Returns:
+        The foliation.
+
+    >>> from causalsim.events import Wiring
+    >>> made(EventGraph(Wiring(1), 1), "tilted:1/2").depth
+    5
+    """
+    family, arguments = parse(text, more)
+    return family(graph, **arguments)
 
 
 def family_of(foliation: Foliation) -> str | None:

@@ -78,9 +78,7 @@ def random_linear_extension(
     rng, limit, steps = _generator(seed), check_whole("a limit", limit, 1), check_whole("steps", steps, 0)
     uniform = method == "uniform"
     order = sampler_for(graph, limit, steps).sample(rng) if uniform else kahn_order(_sources(graph), rng)
-    times = np.empty(len(graph), np.int64)
-    times[order] = np.arange(len(graph))
-    return Foliation(graph, times)
+    return Foliation(graph, np.argsort(order))
 
 
 def random_orders(graph: EventGraph, seed: Seed, count: int) -> Int[np.ndarray, "orders events"]:

@@ -10,8 +10,8 @@ from typing import SupportsIndex
 import numpy as np
 from jaxtyping import Int
 
-from causalsim.arguments import as_int, check_type
-from causalsim.errors import InputError, LimitError
+from causalsim.arguments import as_int, check_limit, check_type
+from causalsim.errors import InputError
 from causalsim.events import EventGraph
 from causalsim.events.graph import checked_graph
 from causalsim.foliations.foliation import Foliation
@@ -77,15 +77,13 @@ def ordering_fraction(graph: EventGraph) -> Fraction:
     Fraction(3, 16)
     """
     checked_graph(graph)
-    if (steps := len(graph) * len(graph.sites)) > MOST_STEPS:
-        raise LimitError(
-            "comparable pairs are counted event by event and site by site",
-            reached=steps,
-            bound=MOST_STEPS,
-            got=f"{len(graph):,} events of {len(graph.sites):,} sites",
-            expected=f"at most {MOST_STEPS:,} as the product of both",
-            hint="Take a shorter text: the fraction tends to a limit.",
-        )
+    steps = len(graph) * len(graph.sites)
+    rule = "comparable pairs are counted event by event and site by site"
+    hint = "Take a shorter text: the fraction tends to a limit."
+    got = f"{len(graph):,} events of {len(graph.sites):,} sites"
+    check_limit(
+        rule, steps, MOST_STEPS, got=got, expected=f"at most {MOST_STEPS:,} as the product of both", hint=hint
+    )
     pairs = sum(len(graph.past(event)) for event in graph)
     return Fraction(pairs, len(graph) ** 2)
 

@@ -14,12 +14,11 @@ from itertools import pairwise
 from typing import overload
 
 import numpy as np
-from jaxtyping import Int
 
 from causalsim.arguments import check_type
 from causalsim.errors import InputError
 from causalsim.events import Event
-from causalsim.foliations.foliation import Foliation
+from causalsim.foliations.foliation import Foliation, same_graph
 
 
 @dataclass(frozen=True)
@@ -162,7 +161,7 @@ def swap_path(a: Foliation, b: Foliation) -> Path:
         left = step - int(swaps[moving - 1]) if moving else 0
         sorted_ = events[:moving][np.argsort(goals[:moving])]
         running = np.concatenate([np.insert(sorted_, moving - left, events[moving]), events[moving + 1 :]])
-        return Foliation(a.graph, _places(running))
+        return Foliation(a.graph, np.argsort(running))
 
     return Path(int(swaps[-1]) + 1, at)
 
@@ -224,7 +223,9 @@ def is_refinement(fine: Foliation, coarse: Foliation) -> bool:
     >>> is_refinement(flat.refine(), flat), is_refinement(flat, flat.refine())
     (True, False)
     """
-    _same(fine, coarse)
+    for foliation in (fine, coarse):
+        check_type("a foliation", foliation, Foliation)
+    same_graph(fine, coarse)
     coarser = coarse.times[np.argsort(fine.times, kind="stable")]
     splits = np.flatnonzero(np.diff(np.sort(fine.times)) == 0)
     ascending = bool((np.diff(coarser) >= 0).all())
@@ -235,7 +236,7 @@ def _moves(a: Foliation, b: Foliation) -> list[int]:
     """The places in ``b`` of each event, in the order of ``a``."""
     for extension in (a, b):
         _sequence(extension)
-    _same(a, b)
+    same_graph(a, b)
     found: list[int] = b.times[np.argsort(a.times)].tolist()
     return found
 
@@ -250,12 +251,6 @@ def _overtaken(goals: Sequence[int]) -> list[int]:
     return found
 
 
-def _places(running: Int[np.ndarray, " events"]) -> Int[np.ndarray, " events"]:
-    places = np.empty(len(running), np.int64)
-    places[running] = np.arange(len(running))
-    return places
-
-
 def _sequence(extension: Foliation) -> list[Event]:
     check_type("a foliation", extension, Foliation)
     if extension.width > 1:
@@ -265,12 +260,3 @@ def _sequence(extension: Foliation) -> list[Event]:
             hint="refine() splits them.",
         )
     return [extension.graph[int(i)] for i in np.argsort(extension.times)]
-
-
-def _same(a: Foliation, b: Foliation) -> None:
-    for foliation in (a, b):
-        check_type("a foliation", foliation, Foliation)
-    if a.graph != b.graph:
-        raise InputError(
-            "two foliations are compared over one graph", got=repr(b.graph), expected=repr(a.graph)
-        )

@@ -15,6 +15,10 @@ from causalsim.errors import InputError
 DTYPES = ("float32", "bfloat16")
 
 
+def _refused(name: str, rule: str, value: object, expected: str, hint: str) -> InputError:
+    return InputError(f"{name} {rule}", got=f"{name}={value!r}", expected=expected, hint=hint)
+
+
 def check_divides(part: str, divisor: int, whole: str, number: int, hint: str) -> None:
     """``InputError`` unless one size divides another."""
     if number % divisor:
@@ -30,12 +34,8 @@ def positive_int(name: str, value: object) -> int:
     """A whole number of at least 1; ``InputError`` for anything else."""
     number = as_int(value)
     if number is None or number < 1:
-        raise InputError(
-            f"{name} is a size",
-            got=f"{name}={value!r}",
-            expected="a whole number of at least 1",
-            hint=f"Give {name} as a positive int.",
-        )
+        hint = f"Give {name} as a positive int."
+        raise _refused(name, "is a size", value, "a whole number of at least 1", hint)
     return number
 
 
@@ -45,36 +45,24 @@ def positive_float(name: str, value: object) -> float:
     if isinstance(value, SupportsFloat) and not isinstance(value, bool | np.bool_ | np.ndarray):
         number = float(value)
     if not (math.isfinite(number) and number > 0):
-        raise InputError(
-            f"{name} is a positive, finite number",
-            got=f"{name}={value!r}",
-            expected="a float above 0",
-            hint=f"Leave {name} out for Llama's default.",
-        )
+        hint = f"Leave {name} out for Llama's default."
+        raise _refused(name, "is a positive, finite number", value, "a float above 0", hint)
     return number
 
 
 def switch(name: str, value: object) -> bool:
     """True or False; ``InputError`` for anything else, 0 and 1 included."""
     if not isinstance(value, bool | np.bool_):
-        raise InputError(
-            f"{name} is a switch",
-            got=f"{name}={value!r}",
-            expected="True or False",
-            hint=f"Leave {name} out for False.",
-        )
+        hint = f"Leave {name} out for False."
+        raise _refused(name, "is a switch", value, "True or False", hint)
     return bool(value)
 
 
 def one_of(name: str, value: object, known: tuple[str, ...]) -> str:
     """One of the known names; ``InputError`` lists them."""
     if value not in known:
-        raise InputError(
-            f"{name} is a known one",
-            got=f"{name}={value!r}",
-            expected=" or ".join(map(repr, known)),
-            hint=f"Leave {name} out for {known[0]!r}.",
-        )
+        hint = f"Leave {name} out for {known[0]!r}."
+        raise _refused(name, "is a known one", value, " or ".join(map(repr, known)), hint)
     return str(value)
 
 
@@ -111,10 +99,6 @@ def plain_factors(name: str, value: object, count: int) -> tuple[float, ...] | N
         return None
     listed = tuple(value) if isinstance(value, Iterable) and not isinstance(value, str | Mapping) else ()
     if len(listed) != count:
-        raise InputError(
-            f"{name} are one a frequency",
-            got=f"{name}={value!r}",
-            expected=f"{count} numbers, or None",
-            hint=f"Leave {name} out for frequencies as they are.",
-        )
+        hint = f"Leave {name} out for frequencies as they are."
+        raise _refused(name, "are one a frequency", value, f"{count} numbers, or None", hint)
     return tuple(positive_float(name, number) for number in listed)

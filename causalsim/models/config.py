@@ -14,14 +14,7 @@ from causalsim.errors import InputError
 from causalsim.events import KINDS, Wiring
 from causalsim.events.kinds import SUBLAYERS, kinds_at
 from causalsim.foliations.costs import Footprint
-from causalsim.models.checks import (
-    check_divides,
-    one_of,
-    plain_factors,
-    positive_float,
-    positive_int,
-    switch,
-)
+from causalsim.models.checks import check_divides, one_of, plain_factors, positive_float, positive_int, switch
 from causalsim.models.shapes import SIZES, count_read, shape_of, shapes_of_parts
 
 if TYPE_CHECKING:
@@ -117,13 +110,8 @@ class ModelConfig:
                 self._set(name, positive_float(name, getattr(self, name)))
         for name in _SWITCHES:
             self._set(name, switch(name, getattr(self, name)))
-        check_divides(
-            "n_kv_heads",
-            self.n_kv_heads,
-            "n_heads",
-            self.n_heads,
-            "Each K/V head serves equally many query heads.",
-        )
+        hint = "Each K/V head serves equally many query heads."
+        check_divides("n_kv_heads", self.n_kv_heads, "n_heads", self.n_heads, hint)
         wiring = self.wiring
         self._set("windows", wiring.windows)
         self._set("sublayers", wiring.sublayers)
@@ -137,9 +125,8 @@ class ModelConfig:
             self._set("n_kv_heads", self.n_heads)
         if self.d_head is None:
             d_model, n_heads = positive_int("d_model", self.d_model), positive_int("n_heads", self.n_heads)
-            check_divides(
-                "n_heads", n_heads, "d_model", d_model, "Give d_head where it is not d_model / n_heads."
-            )
+            hint = "Give d_head where it is not d_model / n_heads."
+            check_divides("n_heads", n_heads, "d_model", d_model, hint)
             self._set("d_head", d_model // n_heads)
 
     def _derive_rotary(self) -> None:

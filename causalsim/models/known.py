@@ -25,132 +25,80 @@ class Known(NamedTuple):
     keys: Mapping[str, Any]
 
 
-def _llama3(source: str, factor: float, **keys: Any) -> Known:
-    stretched = {
-        "rope_type": "llama3",
-        "factor": factor,
-        "low_freq_factor": 1.0,
-        "high_freq_factor": 4.0,
-        "original_max_position_embeddings": 8192,
-    }
-    shared = {
-        "model_type": "llama",
-        "num_key_value_heads": 8,
-        "vocab_size": 128256,
-        "max_position_embeddings": 131072,
-        "rms_norm_eps": 1e-5,
-        "rope_theta": 500000.0,
-        "rope_scaling": stretched,
-    }
-    return Known(source, {**shared, **keys})
+# The sizes as the families of Llama name them, in the order of the table below.
+_SIZES = (
+    "num_hidden_layers", "hidden_size", "num_attention_heads", "num_key_value_heads", "intermediate_size",
+    "vocab_size", "max_position_embeddings",
+)  # fmt: skip
 
 
-def _smollm2(source: str, rope_theta: float, **keys: Any) -> Known:
-    shared = {
-        "model_type": "llama",
-        "vocab_size": 49152,
-        "max_position_embeddings": 8192,
-        "rms_norm_eps": 1e-5,
-        "rope_theta": rope_theta,
-        "tie_word_embeddings": True,
-    }
-    return Known(source, {**shared, **keys})
+def _known(source: str, family: str, *sizes: int | None, **keys: Any) -> Known:
+    """A model whose family names its sizes as Llama does; ``None`` for one that it does not have."""
+    given = {key: size for key, size in zip(_SIZES, sizes, strict=True) if size is not None}
+    return Known(source, {"model_type": family, **given, **keys})
 
 
-def _gemma2(source: str, **keys: Any) -> Known:
-    shared = {
-        "model_type": "gemma2",
-        "head_dim": 256,
-        "vocab_size": 256000,
-        "max_position_embeddings": 8192,
-        "sliding_window": 4096,
-        "query_pre_attn_scalar": 256,
-        "attn_logit_softcapping": 50.0,
-        "final_logit_softcapping": 30.0,
-    }
-    return Known(source, {**shared, **keys})
+def _llama3(factor: float, **keys: Any) -> dict[str, Any]:
+    turned = {"factor": factor, "low_freq_factor": 1.0, "high_freq_factor": 4.0}
+    scaling = {"rope_type": "llama3", **turned, "original_max_position_embeddings": 8192}
+    return {"rms_norm_eps": 1e-5, "rope_theta": 500000.0, "rope_scaling": scaling, **keys}
 
 
-def _pythia(source: str, **keys: Any) -> Known:
-    shared = {"model_type": "gpt_neox", "max_position_embeddings": 2048, "rotary_pct": 0.25}
-    return Known(source, {**shared, **keys})
+def _smollm2(rope_theta: float) -> dict[str, Any]:
+    return {"rms_norm_eps": 1e-5, "rope_theta": rope_theta, "tie_word_embeddings": True}
 
 
-def _sizes(layers: int, width: int, heads: int, d_ff: int) -> dict[str, int]:
-    return {
-        "num_hidden_layers": layers,
-        "hidden_size": width,
-        "num_attention_heads": heads,
-        "intermediate_size": d_ff,
-    }
+_GEMMA2 = {
+    "head_dim": 256, "sliding_window": 4096, "query_pre_attn_scalar": 256, "attn_logit_softcapping": 50.0,
+    "final_logit_softcapping": 30.0,
+}  # fmt: skip
+_GPT2 = {
+    "model_type": "gpt2", "n_layer": 12, "n_embd": 768, "n_head": 12, "n_positions": 1024,
+    "vocab_size": 50257,
+}  # fmt: skip
 
-
-KNOWN: Mapping[str, Known] = MappingProxyType(
-    {
-        "llama-3.1-8b": _llama3("meta-llama/Llama-3.1-8B", 8.0, **_sizes(32, 4096, 32, 14336)),
-        "llama-3.1-70b": _llama3("meta-llama/Llama-3.1-70B", 8.0, **_sizes(80, 8192, 64, 28672)),
-        "llama-3.1-405b": _llama3("meta-llama/Llama-3.1-405B", 8.0, **_sizes(126, 16384, 128, 53248)),
-        "llama-3.2-1b": _llama3(
-            "meta-llama/Llama-3.2-1B", 32.0, **_sizes(16, 2048, 32, 8192), tie_word_embeddings=True
-        ),
-        "mistral-7b": Known(
-            "mistralai/Mistral-7B-v0.1",
-            {
-                "model_type": "mistral",
-                **_sizes(32, 4096, 32, 14336),
-                "num_key_value_heads": 8,
-                "vocab_size": 32000,
-                "max_position_embeddings": 32768,
-                "rms_norm_eps": 1e-5,
-                "sliding_window": 4096,
-            },
-        ),
-        "qwen2.5-7b": Known(
-            "Qwen/Qwen2.5-7B",
-            {
-                "model_type": "qwen2",
-                **_sizes(28, 3584, 28, 18944),
-                "num_key_value_heads": 4,
-                "vocab_size": 152064,
-                "max_position_embeddings": 131072,
-                "rope_theta": 1000000.0,
-            },
-        ),
-        "qwen3-8b": Known(
-            "Qwen/Qwen3-8B",
-            {
-                "model_type": "qwen3",
-                **_sizes(36, 4096, 32, 12288),
-                "num_key_value_heads": 8,
-                "head_dim": 128,
-                "vocab_size": 151936,
-                "max_position_embeddings": 40960,
-                "rope_theta": 1000000,
-            },
-        ),
-        "gemma-2-2b": _gemma2("google/gemma-2-2b", **_sizes(26, 2304, 8, 9216), num_key_value_heads=4),
-        "gemma-2-9b": _gemma2("google/gemma-2-9b", **_sizes(42, 3584, 16, 14336), num_key_value_heads=8),
-        "gpt2": Known(
-            "openai-community/gpt2",
-            {
-                "model_type": "gpt2",
-                "n_layer": 12,
-                "n_embd": 768,
-                "n_head": 12,
-                "n_positions": 1024,
-                "vocab_size": 50257,
-            },
-        ),
-        "pythia-160m": _pythia("EleutherAI/pythia-160m", **_sizes(12, 768, 12, 3072), vocab_size=50304),
-        "pythia-6.9b": _pythia("EleutherAI/pythia-6.9b", **_sizes(32, 4096, 32, 16384), vocab_size=50432),
-        "smollm2-135m": _smollm2(
-            "HuggingFaceTB/SmolLM2-135M", 100000, **_sizes(30, 576, 9, 1536), num_key_value_heads=3
-        ),
-        "smollm2-1.7b": _smollm2(
-            "HuggingFaceTB/SmolLM2-1.7B", 130000, **_sizes(24, 2048, 32, 8192), num_key_value_heads=32
-        ),
-    }
-)
+# By name: repository, family, layers, width, heads of queries and of K/V, width of the MLP, vocabulary,
+# context, and what else the file says.
+KNOWN: Mapping[str, Known] = MappingProxyType({
+    "llama-3.1-8b": _known(
+        "meta-llama/Llama-3.1-8B", "llama", 32, 4096, 32, 8, 14336, 128256, 131072, **_llama3(8.0)
+    ),
+    "llama-3.1-70b": _known(
+        "meta-llama/Llama-3.1-70B", "llama", 80, 8192, 64, 8, 28672, 128256, 131072, **_llama3(8.0)
+    ),
+    "llama-3.1-405b": _known(
+        "meta-llama/Llama-3.1-405B", "llama", 126, 16384, 128, 8, 53248, 128256, 131072, **_llama3(8.0)
+    ),
+    "llama-3.2-1b": _known(
+        "meta-llama/Llama-3.2-1B", "llama", 16, 2048, 32, 8, 8192, 128256, 131072,
+        **_llama3(32.0, tie_word_embeddings=True),
+    ),
+    "mistral-7b": _known(
+        "mistralai/Mistral-7B-v0.1", "mistral", 32, 4096, 32, 8, 14336, 32000, 32768,
+        rms_norm_eps=1e-5, sliding_window=4096,
+    ),
+    "qwen2.5-7b": _known(
+        "Qwen/Qwen2.5-7B", "qwen2", 28, 3584, 28, 4, 18944, 152064, 131072, rope_theta=1000000.0
+    ),
+    "qwen3-8b": _known(
+        "Qwen/Qwen3-8B", "qwen3", 36, 4096, 32, 8, 12288, 151936, 40960, head_dim=128, rope_theta=1000000
+    ),
+    "gemma-2-2b": _known("google/gemma-2-2b", "gemma2", 26, 2304, 8, 4, 9216, 256000, 8192, **_GEMMA2),
+    "gemma-2-9b": _known("google/gemma-2-9b", "gemma2", 42, 3584, 16, 8, 14336, 256000, 8192, **_GEMMA2),
+    "gpt2": Known("openai-community/gpt2", _GPT2),
+    "pythia-160m": _known(
+        "EleutherAI/pythia-160m", "gpt_neox", 12, 768, 12, None, 3072, 50304, 2048, rotary_pct=0.25
+    ),
+    "pythia-6.9b": _known(
+        "EleutherAI/pythia-6.9b", "gpt_neox", 32, 4096, 32, None, 16384, 50432, 2048, rotary_pct=0.25
+    ),
+    "smollm2-135m": _known(
+        "HuggingFaceTB/SmolLM2-135M", "llama", 30, 576, 9, 3, 1536, 49152, 8192, **_smollm2(100000)
+    ),
+    "smollm2-1.7b": _known(
+        "HuggingFaceTB/SmolLM2-1.7B", "llama", 24, 2048, 32, 32, 8192, 49152, 8192, **_smollm2(130000)
+    ),
+})  # fmt: skip
 
 
 def known_config(name: str) -> ModelConfig:

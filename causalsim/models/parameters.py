@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from causalsim.arguments import as_int
-from causalsim.errors import CheckpointError, InputError, LimitError
+from causalsim.arguments import as_int, check_limit
+from causalsim.errors import CheckpointError, InputError
 from causalsim.models.checks import known_dtype
 from causalsim.models.config import ModelConfig
 from causalsim.models.shapes import Shape, shapes_of_parts
@@ -177,14 +177,12 @@ def random_parameters(config: ModelConfig, seed: int) -> dict[str, NDArray[np.fl
 def _check_memory(config: ModelConfig) -> None:
     """Refuse before hours of drawing numbers what this machine cannot hold."""
     needed, there = 4 * count_parameters(config), _memory()
-    if there is not None and needed > there:
-        raise LimitError(
-            "random parameters fit into memory",
-            reached=needed,
-            bound=there,
-            got=f"{needed:,} bytes",
-            expected=f"at most {there:,}, all that this machine has",
-            hint="Take fewer layers or a smaller width.",
+    if there is not None:
+        rule = "random parameters fit into memory"
+        hint = "Take fewer layers or a smaller width."
+        got = f"{needed:,} bytes"
+        check_limit(
+            rule, needed, there, got=got, expected=f"at most {there:,}, all that this machine has", hint=hint
         )
 
 

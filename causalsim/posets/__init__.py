@@ -3,12 +3,7 @@
 Elements are 0 to n-1, ``predecessors[i]`` lists elements below i, and down-sets are integer bitmasks.
 """
 
-from causalsim.posets.antichains import (
-    maximal_antichains,
-    maximum_antichain,
-    minimum_chain_cover,
-    width,
-)
+from causalsim.posets.antichains import maximal_antichains, maximum_antichain, minimum_chain_cover, width
 from causalsim.posets.chains import levels, longest_chain
 from causalsim.posets.counting import (
     count_down_sets,
@@ -26,27 +21,8 @@ from causalsim.posets.sampling import UniformSampler
 from causalsim.posets.sizes import LatticeCounts
 
 __all__ = [
-    "DEFAULT_LIMIT",
-    "DEFAULT_STEPS",
-    "CoupledSampler",
-    "DownSetSampler",
-    "LatticeCounts",
-    "Predecessors",
-    "UniformSampler",
-    "closure",
-    "count_down_sets",
-    "count_lattice_edges",
-    "count_linear_extensions",
-    "covers",
-    "down_sets",
-    "kahn_order",
-    "kahn_orders",
-    "lattice_counts",
-    "levels",
-    "linear_extensions",
-    "longest_chain",
-    "maximal_antichains",
-    "maximum_antichain",
-    "minimum_chain_cover",
-    "width",
-]
+    "DEFAULT_LIMIT", "DEFAULT_STEPS", "CoupledSampler", "DownSetSampler", "LatticeCounts", "Predecessors",
+    "UniformSampler", "closure", "count_down_sets", "count_lattice_edges", "count_linear_extensions",
+    "covers", "down_sets", "kahn_order", "kahn_orders", "lattice_counts", "levels", "linear_extensions",
+    "longest_chain", "maximal_antichains", "maximum_antichain", "minimum_chain_cover", "width",
+]  # fmt: skip

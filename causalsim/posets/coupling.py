@@ -7,8 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 from jaxtyping import Bool, Int
 
-from causalsim.arguments import check_whole
-from causalsim.errors import LimitError
+from causalsim.arguments import check_limit, check_whole
 from causalsim.posets.randomness import checked_generator
 from causalsim.posets.relations import Predecessors, checked, closure, elements
 
@@ -86,13 +85,9 @@ class CoupledSampler:
         return sweeps * self._size // 2
 
     def _charge(self, moves: int) -> None:
-        if moves > self._steps:
-            raise LimitError(
-                "a uniform order is found by a number of moves that is known only afterwards",
-                reached=moves,
-                bound=self._steps,
-                hint="Raise the steps, or take a smaller poset.",
-            )
+        rule = "a uniform order is found by a number of moves that is known only afterwards"
+        hint = "Raise the steps, or take a smaller poset."
+        check_limit(rule, moves, self._steps, hint=hint)
 
     def bounds(self, sweeps: int, seed: int) -> Order | None:
         """The bounds after some sweeps from nothing known, ``None`` if not all is known then."""

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-from causalsim.posets.relations import Predecessors, closure, covered, elements
+from causalsim.posets.relations import Predecessors, closure, covered, elements, union
 
 Kind = Literal["series", "parallel", "prime"]
 
@@ -78,10 +78,7 @@ def _parallel(mask: int, linked: list[int]) -> Iterator[int]:
     while mask:
         component = fresh = mask & -mask
         while fresh:
-            near = 0
-            for i in elements(fresh):
-                near |= linked[i]
-            fresh = near & mask & ~component
+            fresh = union(linked[i] for i in elements(fresh)) & mask & ~component
             component |= fresh
         mask ^= component
         yield component

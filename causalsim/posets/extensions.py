@@ -6,8 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from causalsim.arguments import check_whole
-from causalsim.errors import LimitError
+from causalsim.arguments import check_limit, check_whole
 from causalsim.posets.growth import Growth
 from causalsim.posets.randomness import checked_generator
 from causalsim.posets.relations import Predecessors, checked, successors
@@ -116,14 +115,9 @@ def kahn_orders(predecessors: Predecessors, rng: np.random.Generator, count: int
 
 
 def _refuse_many(places: int) -> None:
-    if places > MOST_PLACES:
-        raise LimitError(
-            "orders that are drawn side by side fit into memory",
-            reached=places,
-            bound=MOST_PLACES,
-            got=f"{places:,} places",
-            hint="Draw fewer of them at once.",
-        )
+    rule = "orders that are drawn side by side fit into memory"
+    hint = "Draw fewer of them at once."
+    check_limit(rule, places, MOST_PLACES, got=f"{places:,} places", hint=hint)
 
 
 def _padded(lists: list[list[int]], filling: int) -> np.ndarray:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from causalsim.arguments import check_whole
 from causalsim.errors import LimitError
-from causalsim.posets.relations import Predecessors, checked, successors
+from causalsim.posets.relations import Predecessors, checked, successors, union
 
 DEFAULT_LIMIT = 4_000_000
 """Down-sets in a table: some hundreds of megabytes and some ten seconds."""
@@ -19,9 +19,9 @@ class Growth:
 
     def __init__(self, predecessors: Predecessors) -> None:
         lower = checked(predecessors)
-        needs = [_mask(below) for below in lower]
+        needs = [union(1 << j for j in below) for below in lower]
         self._unlocks = [[(1 << j, needs[j]) for j in above] for above in successors(lower)]
-        self.minimal = _mask([i for i, below in enumerate(lower) if not below])
+        self.minimal = union(1 << i for i, below in enumerate(lower) if not below)
 
     def enabled(self, before: int, bit: int, grown: int) -> int:
         """Return what is enabled after the element of ``bit`` made the down-set ``grown``.
@@ -71,10 +71,3 @@ expected at most 1. Raise the limit, or take a smaller or more constrained poset
                 bound=self.bound,
                 hint="Raise the limit, or take a smaller or more constrained poset.",
             )
-
-
-def _mask(numbers: list[int] | tuple[int, ...]) -> int:
-    mask = 0
-    for i in numbers:
-        mask |= 1 << i
-    return mask

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from causalsim.posets.decomposition import Part, decompose
-from causalsim.posets.downsets import Rank, ranks
+from causalsim.posets.downsets import ranks
 from causalsim.posets.growth import DEFAULT_LIMIT, Budget
 from causalsim.posets.randomness import checked_rank, draw_below
 from causalsim.posets.relations import Predecessors, elements
@@ -95,8 +95,8 @@ class DownSetSampler:
         return mask
 
     def _tabulate(self, part: Part, budget: Budget) -> LatticeCounts:
-        table = self._tables[part.members] = []
-        return tally(_recorded(ranks(part.predecessors, budget), table))
+        table = self._tables[part.members] = list[int]()
+        return tally(ranks(part.predecessors, budget), lambda rank: table.extend(rank.ways))
 
     def _combined(self, part: Part, rank: int) -> Iterator[tuple[int, int]]:
         for child in part.children:
@@ -110,9 +110,3 @@ class DownSetSampler:
             rank -= whole
             if rank < 0:
                 return
-
-
-def _recorded(steps: Iterator[Rank], table: list[int]) -> Iterator[Rank]:
-    for rank in steps:
-        table += rank.ways
-        yield rank

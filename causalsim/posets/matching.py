@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import reduce
-from operator import or_
 
-from causalsim.posets.relations import elements
+from causalsim.posets.relations import elements, union
 
 
 @dataclass(frozen=True)
@@ -36,7 +33,7 @@ def match(neighbours: list[int]) -> Matching:
     while True:
         lefts, rights = _layers(neighbours, right_of, left_of)
         if not any(left_of[j] < 0 for j in elements(rights[-1])):
-            return Matching(right_of, _union(lefts), _union(rights))
+            return Matching(right_of, union(lefts), union(rights))
         for root in elements(lefts[0]):
             _augment(root, neighbours, rights, right_of, left_of)
 
@@ -48,7 +45,7 @@ def _layers(neighbours: list[int], right_of: list[int], left_of: list[int]) -> t
     rights: list[int] = []
     unseen = (1 << len(neighbours)) - 1
     while True:
-        rights.append(_union(neighbours[i] for i in elements(lefts[-1])) & unseen)
+        rights.append(union(neighbours[i] for i in elements(lefts[-1])) & unseen)
         if rights[-1] & free or not rights[-1]:
             return lefts, rights
         unseen &= ~rights[-1]
@@ -62,7 +59,8 @@ def _augment(
     path, crossed = [root], [-1]
     while path:
         depth = len(path) - 1
-        bit = _lowest(neighbours[path[-1]] & rights[depth])
+        open_ = neighbours[path[-1]] & rights[depth]
+        bit = open_ & -open_
         if not bit:
             path.pop()
             crossed.pop()
@@ -81,11 +79,3 @@ def _augment(
 def _flip(path: list[int], crossed: list[int], right_of: list[int], left_of: list[int]) -> None:
     for i, j in zip(path, crossed, strict=True):
         right_of[i], left_of[j] = j, i
-
-
-def _lowest(mask: int) -> int:
-    return mask & -mask
-
-
-def _union(masks: Iterable[int]) -> int:
-    return reduce(or_, masks, 0)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from operator import index
+from functools import reduce
+from operator import index, or_
 
 import numpy as np
 
@@ -34,10 +35,7 @@ def closure(predecessors: Predecessors) -> list[int]:
     """
     past: list[int] = []
     for below in checked(predecessors):
-        mask = 0
-        for j in below:
-            mask |= past[j] | 1 << j
-        past.append(mask)
+        past.append(union(past[j] | 1 << j for j in below))
     return past
 
 
@@ -114,6 +112,15 @@ def elements(mask: int) -> Iterator[int]:
         mask ^= bit
 
 
+def union(masks: Iterable[int]) -> int:
+    """Return the mask of all that some masks hold.
+
+    >>> union([0b001, 0b101])
+    5
+    """
+    return reduce(or_, masks, 0)
+
+
 def _listed(below: object, predecessors: object) -> Iterable[object]:
     if not isinstance(below, Iterable) or isinstance(below, str | Mapping):
         raise _no_poset(predecessors)
@@ -130,12 +137,7 @@ def _no_poset(given: object) -> InputError:
 
 
 def _maximal(below: Sequence[int], past: list[int]) -> int:
-    mask = 0
-    for j in below:
-        mask |= 1 << index(j)
-    for j in below:
-        mask &= ~past[j]
-    return mask
+    return union(1 << index(j) for j in below) & ~union(past[j] for j in below)
 
 
 def _smaller(j: object, i: int) -> int:

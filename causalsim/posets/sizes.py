@@ -80,8 +80,8 @@ def evaluate(parts: Sequence[Part], prime: Callable[[Part], LatticeCounts]) -> l
     return [values[k] for k in range(len(parts))]
 
 
-def tally(steps: Iterable[Rank]) -> LatticeCounts:
-    """Return the counts of a poset from all ranks of its lattice, ascending.
+def tally(steps: Iterable[Rank], keep: Callable[[Rank], object] = lambda rank: None) -> LatticeCounts:
+    """Return the counts of a poset from all ranks of its lattice, ascending; ``keep`` is shown each.
 
     >>> from causalsim.posets.downsets import ranks
     >>> tally(ranks([(), (0,)]))
@@ -89,6 +89,7 @@ def tally(steps: Iterable[Rank]) -> LatticeCounts:
     """
     sizes, edges = [], 0
     for rank in steps:
+        keep(rank)
         sizes.append(len(rank.ways))
         edges += rank.count_edges()
     return LatticeCounts(len(sizes) - 1, sum(sizes), edges, sum(rank.ways.values()))

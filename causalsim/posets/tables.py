@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 from causalsim.posets.chaintable import ChainTable, tabulate
-from causalsim.posets.downsets import Rank, ranks
+from causalsim.posets.downsets import ranks
 from causalsim.posets.growth import Budget
 from causalsim.posets.relations import Predecessors, elements
 from causalsim.posets.sizes import LatticeCounts, tally
@@ -30,7 +28,7 @@ class MaskTable:
 
     def __init__(self, predecessors: Predecessors, budget: Budget) -> None:
         self._ways: list[dict[int, int]] = []
-        self._counts = tally(self._recorded(ranks(predecessors, budget)))
+        self._counts = tally(ranks(predecessors, budget), lambda rank: self._ways.append(rank.ways))
 
     def counts(self) -> LatticeCounts:
         """Return the counts that the table holds.
@@ -56,11 +54,6 @@ class MaskTable:
             mask ^= 1 << i
             order.append(i)
         return order[::-1]
-
-    def _recorded(self, steps: Iterator[Rank]) -> Iterator[Rank]:
-        for rank in steps:
-            self._ways.append(rank.ways)
-            yield rank
 
 
 Table = ChainTable | MaskTable

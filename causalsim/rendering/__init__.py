@@ -7,13 +7,6 @@ from causalsim.rendering.output import formats, render
 from causalsim.rendering.style import Style
 
 __all__ = [
-    "Highlight",
-    "Style",
-    "edge_id",
-    "event_id",
-    "formats",
-    "render",
-    "route_edges",
-    "slice_id",
+    "Highlight", "Style", "edge_id", "event_id", "formats", "render", "route_edges", "slice_id",
     "to_graphviz",
-]
+]  # fmt: skip

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -13,17 +14,9 @@ VIRIDIS = ("#440154", "#472d7b", "#3b528b", "#2c728e", "#21918c", "#28ae80", "#5
 
 
 LENGTHS = (
-    "fontsize",
-    "column",
-    "box_width",
-    "box_height",
-    "circle",
-    "rise",
-    "step",
-    "gap",
-    "dpi",
-    "max_pixels",
-)
+    "fontsize", "column", "box_width", "box_height", "circle", "rise", "step", "gap", "dpi", "max_pixels",
+)  # fmt: skip
+COLOURS = ("slice_line", "route", "past", "future", "focus", "faded", "text", "quiet")
 
 
 @dataclass(frozen=True)
@@ -83,12 +76,9 @@ class Style:
         for name in LENGTHS:
             if not getattr(self, name) > 0:
                 raise InputError("lengths of a style are positive", got=f"{name}={getattr(self, name)!r}")
-        for colour in (*self.kinds.values(), *self.streams.values(), *self.ramp, *self._colours()):
+        own = (getattr(self, name) for name in COLOURS)
+        for colour in (*self.kinds.values(), *self.streams.values(), *self.ramp, *own):
             _channels(colour)
-
-    def _colours(self) -> tuple[str, ...]:
-        marks = (self.slice_line, self.route, self.past, self.future, self.focus)
-        return (*marks, self.faded, self.text, self.quiet)
 
 
 def tint(colour: str, strength: float = 0.16) -> str:
@@ -131,11 +121,9 @@ def _completed(
     return {name: row.colour for name, row in table.items()} | dict(given)
 
 
-def _channels(colour: str) -> tuple[int, int, int]:
-    try:
-        if len(colour) != 7 or colour[0] != "#":
-            raise ValueError
-        return int(colour[1:3], 16), int(colour[3:5], 16), int(colour[5:7], 16)
-    except (TypeError, ValueError):
+def _channels(colour: str) -> bytes:
+    """Red, green and blue."""
+    if not (isinstance(colour, str) and re.fullmatch(r"#[0-9a-fA-F]{6}", colour)):
         example = "for example '#7c3aed'"
-        raise InputError("a colour is written #rrggbb", got=repr(colour), expected=example) from None
+        raise InputError("a colour is written #rrggbb", got=repr(colour), expected=example)
+    return bytes.fromhex(colour[1:])

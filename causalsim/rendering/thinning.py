@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from causalsim.errors import LimitError
+from causalsim.arguments import check_limit
 from causalsim.events import Edge, EventGraph
 from causalsim.foliations import Foliation
 from causalsim.rendering.highlight import Roles
@@ -33,14 +33,8 @@ def check_drawable(graph: EventGraph, style: Style) -> None:
         ("events", len(graph), style.max_events),
         ("edges", graph.count_edges(), style.max_edges),
     ):
-        if count > bound:
-            raise LimitError(
-                f"a picture holds a number of {what} that a person can look at",
-                reached=count,
-                bound=bound,
-                got=f"{count:,} {what}",
-                hint=hint,
-            )
+        rule = f"a picture holds a number of {what} that a person can look at"
+        check_limit(rule, count, bound, got=f"{count:,} {what}", hint=hint)
 
 
 def thin(graph: EventGraph, roles: Roles, style: Style) -> Drawn:

@@ -6,6 +6,8 @@ import json
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from causalsim.testing.findings import Finding, Statement
+
 if TYPE_CHECKING:
     from causalsim.verification import Report
 
@@ -40,13 +42,18 @@ class RouteRow:
     count: int
 
 
-@dataclass(frozen=True)
-class Check:
-    """One thing that had to hold, if it did, and what was found."""
+def checked(name: str, holds: bool, found: str) -> Finding:
+    """A finding whose claim is its name, and which what was found bears out or refutes."""
+    seen = Statement.of("{found}", found=found)
+    return Finding(name, coverage=seen, witness=None if holds else seen)
 
-    name: str
-    holds: bool
-    found: str
+
+def check_row(check: Finding) -> dict[str, Any]:
+    """One thing that had to hold, if it did, and what was found."""
+    caught = sum(control.caught for control in check.planted)
+    verdict = f"{check.summary} {caught} of {len(check.planted)} planted faults caught."
+    found = str(check.coverage) if check.controls is None else verdict
+    return {"name": check.name, "holds": check.holds, "found": found}
 
 
 @dataclass(frozen=True)
@@ -72,7 +79,7 @@ class Outcome:
     routes: tuple[RouteRow, ...] = ()
     continuations: tuple[str, ...] = ()
     unread: tuple[str, ...] = ()
-    checks: tuple[Check, ...] = ()
+    checks: tuple[Finding, ...] = ()
     report: Report | None = field(default=None, repr=False)
 
     @property
@@ -84,7 +91,8 @@ class Outcome:
         """The whole outcome as a JSON object."""
         names = ("title", "about", "graph", "continuations", "unread")
         shown: dict[str, Any] = {"holds": self.holds, **{name: getattr(self, name) for name in names}}
-        for name in ("foliations", "routes", "checks"):
+        for name in ("foliations", "routes"):
             shown[name] = [asdict(row) for row in getattr(self, name)]
+        shown["checks"] = [check_row(check) for check in self.checks]
         shown["report"] = json.loads(self.report.to_json()) if self.report else None
         return json.dumps(shown, indent=2, ensure_ascii=False)

@@ -28,9 +28,7 @@ def at(key: str) -> Iterator[None]:
 def located(error: CausalsimError, key: str, hint: str | None = None) -> ScenarioError:
     """An error as one of the file, with the key at which it lies."""
     rule = error.rule.removeprefix(f"{getattr(error, 'key', None)}: ")
-    return ScenarioError(
-        f"{key}: {rule}", key=key, got=error.got, expected=error.expected, hint=hint or error.hint
-    )
+    return ScenarioError(f"{key}: {rule}", key=key, **{**error.clauses, "hint": hint or error.hint})
 
 
 def first_problem(error: ValidationError, data: object, outer: Container[str | None]) -> ScenarioError:

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 from causalsim.events import EventGraph
 from causalsim.foliations import Foliation, peak_during
 from causalsim.scenario.experiment import Experiment, FoliationEntry, prepare
-from causalsim.scenario.outcome import Check, FoliationRow, Outcome, RouteRow
+from causalsim.scenario.outcome import FoliationRow, Outcome, RouteRow, checked
 from causalsim.scenario.schema import Scenario
+from causalsim.testing.findings import Finding
 
 if TYPE_CHECKING:
     from causalsim.engine import Model, RequestRun, Run
@@ -36,7 +37,7 @@ def run(scenario: Scenario | Experiment, watch: Progress | None = None) -> Outco
     runs = _Runs(ready, watch)
     rows = tuple(runs.rows())
     report = runs.report()
-    checks = [*_refusals(ready), *_counts(ready), *runs.checks(), *_verdicts(report)]
+    checks = [*_refusals(ready), *_counts(ready), *runs.checks(), *(report.verdicts if report else ())]
     return Outcome(
         title=ready.scenario.title,
         about=ready.scenario.about.strip(),
@@ -117,23 +118,23 @@ class _Runs:
         assert self.ready.model is not None
         return self.ready.model
 
-    def checks(self) -> Iterator[Check]:
+    def checks(self) -> Iterator[Finding]:
         if self.done:
             astray = [name for name, run in self.done.items() if not run.program.refines(run.foliation)]
             found = f"not: {', '.join(astray)}" if astray else f"{len(self.done)} of {len(self.done)}"
-            yield Check("the order that ran is the order asked for", not astray, found)
+            yield checked("the order that ran is the order asked for", not astray, found)
         if self.expect.same_bits is not None:
             yield self._same_bits(self.expect.same_bits)
         if self.expect.alone is not None:
             yield self._alone(self.expect.alone)
 
-    def _same_bits(self, expected: bool) -> Check:
+    def _same_bits(self, expected: bool) -> Finding:
         digests = {run.digest for run in self.done.values()}
         found = f"{len(digests)} digest{'s' * (len(digests) > 1)} from {len(self.done)} orders"
         name = "every order gives the same bits" if expected else "the order changes the bits"
-        return Check(name, (len(digests) == 1) is expected, found)
+        return checked(name, (len(digests) == 1) is expected, found)
 
-    def _alone(self, expected: bool) -> Check:
+    def _alone(self, expected: bool) -> Finding:
         alone = []
         for number, text in enumerate(self.ready.ids):
             self._tell("each text alone", number, len(self.ready.ids))
@@ -142,7 +143,7 @@ class _Runs:
         same = sum(digests == tuple(alone) for digests in together)
         name = "each text alone has the bits that it has among the others"
         found = f"in {same} of {len(together)} orders, for {len(alone)} texts"
-        return Check(name if expected else f"not: {name}", (same == len(together)) is expected, found)
+        return checked(name if expected else f"not: {name}", (same == len(together)) is expected, found)
 
     def report(self) -> Report | None:
         wanted = self.expect.verify
@@ -176,25 +177,18 @@ def timed(work: Callable[[], Run]) -> tuple[float, Run]:
     return perf_counter() - start, result
 
 
-def _refusals(ready: Experiment) -> Iterator[Check]:
+def _refusals(ready: Experiment) -> Iterator[Finding]:
     for entry in ready.foliations:
         if entry.table.expect == "refused":
             edge = None if entry.refusal is None else entry.refusal.edge
             as_named = edge is not None and (entry.named is None or edge in entry.named)
             words = f"{entry.name}: refused" + (f", naming {entry.table.edge}" if entry.table.edge else "")
-            yield Check(words, as_named, f"{edge} runs backwards" if edge else "nothing refused it")
+            yield checked(words, as_named, f"{edge} runs backwards" if edge else "nothing refused it")
 
 
-def _counts(ready: Experiment) -> Iterator[Check]:
+def _counts(ready: Experiment) -> Iterator[Finding]:
     for entry in ready.routes:
         if entry.table.count is not None:
             routes = f"{entry.table.count:,} route{'s' * (entry.table.count != 1)}"
             words = f"{entry.source} to {entry.target} by {routes}"
-            yield Check(words, entry.count == entry.table.count, f"counted {entry.count:,}")
-
-
-def _verdicts(report: Report | None) -> Iterator[Check]:
-    for verdict in () if report is None else report.verdicts:
-        caught = sum(control.caught for control in verdict.planted)
-        faults = f"{caught} of {len(verdict.planted)} planted faults caught."
-        yield Check(verdict.name, verdict.holds, f"{verdict.summary} {faults}")
+            yield checked(words, entry.count == entry.table.count, f"counted {entry.count:,}")

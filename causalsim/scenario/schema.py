@@ -128,8 +128,7 @@ class FoliationTable(Table):
         try:
             family_named(self.family).check(self.arguments)
         except ScenarioError as error:
-            clauses = {"got": error.got, "expected": error.expected, "hint": error.hint}
-            raise refused(error.rule, key=error.key, **clauses) from None  # type: ignore[arg-type]
+            raise refused(error.rule, key=error.key, **error.clauses) from None
         if self.edge is not None and self.expect != "refused":
             raise refused("an edge is named by a refusal", key="edge", hint='Add expect = "refused".')
         return self

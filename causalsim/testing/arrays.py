@@ -107,7 +107,8 @@ def _to_torch(array: np.ndarray) -> Any:
 
 
 def _to_jax(array: np.ndarray) -> Any:
-    found = _library("jax.numpy").array(array.astype(_kept_by_jax(array.dtype), copy=False))
+    kept = np.dtype(_library("jax").dtypes.canonicalize_dtype(array.dtype))  # JAX narrows with a warning.
+    found = _library("jax.numpy").array(array.astype(kept, copy=False))
     if found.dtype != array.dtype:
         raise InputError(
             "arrays keep their dtype on the way into a library",
@@ -116,11 +117,6 @@ def _to_jax(array: np.ndarray) -> Any:
             hint="Set JAX_ENABLE_X64=1, or take a narrower dtype.",
         )
     return found
-
-
-def _kept_by_jax(dtype: np.dtype) -> np.dtype:
-    # By itself JAX narrows with a warning.
-    return np.dtype(_library("jax").dtypes.canonicalize_dtype(dtype))
 
 
 def _library(name: str) -> Any:
@@ -133,8 +129,4 @@ def _library(name: str) -> Any:
         ) from None
 
 
-_CONVERTERS: dict[str, Callable[[np.ndarray], Any]] = {
-    "numpy": np.array,
-    "jax": _to_jax,
-    "torch": _to_torch,
-}
+_CONVERTERS: dict[str, Callable[[np.ndarray], Any]] = {"numpy": np.array, "jax": _to_jax, "torch": _to_torch}

@@ -38,6 +38,10 @@ class Series:
         """True if all gave the same bits."""
         return len(self.classes) == 1
 
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON can hold it."""
+        return {"holds": self.holds, "held": self.held, "classes": plain(self.classes)}
+
 
 @dataclass(frozen=True)
 class Axis:
@@ -91,7 +95,7 @@ class InvarianceClasses:
 
     def to_json(self) -> str:
         """The whole report as a JSON object."""
-        axes = {axis.name: {"holds": axis.holds, **_series(axis)} for axis in self.axes}
+        axes = {axis.name: {"holds": axis.holds, "series": plain(axis.series)} for axis in self.axes}
         head = {"holds": self.holds, "deterministic": self.deterministic, "function": self.function}
         tail = {"batches": self.batches, "environment": self.environment}
         return json.dumps({**head, "axes": axes, **tail}, indent=2)
@@ -148,10 +152,6 @@ def shown_members(classes: Iterable[BitClass]) -> Iterator[str]:
 
 def _run(run: list[Member]) -> str:
     return f"{run[0]} .. {run[-1]}" if len(run) > 2 else ", ".join(map(str, run))
-
-
-def _series(axis: Axis) -> dict[str, Any]:
-    return {"series": [{"holds": series.holds, **plain(series)} for series in axis.series]}
 
 
 def _lines(axis: Axis) -> list[str]:

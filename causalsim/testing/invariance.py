@@ -74,7 +74,8 @@ def invariance_classes(
     for done, count in enumerate(counts):
         progress("batch sizes and places", done, len(counts))
         copies[count] = batched.copies(count)
-    axes = [_batch_size(copies), _batch_place(copies), _neighbours(batched, copies, progress)]
+    places = Axis("place in the batch", tuple(_places(*each) for each in copies.items()))
+    axes = [_batch_size(copies), places, _neighbours(batched, copies, progress)]
     if batched.buffer:
         axes += _buffer_axes(batched, _few(counts), extents, progress)
     # Where the same batch gives other bits, differences along other axes mean nothing.
@@ -88,10 +89,6 @@ def invariance_classes(
 def _batch_size(copies: dict[int, Arrays]) -> Axis:
     values = {count: _at(parts, 0) for count, parts in copies.items()}
     return Axis("batch size", (Series("rows", bit_classes(values, numbered("row", PROBES))),))
-
-
-def _batch_place(copies: dict[int, Arrays]) -> Axis:
-    return Axis("place in the batch", tuple(_places(count, parts) for count, parts in copies.items()))
 
 
 def _places(count: int, parts: Arrays) -> Series:

@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 import numpy as np
 
 from causalsim import posets
-from causalsim.arguments import as_int, check_type, shown
+from causalsim.arguments import check_type, check_whole, shown
 from causalsim.errors import InputError, LimitError
 from causalsim.events import EventGraph
 from causalsim.foliations import Foliation, distance, swap_path
@@ -109,8 +109,7 @@ def check_orders(
     if not callable(engine):
         raise InputError("an engine is a function of a foliation", got=shown(engine))
     for name, count in {"orders": orders, "seed": seed, "exhaustive": exhaustive}.items():
-        if (as_int(count) or 0) < 0 or as_int(count) is None:
-            raise InputError(f"{name} is a whole number of at least 0", got=repr(count))
+        check_whole(name, count, 0)
     extensions = countable(graph, exhaustive)
     drawn = random_orders(graph, orders, seed) if extensions is None else _extensions(graph)
     chosen = _distinct(chain(named_foliations(graph).items(), drawn))
@@ -155,9 +154,7 @@ def countable(graph: EventGraph, most: int) -> int | None:
 
 def _extensions(graph: EventGraph) -> Iterator[tuple[str, Foliation]]:
     for number, order in enumerate(posets.linear_extensions(graph.explicit())):
-        times = np.empty(len(order), np.int64)
-        times[order] = np.arange(len(order))
-        yield f"linear extension {number}", Foliation(graph, times)
+        yield f"linear extension {number}", Foliation(graph, np.argsort(order))
 
 
 def _distinct(orders: Iterable[tuple[str, Foliation]]) -> Iterator[tuple[str, Foliation]]:

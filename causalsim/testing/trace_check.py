@@ -9,16 +9,7 @@ from typing import TYPE_CHECKING
 
 from causalsim.errors import InputError
 from causalsim.events import EventGraph
-from causalsim.foliations import (
-    Costs,
-    Foliation,
-    Footprint,
-    Shape,
-    chunks_of,
-    costs,
-    family_of,
-    shape,
-)
+from causalsim.foliations import Costs, Foliation, Footprint, Shape, chunks_of, costs, family_of, shape
 from causalsim.testing.bits import Divergence
 from causalsim.testing.findings import headline, plain, table
 from causalsim.testing.traces import Fault, Trace, ranked, read_trace

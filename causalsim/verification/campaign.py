@@ -21,7 +21,7 @@ from causalsim.testing.findings import Finding, Statement
 from causalsim.testing.suite import random_order
 from causalsim.verification.chunks import Chunk, Spans
 from causalsim.verification.counterexample import counterexample
-from causalsim.verification.journal import FORMAT, opened
+from causalsim.verification.journal import FORMAT, Journal, opened
 from causalsim.verification.order_independence import controls
 from causalsim.verification.provenance import Provenance
 from causalsim.verification.reproducer import Reproducer
@@ -57,17 +57,10 @@ class Campaign:
 
     def to_json(self) -> str:
         """All of it as a JSON object."""
-        totals = {
-            "orders": self.orders,
-            "resumed": self.resumed,
-            "digests": self.digests,
-            "failed": self.failed,
-            "damaged": self.damaged,
-        }
-        verdict = {"order_independence": self.verdict.to_dict()}
-        return json.dumps(
-            {"holds": self.holds, **totals, **verdict, "environment": self.environment}, indent=2
-        )
+        names = ("orders", "resumed", "digests", "failed", "damaged")
+        totals = {name: getattr(self, name) for name in names}
+        whole = {"holds": self.holds, **totals, "order_independence": self.verdict.to_dict()}
+        return json.dumps({**whole, "environment": self.environment}, indent=2)
 
 
 def run_campaign(
@@ -109,33 +102,37 @@ def run_campaign(
         InputError: For a file of another campaign, whose differing facts it names, and as ``verify`` does.
     """
     check_type("the file of a campaign", path, (str, os.PathLike))
-    for name, count, least in (
-        ("orders", orders, 1), ("seed", seed, 0), ("processes", processes, 1), ("chunk", chunk, 1),
-    ):  # fmt: skip
-        check_whole(name, count, least)
+    for name, count in {"orders": orders, "processes": processes, "chunk": chunk}.items():
+        check_whole(name, count, 1)
+    check_whole("seed", seed, 0)
     _check_processes(model, processes, kernels)
     target = Target.of(model, tokens, prompt, kernels)
     job = Job(Provenance.of(target), seed, target.reference.digest())
     header = {"format": FORMAT, **job.to_dict(), "orders": orders, "chunk": chunk}
     with opened(Path(path), header) as journal:
-        records = list(journal.chunks)
-        finished = {one.start: len(one.span) for one in records}
-        resumed = done = sum(finished.values())
-        spans = [span for span in Spans(orders, chunk) if span.start not in finished]
-        with closing(_done(job, target, spans, processes)) as running:
-            for one in running:
-                journal.add(one)
-                records.append(one)
-                done += len(one.span)
-                progress("orders", done, orders)
-        records.sort(key=lambda one: one.start)
+        resumed, records = _completed(journal, job, target, Spans(orders, chunk), processes, progress)
         verdict = _verdict(target, job, orders, records, progress)
         journal.strike_out()
-    digests = sum((one.counts for one in records), Counter[str]())
-    environment = dict(job.provenance.environment)
-    return Campaign(
-        orders, resumed, dict(digests), _failed(records, job), verdict, environment, journal.damaged
-    )
+    digests = dict(sum((one.counts for one in records), Counter[str]()))
+    facts = dict(job.provenance.environment)
+    return Campaign(orders, resumed, digests, _failed(records, job), verdict, facts, journal.damaged)
+
+
+def _completed(
+    journal: Journal, job: Job, target: Target, spans: Spans, processes: int, progress: Progress
+) -> tuple[int, list[Chunk]]:
+    """Run what a file has no record of: how many orders it had, and then all records, rising."""
+    records = list(journal.chunks)
+    finished = {one.start for one in records}
+    rest = [span for span in spans if span.start not in finished]
+    resumed = done = spans.orders - sum(map(len, rest))
+    with closing(_done(job, target, rest, processes)) as running:
+        for one in running:
+            journal.add(one)
+            records.append(one)
+            done += len(one.span)
+            progress("orders", done, spans.orders)
+    return resumed, sorted(records, key=lambda one: one.start)
 
 
 def _done(job: Job, target: Target, spans: Sequence[range], processes: int) -> Generator[Chunk, None, None]:

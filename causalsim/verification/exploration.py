@@ -8,18 +8,17 @@ needs every mutable cell to be compared, and events that give the same bits each
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import jax
 
+from causalsim.arguments import check_limit
 from causalsim.engine import State
 from causalsim.engine.digests import digest_of
-from causalsim.errors import LimitError
 from causalsim.events import Edge, Event, EventGraph
 from causalsim.posets.downsets import Rank, ranks
 from causalsim.posets.growth import Budget
-from causalsim.posets.relations import Predecessors
+from causalsim.posets.relations import Predecessors, elements
 from causalsim.progress import Progress, silent
 from causalsim.testing.bits import same_bits
 from causalsim.testing.findings import Statement
@@ -91,8 +90,7 @@ def lattice_of(graph: EventGraph, event_runs: int, dropped: Edge | None = None) 
     for rank in ranks(lower, Budget(event_runs)):
         found.append(rank)
         edges += rank.count_edges()
-        if edges > event_runs:
-            raise LimitError("an event runs for every edge of a lattice", reached=edges, bound=event_runs)
+        check_limit("an event runs for every edge of a lattice", edges, event_runs)
     return Lattice(events, tuple(found))
 
 
@@ -113,7 +111,7 @@ def explore(target: Target, lattice: Lattice, progress: Progress = silent) -> Ex
         grown: dict[int, _Visited] = {}
         for mask, enabled in rank.enabled.items():
             before = visited.pop(mask)
-            for index in _elements(enabled):
+            for index in elements(enabled):
                 after, own_bits = _after(target, before, lattice.events[index])
                 runs += 1
                 progress("all orders", runs, total)
@@ -142,9 +140,3 @@ def _prints(state: State) -> dict[str, str]:
     """A digest of every mutable array, scratch included."""
     held = jax.device_get(state.cells())
     return {name: digest_of(jax.tree.leaves(cells)) for name, cells in held.items()}
-
-
-def _elements(mask: int) -> Iterator[int]:
-    while mask:
-        yield (mask & -mask).bit_length() - 1
-        mask &= mask - 1

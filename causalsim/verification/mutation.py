@@ -15,9 +15,10 @@ from typing import NamedTuple
 
 import numpy as np
 
+from causalsim.arguments import check_limit
 from causalsim.engine import Model, Values, compile, execute, plan
 from causalsim.engine.tokens import Texts
-from causalsim.errors import InputError, LimitError
+from causalsim.errors import InputError
 from causalsim.events import Edge, Site
 from causalsim.foliations import token_major
 from causalsim.kernels import Kernels
@@ -74,8 +75,7 @@ def score_of(target: Target, progress: Progress = silent) -> Score:
     """As ``mutate``, of what is verified."""
     if min(target.graph.lengths) < 2:
         raise InputError("some faults show only beside a neighbour", got="a text of one position")
-    if (edges := target.graph.count_edges()) > MOST_EDGES:
-        raise LimitError("every edge is dropped in turn", reached=edges, bound=MOST_EDGES)
+    check_limit("every edge is dropped in turn", target.graph.count_edges(), MOST_EDGES)
     found, planted = list[PlantedFault](), list(_planted(target))
     for mutation in planted:
         found.append(mutation.looked_for())

@@ -8,7 +8,7 @@ import pytest
 
 from causalsim.cli import BAD_INPUT, FAILS, HOLDS, main
 from causalsim.engine import Calibration
-from tests.calibration.test_calibration import MODULE, file_of, made
+from tests.calibration.support import MODULE, file_of, made
 from tests.models_for_tests import tiny
 
 COUNTS = "1, 8, 16, 32, 64, 128, 256"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from causalsim import scenario
@@ -80,6 +82,12 @@ def test_verification_joins_the_checks(monkeypatch):
     monkeypatch.setattr(verification, "verify", lambda *_, **__: report(witness="mlp(0,1) diverges"))
     text = SMALL + ORDERS + "[expect.verify]\norders = 2"
     assert failing(text) == ["order independence"]
+    rows = json.loads(scenario.run(scenario.parse(text)).to_json())["checks"]
+    assert all(row.keys() == {"name", "holds", "found"} for row in rows)
+    assert [row["holds"] for row in rows] == [True, False, True, True]
+    assert rows[0]["found"] == "2 of 2"
+    assert "but mlp(0,1) diverges" in rows[1]["found"]
+    assert all(row["found"].endswith("planted faults caught.") for row in rows[1:])
 
 
 @pytest.mark.slow

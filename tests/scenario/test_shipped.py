@@ -78,7 +78,7 @@ def test_the_continuation_is_text():
 def test_refusals_are_the_expected_results():
     refused = [check for check in outcome("tilted-to-the-limit").checks if "refused" in check.name]
     assert len(refused) == 2
-    assert "kv(0,0) -> attn(0,7)" in refused[0].found
+    assert "kv(0,0) -> attn(0,7)" in str(refused[0].coverage)
 
 
 @pytest.mark.parametrize("name", SHIPPED)

@@ -7,17 +7,6 @@ from causalsim.foliations.costs.peaks import peak_at_cuts, peak_during
 from causalsim.foliations.costs.per_slice import batches, flops, kv_bytes_read, weight_bytes_read
 
 __all__ = [
-    "Costs",
-    "Footprint",
-    "Shape",
-    "admissible",
-    "batches",
-    "costs",
-    "flops",
-    "kv_bytes_read",
-    "least_peak",
-    "peak_at_cuts",
-    "peak_during",
-    "shape",
-    "weight_bytes_read",
-]
+    "Costs", "Footprint", "Shape", "admissible", "batches", "costs", "flops", "kv_bytes_read", "least_peak",
+    "peak_at_cuts", "peak_during", "shape", "weight_bytes_read",
+]  # fmt: skip

@@ -99,7 +99,7 @@ def _of_sublayers(graph: EventGraph, lines: Lines, sizes: Mapping[str, int]) -> 
             read = np.maximum(read, latest_reader(lines[family.target], family.first, family.last))
         if KINDS[site.kind].place == "below":
             birth = reduce(np.minimum, (lines[family.target] for family in families))
-        held = slice(lines.columns.positions(site).start, lines.columns.positions(site).stop)
+        held = lines.columns.held(site)
         yield birth[held], read[held], sizes[site.kind]
 
 

@@ -167,12 +167,8 @@ def batches_by_site(foliation: Foliation) -> Iterator[tuple[Site, PerBatch, PerB
 
 def _sites(foliation: Foliation) -> Iterable[tuple[Site, list[Int[np.ndarray, " positions"]]]]:
     """The times of every site that has events, one array a request."""
-    requests = foliation.graph.requests
-    lines = [Lines(columns, foliation.times) for columns in requests]
+    lines = [Lines(columns, foliation.times) for columns in foliation.graph.requests]
     for site in foliation.graph.sites:
-        found = [
-            line[site][columns.positions(site).start : columns.positions(site).stop]
-            for columns, line in zip(requests, lines, strict=True)
-        ]
+        found = [each[site][each.columns.held(site)] for each in lines]
         if any(len(line) for line in found):
             yield site, found

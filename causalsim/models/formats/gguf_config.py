@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 
 from causalsim.arguments import as_int
-from causalsim.errors import CheckpointError, InputError
+from causalsim.errors import InputError
 from causalsim.models.checks import positive_int
 from causalsim.models.config import ModelConfig
-from causalsim.models.formats.gguf_header import FETCH_ANEW, Header, Metadata
+from causalsim.models.formats.gguf_header import FETCH_ANEW, Header, Metadata, refused
 from causalsim.models.parameters import parameter_shapes
 
 FACTORS = "rope_freqs.weight"
@@ -63,12 +63,7 @@ def config_of(path: Path, header: Header) -> ModelConfig:
         config = ModelConfig(**fields, **family, **_switches(header))
         _check_values(said, config)
     except InputError as error:
-        raise CheckpointError(
-            f"{path}: the metadata are a configuration",
-            got=error,
-            expected="a model's sizes",
-            hint=FETCH_ANEW,
-        ) from error
+        raise refused(path, "the metadata are a configuration", error, "a model's sizes") from error
     return config
 
 
@@ -76,21 +71,18 @@ def _hyperparameters(path: Path, metadata: Metadata) -> dict[str, Any]:
     """The keys of the architecture, without its name."""
     architecture = metadata.get("general.architecture")
     if not isinstance(architecture, str) or architecture not in _FAMILIES:
-        raise CheckpointError(
-            f"{path}: general.architecture is one that is understood",
-            got=repr(architecture),
-            expected=" or ".join(_FAMILIES),
-            hint="Take a model of one of these families.",
+        rule, hint = (
+            "general.architecture is one that is understood",
+            "Take a model of one of these families.",
         )
+        raise refused(path, rule, repr(architecture), " or ".join(_FAMILIES), hint=hint)
     start = f"{architecture}."
     said = {key.removeprefix(start): value for key, value in metadata.items() if key.startswith(start)}
     for key, value in said.items():
         _check_understood(path, architecture, key, value)
     for key in _REQUIRED:
         if key not in said:
-            raise CheckpointError(
-                f"{path}: the metadata give every size", got=f"no {start}{key}", hint=FETCH_ANEW
-            )
+            raise refused(path, "the metadata give every size", f"no {start}{key}")
     return said
 
 
@@ -98,24 +90,18 @@ def _check_understood(path: Path, architecture: str, key: str, value: object) ->
     gemma = key in (*_GEMMA_FIELDS, _WINDOW) and architecture == "gemma2"
     only = key in _ONLY and type(value) is type(_ONLY[key]) and value == _ONLY[key]
     if not (only or gemma or key in _FIELDS or key == _VALUES):
-        raise CheckpointError(
-            f"{path}: every hyperparameter is understood",
-            got=f"{architecture}.{key} = {value!r}",
-            expected=f"{_ONLY[key]!r}" if key in _ONLY else "no such key",
-            hint="This model computes something that causalsim does not.",
-        )
+        expected = f"{_ONLY[key]!r}" if key in _ONLY else "no such key"
+        hint = "This model computes something that causalsim does not."
+        got = f"{architecture}.{key} = {value!r}"
+        raise refused(path, "every hyperparameter is understood", got, expected, hint=hint)
 
 
 def _check_layers(path: Path, n_layers: object, n_tensors: int) -> None:
     """Refuse a number of layers beyond all tensors, before names are made for each of them."""
     whole = as_int(n_layers)
     if whole is None or not 1 <= whole <= n_tensors:
-        raise CheckpointError(
-            f"{path}: every layer has tensors",
-            got=f"block_count {n_layers!r} with {n_tensors:,} tensors",
-            expected=f"1 to {n_tensors:,} layers",
-            hint=FETCH_ANEW,
-        )
+        got = f"block_count {n_layers!r} with {n_tensors:,} tensors"
+        raise refused(path, "every layer has tensors", got, f"1 to {n_tensors:,} layers")
 
 
 def _plain(value: Any) -> Any:

@@ -36,6 +36,11 @@ _STRING, _ARRAY = 8, 9
 _LEAST_STRING, _LEAST_PAIR, _LEAST_TENSOR = 8, 13, 24
 
 
+def refused(path: Path, rule: str, got: object, expected: object = None, **more: str) -> CheckpointError:
+    """The error about a file; it says to get it anew where ``more`` has no other hint."""
+    return CheckpointError(f"{path}: {rule}", got=got, expected=expected, **{"hint": FETCH_ANEW, **more})
+
+
 @dataclass(frozen=True, slots=True)
 class TensorEntry:
     """Entry of a tensor in the header: ``shape`` is outermost first, ``start`` counts from byte 0."""
@@ -103,9 +108,7 @@ class _Cursor:
             raise self.refusal("texts are UTF-8", f"{what} that is not ({error})", "UTF-8") from None
 
     def refusal(self, rule: str, got: object, expected: object) -> CheckpointError:
-        return CheckpointError(
-            f"{self._path}: byte {self.at:,}: {rule}", got=got, expected=expected, hint=FETCH_ANEW
-        )
+        return refused(self._path, f"byte {self.at:,}: {rule}", got, expected)
 
 
 def _check_start(cursor: _Cursor) -> None:
@@ -174,11 +177,6 @@ def _alignment(cursor: _Cursor, metadata: Metadata) -> int:
 
 def _placed(path: Path, name: str, entry: TensorEntry, start: int, alignment: int) -> TensorEntry:
     if entry.start % alignment:
-        raise CheckpointError(
-            f"{path}: {name}: numbers begin at multiples of {_ALIGNMENT_KEY}",
-            tensor=name,
-            got=f"offset {entry.start:,}",
-            expected=f"a multiple of {alignment}",
-            hint=FETCH_ANEW,
-        )
+        rule, got = f"{name}: numbers begin at multiples of {_ALIGNMENT_KEY}", f"offset {entry.start:,}"
+        raise refused(path, rule, got, f"a multiple of {alignment}", tensor=name)
     return TensorEntry(entry.shape, entry.kind, start + entry.start)

@@ -20,7 +20,7 @@ from causalsim.errors import CheckpointError, InputError
 from causalsim.models.config import ModelConfig
 from causalsim.models.formats.conversions import halves_from_pairs
 from causalsim.models.formats.gguf_config import FACTORS, config_of, names_in_file, stored_as_pairs
-from causalsim.models.formats.gguf_header import FETCH_ANEW, MAGIC, Header, TensorEntry, read_header
+from causalsim.models.formats.gguf_header import MAGIC, Header, TensorEntry, read_header, refused
 from causalsim.models.formats.gguf_tokenizer import tokenizer_of
 from causalsim.models.formats.packages import missing_package
 from causalsim.models.parameters import check_tensors, parameter_shapes
@@ -81,9 +81,8 @@ def read_gguf(path: Path) -> tuple[ModelConfig, dict[str, NDArray[np.float32]], 
             config = config_of(path, header)
             config, params = _parameters(path, config, header, tensors)
     except OSError as error:
-        raise CheckpointError(
-            f"{path}: the file can be read", got=str(error), hint="Is it there, and yours to read?"
-        ) from error
+        hint = "Is it there, and yours to read?"
+        raise CheckpointError(f"{path}: the file can be read", got=str(error), hint=hint) from error
     return config, params, tokenizer_of(path, header.metadata, config.vocab_size)
 
 
@@ -91,7 +90,7 @@ def _check_file(path: Path) -> None:
     # Opening a pipe would wait for whoever writes to it. See is_gguf for os.path.
     if not os.path.isfile(path):  # noqa: PTH113
         got = "something else" if os.path.exists(path) else "nothing there"  # noqa: PTH110
-        raise CheckpointError(f"{path}: a GGUF file is a file", got=got, hint="Was the name misspelt?")
+        raise refused(path, "a GGUF file is a file", got, hint="Was the name misspelt?")
 
 
 def _parameters(
@@ -116,9 +115,7 @@ def _with_factors(path: Path, config: ModelConfig, factors: NDArray[np.float32])
     try:
         return dataclasses.replace(config, rope_factors=tuple(map(float, factors)))
     except InputError as error:
-        raise CheckpointError(
-            f"{path}: {FACTORS}: rotary factors are positive", tensor=FACTORS, got=error, hint=FETCH_ANEW
-        ) from error
+        raise refused(path, f"{FACTORS}: rotary factors are positive", error, tensor=FACTORS) from error
 
 
 def _ours(config: ModelConfig, name: str, tensor: NDArray[np.float32], pairs: bool) -> NDArray[np.float32]:
@@ -192,9 +189,7 @@ class _Tensors(Mapping[str, "NDArray[np.float32]"]):
         return len(self._entries)
 
     def _refusal(self, name: str, rule: str, got: object, expected: object) -> CheckpointError:
-        return CheckpointError(
-            f"{self._path}: {name}: {rule}", tensor=name, got=got, expected=expected, hint=FETCH_ANEW
-        )
+        return refused(self._path, f"{name}: {rule}", got, expected, tensor=name)
 
 
 def _block(path: Path, name: str, number: int) -> tuple[GGMLQuantizationType, int, int]:
@@ -205,13 +200,10 @@ def _block(path: Path, name: str, number: int) -> tuple[GGMLQuantizationType, in
         raise missing_package("the blocks of GGUF files are read by the package gguf") from None
     kind = next((kind for kind in GGMLQuantizationType if kind == number), None)
     if kind is None or kind.name not in TYPES:
-        raise CheckpointError(
-            f"{path}: {name}: the type of a tensor is understood",
-            tensor=name,
-            got=f"type {number}" if kind is None else kind.name,
-            expected=" or ".join(TYPES),
-            hint="Take the file of another quantisation.",
-        )
+        rule = f"{name}: the type of a tensor is understood"
+        got = f"type {number}" if kind is None else kind.name
+        hint = "Take the file of another quantisation."
+        raise refused(path, rule, got, " or ".join(TYPES), tensor=name, hint=hint)
     return kind, *GGML_QUANT_SIZES[kind]
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from causalsim.errors import CheckpointError, InputError
-from causalsim.models.formats.gguf_header import FETCH_ANEW, Metadata
+from causalsim.models.formats.gguf_header import Metadata, refused
 from causalsim.models.formats.packages import missing_package
 from causalsim.models.tokenizer import BytePairTokenizer, Tokenizer
 
@@ -149,7 +149,7 @@ def _types(path: Path, metadata: Metadata, count: int) -> list[int]:
 
 
 def _refusal(path: Path, key: str, rule: str, got: object, expected: object) -> CheckpointError:
-    return CheckpointError(f"{path}: {_START}{key}: {rule}", got=got, expected=expected, hint=FETCH_ANEW)
+    return refused(path, f"{_START}{key}: {rule}", got, expected)
 
 
 # -- what the library makes of it ------------------------------------------------------------

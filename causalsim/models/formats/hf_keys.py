@@ -164,14 +164,6 @@ def _d_head(fields: Fields) -> int:
     return int(d_head or fields["d_model"] // fields["n_heads"])
 
 
-def _unchanged(frequencies: list[float], values: Mapping[str, float]) -> None:
-    return None
-
-
-def _linear(frequencies: list[float], values: Mapping[str, float]) -> list[float]:
-    return [values["factor"]] * len(frequencies)
-
-
 def _llama3(frequencies: list[float], values: Mapping[str, float]) -> list[float]:
     """Low frequencies are divided by the factor, high ones are not, those between partly."""
     # Source: _compute_llama3_parameters in transformers' modeling_rope_utils.py.
@@ -190,8 +182,8 @@ def _llama3(frequencies: list[float], values: Mapping[str, float]) -> list[float
 
 _Factors = Callable[[list[float], Mapping[str, float]], list[float] | None]
 _FACTORS: Mapping[str, tuple[_Factors, tuple[str, ...]]] = {
-    "default": (_unchanged, ()),
-    "linear": (_linear, ("factor",)),
+    "default": (lambda frequencies, values: None, ()),
+    "linear": (lambda frequencies, values: [values["factor"]] * len(frequencies), ("factor",)),
     "llama3": (
         _llama3,
         ("factor", "low_freq_factor", "high_freq_factor", "original_max_position_embeddings"),

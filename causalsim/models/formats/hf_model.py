@@ -34,9 +34,7 @@ WEIGHTS, TOKENIZER = "model.safetensors", "tokenizer.json"
 INDEX = f"{WEIGHTS}.index.json"
 
 
-def read_folder(
-    folder: Path,
-) -> tuple[ModelConfig, dict[str, NDArray[np.float32]], BytePairTokenizer | None]:
+def read_folder(folder: Path) -> tuple[ModelConfig, dict[str, NDArray[np.float32]], BytePairTokenizer | None]:
     """Configuration, float32 parameters and tokenizer; ``CheckpointError`` if that fails.
 
     The error names the file, key or tensor that is missing, damaged or not understood. Source:
@@ -101,7 +99,8 @@ def _read_index(path: Path) -> dict[str, str]:
 
 def _parameters(family: Family, config: ModelConfig, tensors: Tensors) -> dict[str, NDArray[np.float32]]:
     """Checked under the file's names, so that an error names what the file holds; then converted."""
-    prefix = _prefix(family, tensors)
+    # Names begin with nothing where the model was saved without its head.
+    prefix = "" if family.tensors["embed"].name in tensors else family.prefix
     shapes = parameter_shapes(config)
     sources = {name: _source(family, prefix, name) for name in shapes}
     in_file = {source.name: source.conversion.shape(shapes[name]) for name, source in sources.items()}
@@ -127,11 +126,6 @@ class _Wanted(Mapping[str, "NDArray[Any]"]):
 
     def __len__(self) -> int:
         return len(self._names)
-
-
-def _prefix(family: Family, tensors: Tensors) -> str:
-    """The beginning of names in this file: nothing, where the model was saved without its head."""
-    return "" if family.tensors["embed"].name in tensors else family.prefix
 
 
 def _source(family: Family, prefix: str, name: str) -> Tensor:

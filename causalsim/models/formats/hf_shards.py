@@ -32,10 +32,10 @@ class Tensors(Mapping[str, "NDArray[Any]"]):
 
     def __init__(self, paths: Iterable[Path], stack: ExitStack) -> None:
         self._homes: dict[str, _Shard] = {}
-        self._bytes = 0
+        self.n_bytes = 0  # Of all files: no tensor has more numbers.
         for path in paths:
             shard = _Shard(path, stack.enter_context(_opened(path)))
-            self._bytes += path.stat().st_size
+            self.n_bytes += path.stat().st_size
             for name in shard.file.keys():  # noqa: SIM118  an open file is no mapping
                 if name in self._homes:
                     _refuse(
@@ -62,11 +62,6 @@ class Tensors(Mapping[str, "NDArray[Any]"]):
     def path(self, name: str) -> Path:
         """The file that a tensor is in."""
         return self._homes[name].path
-
-    @property
-    def n_bytes(self) -> int:
-        """The size of all files: no tensor has more numbers."""
-        return self._bytes
 
 
 def _opened(path: Path) -> Any:

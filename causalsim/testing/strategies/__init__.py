@@ -30,16 +30,6 @@ from causalsim.testing.strategies.orders import (
 from causalsim.testing.strategies.schedules import batch_mixes, traces
 
 __all__ = [
-    "BrokenTimes",
-    "Requests",
-    "batch_mixes",
-    "broken_times",
-    "configs",
-    "down_sets",
-    "foliations",
-    "graphs",
-    "linear_extensions",
-    "requests",
-    "traces",
-    "wirings",
-]
+    "BrokenTimes", "Requests", "batch_mixes", "broken_times", "configs", "down_sets", "foliations", "graphs",
+    "linear_extensions", "requests", "traces", "wirings",
+]  # fmt: skip

@@ -47,11 +47,7 @@ def _wirings(draw: st.DrawFn, max_layers: int) -> Wiring:
 
 
 def requests(
-    *,
-    max_requests: int = 2,
-    max_length: int = 5,
-    max_positions: int | None = None,
-    feedback: bool = True,
+    *, max_requests: int = 2, max_length: int = 5, max_positions: int | None = None, feedback: bool = True
 ) -> st.SearchStrategy[Requests]:
     """Texts of ragged lengths.
 
@@ -126,9 +122,7 @@ def graphs(
 
 @st.composite
 def _graphs(
-    draw: st.DrawFn,
-    wirings: st.SearchStrategy[Wiring],
-    shapes: dict[str, st.SearchStrategy[Requests]],
+    draw: st.DrawFn, wirings: st.SearchStrategy[Wiring], shapes: dict[str, st.SearchStrategy[Requests]]
 ) -> EventGraph:
     wiring, granularity = draw(wirings), draw(st.sampled_from(list(shapes)))
     lengths, prompts = draw(shapes[granularity])
