@@ -13,7 +13,7 @@ import ml_dtypes
 import numpy as np
 from jaxtyping import Array, Num
 
-from causalsim.engine.executables import body_of
+from causalsim.engine.executables import body_of, layerless
 from causalsim.engine.planning import UNBOUNDED
 from causalsim.errors import InputError
 from causalsim.events import KINDS, Event, EventGraph, Granularity
@@ -89,7 +89,7 @@ class EventFunction:
         if traced:
             return _Arithmetic(self.config, self.dtype, dict(functions)).run(self.event.kind, *inputs)
         options = self.kernels.compiler_options
-        run = _compiled(_layerless(self.config), self.dtype, self.event.kind, functions, options)
+        run = _compiled(layerless(self.config), self.dtype, self.event.kind, functions, options)
         return self._told(run(*inputs))
 
     def _inputs(self, values: Values, ids: Any, temperature: float, seed: int) -> tuple[Any, ...]:
@@ -260,11 +260,6 @@ class _Arithmetic:
         """A layer's input: one residual, or the sum of what was left below, rounded as a cell is."""
         first, *others = (_numbers(part)[None] for part in parts)
         return self.settled(_rounded(sum(others, first), self.dtype) if others else first)
-
-
-@lru_cache(maxsize=64)
-def _layerless(config: ModelConfig) -> ModelConfig:
-    return replace(config, n_layers=1, windows=None)
 
 
 @lru_cache(maxsize=256)

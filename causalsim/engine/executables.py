@@ -72,11 +72,11 @@ def executable(config: ModelConfig, kernels: Kernels, kind: str) -> Callable[...
     """
     kinds = config.wiring.sublayers if kind == "layers" else (kind,) if kind in KINDS else ()
     functions = tuple((name, kernels.of(name)) for name in kinds)
-    return _executable(_layerless(config), kind, functions, kernels.compiler_options)
+    return _executable(layerless(config), kind, functions, kernels.compiler_options)
 
 
 @lru_cache(maxsize=64)
-def _layerless(config: ModelConfig) -> ModelConfig:
+def layerless(config: ModelConfig) -> ModelConfig:
     """The configuration as executables know it, which get layers and windows only when they run."""
     return replace(config, n_layers=1, windows=None)
 

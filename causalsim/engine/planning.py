@@ -195,12 +195,13 @@ def plan(
         A plan for a state of this layout and as many pools.
 
     Raises:
-        InputError: K/V is redirected while pages are recycled.
+        InputError: K/V is redirected while pages are recycled, or pages that are not there.
     """
+    chosen = Layout(program.graph.lengths) if layout is None else layout
     if redirected and recycle:
         raise InputError("pages stay where others read them", got="redirected pages that are recycled")
+    _check_redirected(program, chosen, redirected)
     wiring = program.graph.wiring
-    chosen = Layout(program.graph.lengths) if layout is None else layout
     groups = list(joined(program.batches, buckets, wiring))
     if recycle:
         placement = Placement.recycling(groups, wiring, chosen)
@@ -208,6 +209,25 @@ def plan(
         placement = Placement.apart(wiring.n_layers, chosen)
     planner = Planner(wiring, chosen, placement, buckets, redirected)
     return Plan(program.graph, chosen, placement, OnDemand(planner.dispatches(groups)))
+
+
+def _check_redirected(program: Program, layout: Layout, redirected: Redirected) -> None:
+    """Refuse pages that nobody would read, or that are not there."""
+    readers = (
+        [batch.events for batch in program.batches if KINDS[batch.site.kind].attends] if redirected else []
+    )
+    attending = {int(event) for events in readers for event in events}
+    for event, moved in redirected.items():
+        if event not in attending:
+            raise InputError("attentions of the program read redirected pages", got=f"event {event}")
+        entries = layout.tables().shape[1]
+        for page, place in moved.items():
+            if not (0 <= page < entries and 0 <= place < layout.pages):
+                raise InputError(
+                    "a redirected page is one of the text, and lies at a place of the pool",
+                    got=f"page {page} at place {place} for event {event}",
+                    expected=f"page 0 .. {entries - 1} at place 0 .. {layout.pages - 1}",
+                )
 
 
 @dataclass(frozen=True, eq=False)

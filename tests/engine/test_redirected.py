@@ -187,3 +187,20 @@ def test_redirected_pages_are_never_recycled():
     program = compile(cs.layer_major(graph))
     with pytest.raises(cs.InputError, match="pages stay where others read them: got redirected pages"):
         plan(program, CERTIFIED_BUCKETS, redirected={graph.index(cs.Event("attn", 0, 2)): {0: 1}})
+
+
+@pytest.mark.parametrize(
+    ("kind", "moved", "words"),
+    [
+        ("kv", {0: 0}, "attentions of the program read redirected pages: got event"),
+        ("attn", {1: 0}, "page 1 at place 0"),
+        ("attn", {0: 1}, "page 0 at place 1"),
+        ("attn", {-1: 0}, "page -1 at place 0"),
+    ],
+    ids=["no reader", "no page", "no place", "negative"],
+)
+def test_redirected_pages_are_there_and_read(kind, moved, words):
+    graph = cs.EventGraph(NARROW.config, 3)
+    program, index = compile(cs.layer_major(graph)), graph.index(cs.Event(kind, 0, 2))
+    with pytest.raises(cs.InputError, match=words):
+        plan(program, CERTIFIED_BUCKETS, recycle=False, redirected={index: moved})
