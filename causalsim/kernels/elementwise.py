@@ -52,7 +52,7 @@ def _settled(mean: Float[Array, "rows 1"]) -> Float[Array, "rows 1"]:
     """Return a mean as a rounded number, and NaN where it is not finite.
 
     A mean is a product, the sum times ``1 / d``. The backend contracts a product and what subtracts it to one
-    operation, unrounded in between, where both stand in the same block of its code, and whether they do depends
+    operation, unrounded in between, where both stand in one block of its code; whether they do depends
     on the rows. Between them now stands a choice, which it does not contract.
     """
     return jnp.where(jnp.isfinite(mean), mean, jnp.nan)
