@@ -14,6 +14,7 @@ from types import ModuleType
 import jax
 
 from causalsim.engine import executables, executor, joining, layout, placement, planning, program, state
+from causalsim.engine.flags import numeric_flags
 from causalsim.kernels import (
     CERTIFIED,
     Kernels,
@@ -55,9 +56,7 @@ def environment(kernels: Kernels = CERTIFIED, dtype: str = "float32") -> dict[st
         "processors": str(_usable_processors()),
         "NPROC": os.environ.get("NPROC", ""),
         "dtype": dtype,
-        "XLA_FLAGS": os.environ.get("XLA_FLAGS", ""),
-        "jax_enable_x64": str(jax.config.values["jax_enable_x64"]),
-        "jax_default_matmul_precision": str(jax.config.values["jax_default_matmul_precision"]),
+        **numeric_flags(),
         "kernels": kernels.name,
         "compiler options": options or "defaults",
         "batch sizes": ", ".join(map(str, kernels.buckets.sizes)) or "any",

@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import Int
 
 from causalsim.engine.executables import body_of, executable
+from causalsim.engine.flags import check_flags
 from causalsim.engine.planning import Dispatch, Plan, scalar
 from causalsim.engine.program import Batch, Program
 from causalsim.engine.state import State, poisoned_again
@@ -35,6 +36,9 @@ class Computation:
     config: ModelConfig
     kernels: Kernels
     weights: Any
+
+    def __post_init__(self) -> None:
+        check_flags()
 
     @cached_property
     def _executables(self) -> dict[str, Callable[..., Any]]:

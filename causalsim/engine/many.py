@@ -19,6 +19,7 @@ from jaxtyping import Array, Float, Int
 
 from causalsim.engine.digests import digest_of
 from causalsim.engine.executables import Bodies, body_of
+from causalsim.engine.flags import check_flags, debugging_off
 from causalsim.engine.model import Model
 from causalsim.engine.planning import UNBOUNDED, IndexArrays
 from causalsim.engine.state import planes_of
@@ -49,6 +50,7 @@ class ManyRuns:
         return tuple(digest_of([logits]) for logits in self.logits)
 
 
+@debugging_off()
 def run_orders(model: Model, tokens: Texts, orders: Orders, *, kernels: Kernels | None = None) -> ManyRuns:
     """Evaluate a model over one text in many linear extensions, each event by event.
 
@@ -65,6 +67,7 @@ def run_orders(model: Model, tokens: Texts, orders: Orders, *, kernels: Kernels 
         InputError: The text is too long, or the orders are of another graph.
         CausalityError: An order breaks causality; it carries the edge.
     """
+    check_flags()
     ids = encode_texts(model, tokens)
     graph = EventGraph(model.config, len(ids[0]))
     if len(ids) != 1 or len(ids[0]) > PAGE:

@@ -12,6 +12,7 @@ from jaxtyping import Float
 
 from causalsim.engine.digests import digest_of
 from causalsim.engine.executor import as_run, execute
+from causalsim.engine.flags import debugging_off
 from causalsim.engine.layout import Layout
 from causalsim.engine.model import Model
 from causalsim.engine.planning import plan
@@ -198,6 +199,7 @@ def generate(
     return _run(model, chosen, ids, sampling, record, kernels)
 
 
+@debugging_off()
 def _run(
     model: Model,
     foliation: Foliation,

@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from causalsim.engine.executor import Computation, run_dispatch
+from causalsim.engine.flags import debugging_off
 from causalsim.engine.joining import deepest
 from causalsim.engine.layout import Layout
 from causalsim.engine.placement import Placement
@@ -20,6 +21,7 @@ from causalsim.kernels import longest_text
 from causalsim.models import ModelConfig
 
 
+@debugging_off()
 def warm(computation: Computation, dtype: str, length: int | Sequence[int]) -> None:
     """Run every executable at every batch size, so that each is compiled.
 

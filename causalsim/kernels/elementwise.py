@@ -44,8 +44,18 @@ def layer_norm(
     x: Float[Array, "rows d"], gain: Float[Array, " d"], bias: Float[Array, " d"], epsilon: float
 ) -> Float[Array, "rows d"]:
     """Layer norm (Ba, Kiros and Hinton 2016)."""
-    centred = x - _mean(x)
+    centred = x - _settled(_mean(x))
     return centred * jax.lax.rsqrt(_mean(centred * centred) + epsilon) * gain + bias
+
+
+def _settled(mean: Float[Array, "rows 1"]) -> Float[Array, "rows 1"]:
+    """Return a mean as a rounded number, and NaN where it is not finite.
+
+    A mean is a product, the sum times ``1 / d``. The backend contracts a product and what subtracts it to one
+    operation, unrounded in between, where both stand in one block of its code; whether they do depends
+    on the rows. Between them now stands a choice, which it does not contract.
+    """
+    return jnp.where(jnp.isfinite(mean), mean, jnp.nan)
 
 
 def _mean(x: Float[Array, "rows d"]) -> Float[Array, "rows 1"]:

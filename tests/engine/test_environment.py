@@ -18,6 +18,7 @@ LEFT_OUT = {
     "cells": "poisons and compares the cells of others; no run calls it",
     "digests": "reads values that are made",
     "environment": "tells, and computes nothing",
+    "flags": "refuses and names flags, which the environment tells",
     "event_function": "stands beside execution; its bits are compared with those in its tests",
     "many": "stands above what is named here; its bits are compared with those of runs in its tests",
     "model": "holds the parameters, which the model's digest names; kernels lay them out",

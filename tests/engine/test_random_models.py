@@ -107,3 +107,13 @@ def test_block_values_are_the_residual_after_both_adds(model):
     for event in blocks.graph:
         assert bits(blocks.values[event]) == _expected(model, plain, event)
     assert blocks.digest == plain.digest
+
+
+@pytest.mark.parametrize("d_model", [3, 7, 31, 63])
+def test_layer_norm_of_an_odd_width_keeps_the_bits_in_every_order(d_model):
+    """The mean of an odd width was not rounded in all batches before it was subtracted."""
+    sizes = {"n_heads": 2, "d_model": d_model, "d_head": 80, "d_ff": 24, "vocab_size": 20}
+    config = cs.ModelConfig(n_layers=1, max_length=64, norm="layer", positions="learned", **sizes)
+    model, graph = cs.random_model(config), cs.EventGraph(config, 9)
+    orders = cs.layer_major(graph), cs.token_major(graph), cs.random_foliation(graph, 1)
+    assert len({cs.run(model, list(range(9)), order, record=True).values_digest for order in orders}) == 1

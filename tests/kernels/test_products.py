@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from causalsim.kernels.elementwise import rms_norm
+from causalsim.kernels.elementwise import layer_norm, rms_norm
 from causalsim.kernels.k_blocks import (
     BLOCK,
     LONGEST_K_BLOCK,
@@ -31,6 +31,7 @@ linear_ = certified(linear, static_argnums=2)
 into_ = certified(lambda cells, rows, x, w: linear_into(cells, rows, x, w, jnp.tanh))
 contract_ = certified(contract)
 norm_ = certified(lambda x, gain: rms_norm(x, gain, 1e-6))
+layer_norm_ = certified(lambda x, gain, bias: layer_norm(x, gain, bias, 1e-5))
 # As the reader of a parallel residual has it: the sum comes into the same loop.
 norm_of_sum_ = certified(lambda x, gain: rms_norm(x + x[:, ::-1], gain, 1e-6))
 
@@ -154,6 +155,23 @@ def test_norms_are_right_and_keep_the_batch_invariance(width):
     np.testing.assert_allclose(norm_(x, gain), exact, rtol=1e-5, atol=1e-6)
     assert offenders(lambda rows: norm_(rows, gain), x) == []
     assert offenders(lambda rows: norm_of_sum_(rows, gain), x) == []
+
+
+def _parts_by_width(width: int) -> list[str]:
+    x, gain, bias = (_normal(n, *shape) for n, shape in enumerate([(64, width), (width,), (width,)]))
+    found = offenders(lambda rows: layer_norm_(rows, gain, bias), x, (1, 8, 16, 32, 64))
+    return found + offenders(lambda rows: norm_(rows, gain), x, (1, 8, 16, 32, 64))
+
+
+@pytest.mark.parametrize("width", [3, 7, 17, 31, 33, 63, 65, 97])
+def test_norms_of_odd_widths_keep_the_batch_invariance(width):
+    """The mean of an odd width was rounded in some batches before it was subtracted, and not in others."""
+    assert _parts_by_width(width) == []
+
+
+@pytest.mark.slow
+def test_norms_of_all_widths_keep_the_batch_invariance():
+    assert {width: found for width in range(1, 131) if (found := _parts_by_width(width))} == {}
 
 
 def test_the_check_itself_reads_bits():

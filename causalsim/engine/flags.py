@@ -1,0 +1,78 @@
+"""Flags of JAX and XLA: those that change numbers are named, known bad ones refused, debug flags kept out."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from typing import NoReturn
+
+import jax
+
+from causalsim.errors import InputError
+
+# Flags of JAX that can change numbers, or how they are compiled.
+NUMERIC = (
+    "jax_enable_x64",
+    "jax_default_matmul_precision",
+    "jax_disable_jit",
+    "jax_disable_most_optimizations",
+    "jax_optimization_level",
+    "jax_exec_time_optimization_effort",
+    "jax_memory_fitting_effort",
+    "jax_numpy_dtype_promotion",
+    "jax_default_prng_impl",
+    "jax_threefry_partitionable",
+)
+# Under these the same event was seen to have several bits.
+_BAD_IN_JAX = {"jax_disable_jit": False, "jax_disable_most_optimizations": False}
+_BAD_IN_XLA = {
+    "--xla_cpu_enable_fast_math": {"", "1", "true"},
+    "--xla_backend_optimization_level": {"0"},
+}
+
+
+def numeric_flags() -> dict[str, str]:
+    """Flags that can change numbers, by name."""
+    own = {name: str(_value(name)) for name in NUMERIC}
+    return {"XLA_FLAGS": os.environ.get("XLA_FLAGS", ""), **own}
+
+
+def _value(name: str) -> object:
+    """The value in this thread, where a flag has one for each; else the only one."""
+    return getattr(jax.config, name, jax.config.values.get(name))
+
+
+def check_flags() -> None:
+    """Refuse flags under which bits depend on the order.
+
+    Raises:
+        InputError: One of them is set; it is named.
+    """
+    for name, expected in _BAD_IN_JAX.items():
+        if (got := _value(name)) != expected:
+            _refuse(f"{name}={got}", f"{name}={expected}")
+    for word in os.environ.get("XLA_FLAGS", "").split():
+        name, _, value = word.partition("=")
+        if value.lower() in _BAD_IN_XLA.get(name, ()):
+            _refuse(f"{word} in XLA_FLAGS", f"no {name}")
+
+
+def _refuse(got: str, expected: str) -> NoReturn:
+    raise InputError(
+        "bits are compared only under flags that keep them the same in every order",
+        got=got,
+        expected=expected,
+        hint="Unset it and start again.",
+    )
+
+
+@contextmanager
+def debugging_off() -> Iterator[None]:
+    """JAX's checks of numbers and ranks off: memory that is not written is NaN on purpose."""
+    with ExitStack() as stack:
+        stack.enter_context(jax.debug_nans(False))
+        stack.enter_context(jax.debug_infs(False))
+        stack.enter_context(jax.numpy_rank_promotion("allow"))
+        stack.enter_context(jax.numpy_dtype_promotion("standard"))
+        yield
