@@ -117,3 +117,29 @@ def test_layer_norm_of_an_odd_width_keeps_the_bits_in_every_order(d_model):
     model, graph = cs.random_model(config), cs.EventGraph(config, 9)
     orders = cs.layer_major(graph), cs.token_major(graph), cs.random_foliation(graph, 1)
     assert len({cs.run(model, list(range(9)), order, record=True).values_digest for order in orders}) == 1
+
+
+WIDE = configs(max_layers=2, max_width=130, d_head=st.integers(1, 130), max_length=16)
+
+
+def _keeps_its_bits(config: cs.ModelConfig, seed: int) -> None:
+    """One set of bits of all events in batches of a row, of some rows, and of all."""
+    length = min(config.max_length, 9)
+    tokens, graph = np.arange(length) % config.vocab_size, cs.EventGraph(config, length)
+    orders = cs.layer_major(graph), cs.token_major(graph), cs.random_foliation(graph, seed)
+    model = cs.random_model(config, seed % 7)
+    assert len({cs.run(model, tokens, order, record=True).values_digest for order in orders}) == 1
+
+
+@settings(max_examples=4)
+@given(WIDE, st.integers(0, 99))
+def test_any_widths_keep_their_bits(config, seed):
+    """Both norms, odd and even widths of model, heads and MLP up to 130, with every switch."""
+    _keeps_its_bits(config, seed)
+
+
+@pytest.mark.slow
+@settings(max_examples=100)
+@given(WIDE, st.integers(0, 99))
+def test_many_widths_keep_their_bits(config, seed):
+    _keeps_its_bits(config, seed)

@@ -76,7 +76,7 @@ def _sizes(layers: int, width: int, length: int) -> dict[str, Callable[[Chosen],
         "n_heads": lambda chosen: st.integers(1, 6).map(lambda n: n * (chosen.get("n_kv_heads") or 1)),
         "n_kv_heads": lambda chosen: st.sampled_from(_divisors(chosen["n_heads"])),
         "d_model": lambda _: st.integers(1, width),
-        "d_head": lambda chosen: _pairs(chosen).map(lambda pairs: 2 * pairs),
+        "d_head": _head_width,
         "d_ff": lambda _: st.integers(1, width),
         "vocab_size": lambda _: st.integers(1, width),
         "max_length": lambda _: st.integers(1, length),
@@ -115,10 +115,10 @@ def _counted(given: object, otherwise: st.SearchStrategy[int]) -> st.SearchStrat
     return st.just(len(given)) if isinstance(given, Sized) else otherwise
 
 
-def _pairs(chosen: Chosen) -> st.SearchStrategy[int]:
-    """Half the width of a head: room for all that is to be turned."""
-    least = max(1, _asked(chosen))
-    return st.integers(least, max(8, least))
+def _head_width(chosen: Chosen) -> st.SearchStrategy[int]:
+    """The width of a head, odd or even: room for all that is to be turned."""
+    least = max(1, 2 * _asked(chosen))
+    return st.integers(least, max(16, least))
 
 
 def _asked(chosen: Chosen) -> int:
