@@ -45,9 +45,9 @@ graph's events can have. 7 is an assumption that was tried.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any
 
@@ -63,8 +63,8 @@ from causalsim.kernels import Kernels
 from causalsim.progress import Progress, silent
 from causalsim.testing.findings import Finding, PlantedFault, Statement, diverging
 from causalsim.testing.suite import named_foliations, random_orders
-from causalsim.verification.bench import first_fault, run_trials
-from causalsim.verification.covering import covering, occurrences, possible
+from causalsim.verification.bench import Tally, first_fault, run_trials
+from causalsim.verification.covering import Occurrence, covering, occurrences, possible
 from causalsim.verification.dataflow import steering
 from causalsim.verification.executable_flow import traced, unsound
 from causalsim.verification.faults import seeing_too_far, with_neighbour, writing_elsewhere
@@ -78,14 +78,20 @@ SMALL = 400
 RANDOM = 4
 REPEATS = 3
 _ROTATING = "once, places and kinds in rotation, some dispatches with rows to spare"
-_ROWS = "the jaxprs of {executables} executables, whatever indices they get: a row's own, and cells"
-_ADDRESSES = "the same jaxprs, and the host through {program}: addresses of indices, never of values"
+_ROWS = (
+    "jaxprs of {executables} executables, for any indices: a row's results are made of its own, of cells and "
+    "of what all rows share"
+)
+_ADDRESSES = (
+    "the same jaxprs: no value decides an address, no address enters a value; the host, running {program}"
+)
 _LIFETIME = "every cell in all orders, every page of {programs} programs, {poisoned} poisonings as they ran"
 _PROGRAM = (
-    "{programs} programs ({names}) as they ran, on memory that is recycled; in them {seen} of {possible} "
-    "forms of dispatch"
+    "{programs} programs as they ran, on recycled memory: {names} and {covering} more, by which {seen} of "
+    "{possible} forms of dispatch occur"
 )
-_IDS = "; ids given, likeliest and drawn"
+_IDS = "; samples with ids given, the likeliest and drawn"
+_NO_IDS = "; no token is sampled in this graph"
 _GARBAGE = "{event_runs:,} event runs in {forms} forms of dispatch"
 _KINDS = "NaN, huge, scrambled or mixed around what it reads"
 _DETERMINISM = "{repeats} runs beside busy threads; an assumption"
@@ -134,29 +140,8 @@ def certificate_of(
         raise InputError("a certificate is of a sublayer graph", got=target.graph)
     chosen = len(target.graph) <= SMALL if thorough is None else thorough
     tally, forms = run_trials(target, chosen, progress)
-    orders = dict(_foliations(target, chosen, seed))
-    programs = {name: compile(foliation) for name, foliation in orders.items()}
-    plans = {name: plan(program, target.kernels.buckets) for name, program in programs.items()}
-    how = "first, last, in between and alone in a dispatch, with every kind" if chosen else _ROTATING
+    tried = _Tried.of(target, chosen, seed)
     runs = {"event_runs": tally.event_runs, "forms": len(forms)}
-    ids = _IDS if any(site.kind == "sample" for site in target.graph.sites) else ""
-    every = possible(target.graph, target.kernels.buckets)
-    seen = frozenset().union(*map(occurrences, plans.values())) & every.keys()
-    poisonings, spoilt = poisoned_wrong(target, seed)
-    many = {"programs": len(programs), "names": ", ".join(programs)}
-    different = {(form.executable, _several(rows)): form for form, rows in every.values()}
-    read_off = _read_off(target, different)
-    steered = read_off.get("addresses") or _steered(target, *next(iter(programs.items())))
-    conditions = (
-        _condition("rows", _ROWS, read_off.get("rows"), executables=len(different)),
-        _condition("addresses", _ADDRESSES, steered, program=next(iter(programs))),
-        _condition("garbage", f"{_GARBAGE}, each event {how}: {_KINDS}{ids}", tally.wrong, **runs),
-        _condition("frame", _FRAME, tally.changed, trials=tally.trials),
-        _condition("lifetime", _LIFETIME, _shared(target, plans) or spoilt, poisoned=poisonings, **many),
-        _condition("program", _PROGRAM, _unfaithful(target, orders, plans, forms), seen=len(seen),
-                   possible=len(every), **many),
-        _condition("determinism", _DETERMINISM, _unsteady(target), repeats=REPEATS),
-    )  # fmt: skip
     return Finding(
         name="certificate",
         method="certificate",
@@ -165,8 +150,78 @@ def certificate_of(
             "every order of {events:,} events, by {event_runs:,} event runs", events=len(target.graph), **runs
         ),
         controls=tuple(_controls(target)),
-        parts=conditions,
+        parts=(
+            *_read_off(target, tried),
+            *_seen_in_trials(tally, chosen, tried, **runs),
+            *_seen_in_programs(target, tried, forms, seed),
+        ),
     )
+
+
+@dataclass(frozen=True)
+class _Tried:
+    """The programs that are looked at, by name, and the forms of dispatch that there can be."""
+
+    orders: dict[str, Foliation]
+    plans: dict[str, Plan]
+    covering: int
+    possible: Mapping[Occurrence, tuple[Form, tuple[Row, ...]]]
+
+    @classmethod
+    def of(cls, target: Target, thorough: bool, seed: int) -> _Tried:
+        """Named and random orders, and of a small graph those by which every form of dispatch occurs."""
+        graph, buckets = target.graph, target.kernels.buckets
+        covers = dict(covering(graph, buckets)) if thorough else {}
+        orders = dict(_foliations(target, thorough, seed)) | covers
+        plans = {name: plan(compile(foliation), buckets) for name, foliation in orders.items()}
+        return cls(orders, plans, len(covers), possible(graph, buckets))
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """Names and counts for what is told."""
+        named = [*self.orders][: len(self.orders) - self.covering]
+        seen = frozenset().union(*map(occurrences, self.plans.values())) & self.possible.keys()
+        return {
+            "programs": len(self.orders),
+            "names": ", ".join(named),
+            "covering": self.covering,
+            "seen": len(seen),
+            "possible": len(self.possible),
+        }
+
+
+def _read_off(target: Target, tried: _Tried) -> Iterator[Finding]:
+    """Conditions on the programs of executables; of each that breaks one, the first way in which it does."""
+    different = {(form.executable, _several(rows)): form for form, rows in tried.possible.values()}
+    found: dict[str, Statement] = {}
+    for (_, several), form in different.items():
+        for condition, reason in unsound(traced(target, form, several)):
+            opaque = "the certificate does not apply: " * ("cannot be looked into" in reason)
+            words = f"{opaque}{{form}}: {{reason}}"
+            found.setdefault(condition, Statement.of(words, form=form, reason=reason))
+    name, foliation = next(iter(tried.orders.items()))
+    steered = found.get("addresses") or _steered(target, name, compile(foliation))
+    yield _condition("rows", _ROWS, found.get("rows"), executables=len(different))
+    yield _condition("addresses", _ADDRESSES, steered, program=name)
+
+
+def _seen_in_trials(tally: Tally, thorough: bool, tried: _Tried, **facts: int) -> Iterator[Finding]:
+    """Conditions on what a dispatch leaves in memory."""
+    how = "first, last, in between and alone in a dispatch, with every kind" if thorough else _ROTATING
+    ids = _IDS if any(each.kind == "sample" for each in tried.possible) else _NO_IDS
+    yield _condition("garbage", f"{_GARBAGE}, each event {how}: {_KINDS}{ids}", tally.wrong, **facts)
+    yield _condition("frame", _FRAME, tally.changed, trials=tally.trials)
+
+
+def _seen_in_programs(
+    target: Target, tried: _Tried, forms: frozenset[Executable], seed: int
+) -> Iterator[Finding]:
+    """Conditions on programs: where cells serve again, and how they ran."""
+    poisonings, spoilt = poisoned_wrong(target, seed)
+    shared = _shared(target, tried.plans) or spoilt
+    yield _condition("lifetime", _LIFETIME, shared, poisoned=poisonings, programs=len(tried.orders))
+    yield _condition("program", _PROGRAM, _unfaithful(target, tried, forms), **tried.facts)
+    yield _condition("determinism", _DETERMINISM, _unsteady(target), repeats=REPEATS)
 
 
 def _condition(name: str, template: str, witness: Statement | None, **facts: Any) -> Finding:
@@ -194,23 +249,10 @@ def _foliations(target: Target, thorough: bool, seed: int) -> Iterator[tuple[str
     named = named_foliations(target.graph).items()
     yield from named if thorough else islice(named, 1)
     yield from random_orders(target.graph, RANDOM if thorough else 1, seed)
-    if thorough:
-        yield from covering(target.graph, target.kernels.buckets)
 
 
 def _several(rows: Sequence[Row]) -> bool:
     return len({request for _, request in rows}) > 1
-
-
-def _read_off(target: Target, forms: dict[tuple[Executable, bool], Form]) -> dict[str, Statement]:
-    """By condition, the first way in which the program of an executable breaks it."""
-    found: dict[str, Statement] = {}
-    for (_, several), form in forms.items():
-        for condition, reason in unsound(traced(target, form, several)):
-            opaque = "the certificate does not apply: " * ("cannot be looked into" in reason)
-            words = f"{opaque}{{form}}: {{reason}}"
-            found.setdefault(condition, Statement.of(words, form=form, reason=reason))
-    return found
 
 
 def _steered(target: Target, name: str, program: Program) -> Statement | None:
@@ -235,14 +277,9 @@ def _shared(target: Target, plans: dict[str, Plan]) -> Statement | None:
     return next(found, None) or next(pages, None)
 
 
-def _unfaithful(
-    target: Target,
-    orders: dict[str, Foliation],
-    plans: dict[str, Plan],
-    forms: frozenset[Executable],
-) -> Statement | None:
-    for name, foliation in orders.items():
-        if new := plans[name].executables - forms:
+def _unfaithful(target: Target, tried: _Tried, forms: frozenset[Executable]) -> Statement | None:
+    for name, foliation in tried.orders.items():
+        if new := tried.plans[name].executables - forms:
             words = "{order} takes a dispatch that was not tried: {executable}"
             return Statement.of(words, order=name, executable=min(new))
         if found := target.refuted(name, foliation):
