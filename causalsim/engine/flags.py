@@ -24,7 +24,7 @@ NUMERIC = (
     "jax_default_prng_impl",
     "jax_threefry_partitionable",
 )
-# Under these the same event was seen to have several bits.
+# Under these an event may have several bits: kernels are not compiled as they were measured.
 _BAD_IN_JAX = {"jax_disable_jit": False, "jax_disable_most_optimizations": False}
 _BAD_IN_XLA = {
     "--xla_cpu_enable_fast_math": {"", "1", "true"},
@@ -40,7 +40,7 @@ def numeric_flags() -> dict[str, str]:
 
 def _value(name: str) -> object:
     """The value in this thread, where a flag has one for each; else the only one."""
-    return getattr(jax.config, name, jax.config.values.get(name))
+    return getattr(jax.config, name) if hasattr(jax.config, name) else jax.config.values.get(name)
 
 
 def check_flags() -> None:

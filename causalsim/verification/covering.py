@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from itertools import zip_longest
 from typing import NamedTuple
 
 import numpy as np
 
 from causalsim.engine import Dispatch, Plan, compile, plan
+from causalsim.engine.program import MANY_ROWS
 from causalsim.events import KINDS, EventGraph
-from causalsim.foliations import Foliation, chunked, earliest
+from causalsim.foliations import Foliation, earliest
 from causalsim.kernels import Buckets
 from causalsim.verification.trials import Form, Row, forms
 
@@ -52,8 +53,8 @@ def possible(graph: EventGraph, buckets: Buckets) -> Mapping[Occurrence, tuple[F
     """List the forms that dispatches of a graph can have, with rows that give them."""
     found: dict[Occurrence, tuple[Form, tuple[Row, ...]]] = {}
     for form, there in forms(graph, buckets):
-        group = _together(graph, there)
         attends = form.layers > 0 or KINDS[form.site.kind].attends
+        group = _together(graph, form, {request for _, request in there}, attends)
         first = form.site.layer if form.layers > 1 else 0
         sizes = [n for n in range(1, len(group) + 1) if buckets.split(n) == [form.rows]]
         for count in {min(sizes, default=0), max(sizes, default=0)} - {0}:
@@ -65,12 +66,14 @@ def possible(graph: EventGraph, buckets: Buckets) -> Mapping[Occurrence, tuple[F
     return found
 
 
-def _together(graph: EventGraph, group: Sequence[Row]) -> list[Row]:
+def _together(graph: EventGraph, form: Form, requests: Collection[int], attends: bool) -> list[Row]:
     """The most rows that do not wait for one another: those of the prompts, or the first behind each."""
+    # Attentions of many rows go by request.
+    most = MANY_ROWS - 1 if attends and len(requests) > 1 else None
     found = list[Row]()
-    for request, prompt in enumerate(graph.prompts):
-        own = [row for row in group if row[1] == request]
-        found += [row for row in own if row[0] < prompt] or own[:1]
+    for request in sorted(requests):
+        own = [(int(position), request) for position in graph.requests[request].positions(form.site)]
+        found += ([row for row in own if row[0] < graph.prompts[request]] or own[:1])[:most]
     return found
 
 
@@ -90,34 +93,19 @@ def covering(graph: EventGraph, buckets: Buckets) -> Iterator[tuple[str, Foliati
     for key, (form, rows) in wanted.items():
         if key in seen:
             continue
-        order = _with_column(graph, form, rows) if form.layers else _with_batch(graph, form, rows)
+        order = _with(graph, form, rows)
         new = occurrences(plan(compile(order), buckets)) - seen
         if new:
             seen |= new
             yield f"{form}, {len(rows)} of them filled", order
 
 
-def _with_batch(graph: EventGraph, form: Form, rows: Sequence[Row]) -> Foliation:
-    """All that does not wait for a batch as early as can be, the batch, and the rest."""
-    batch = [graph.index(event) for row in rows for event in form.events(row)]
-    after = np.zeros(len(graph), bool)
-    for index in batch:
-        after[[graph.index(event) for event in graph.future(graph[index])]] = True
-    after[batch] = False
-    phase = after.astype(np.int64) * 2
-    phase[batch] = 1
-    return Foliation(graph, phase * (len(graph) + 1) + np.where(phase == 1, 0, earliest(graph).times))
-
-
-def _with_column(graph: EventGraph, form: Form, rows: Sequence[Row]) -> Foliation:
-    """The prompts' layers below some first one, then whole columns, so many rows of a request at a time."""
-    requests = {request for _, request in rows}
-    column = chunked(graph, max(1, len({position for position, _ in rows}))).times
-    _, positions, request = graph.codes()
-    layers = np.array([event.layer for event in graph])
-    if len(requests) == 1:
-        column = column + np.where(np.isin(request, [*requests]), 0, 1 + len(graph))
-    below = (
-        (form.site.layer > 0) & (layers < form.site.layer) & (positions < np.array(graph.prompts)[request])
-    )
-    return Foliation(graph, np.where(below, earliest(graph).times, column + len(graph)))
+def _with(graph: EventGraph, form: Form, rows: Sequence[Row]) -> Foliation:
+    """All that does not wait for a dispatch as early as can be, what the dispatch carries, and the rest."""
+    phase, within = np.zeros(len(graph), np.int64), earliest(graph).times.copy()
+    carried = [[graph.index(event) for event in form.events(row)] for row in rows]
+    for index in {each for column in carried for each in column}:
+        phase[[graph.index(event) for event in graph.future(graph[index])]] = 2
+    for column in carried:
+        phase[column], within[column] = 1, np.arange(len(column))
+    return Foliation(graph, phase * (len(graph) + 1) + within)
