@@ -91,21 +91,23 @@ def covering(graph: EventGraph, buckets: Buckets) -> Iterator[tuple[str, Foliati
         return
     wanted, seen = possible(graph, buckets), set[Occurrence]()
     for key, (form, rows) in wanted.items():
-        if key in seen:
-            continue
-        order = _with(graph, form, rows)
-        new = occurrences(plan(compile(order), buckets)) - seen
-        if new:
-            seen |= new
-            yield f"{form}, {len(rows)} of them filled", order
+        for is_late in (True, False):
+            if key in seen:
+                break
+            order = _with(graph, form, rows, is_late)
+            if new := occurrences(plan(compile(order), buckets)) - seen:
+                seen |= new
+                yield f"{form}, {len(rows)} of them filled{' late' * is_late}", order
 
 
-def _with(graph: EventGraph, form: Form, rows: Sequence[Row]) -> Foliation:
-    """All that does not wait for a dispatch as early as can be, what the dispatch carries, and the rest."""
-    phase, within = np.zeros(len(graph), np.int64), earliest(graph).times.copy()
+def _with(graph: EventGraph, form: Form, rows: Sequence[Row], is_late: bool) -> Foliation:
+    """What a dispatch carries, after all that does not wait for it, or after no more than it needs."""
     carried = [[graph.index(event) for event in form.events(row)] for row in rows]
-    for index in {each for column in carried for each in column}:
-        phase[[graph.index(event) for event in graph.future(graph[index])]] = 2
+    each = [graph[index] for column in carried for index in column]
+    reach = graph.future if is_late else graph.past
+    phase, within = np.full(len(graph), 0 if is_late else 2, np.int64), earliest(graph).times.copy()
+    for event in each:
+        phase[[graph.index(other) for other in reach(event)]] = 2 if is_late else 0
     for column in carried:
         phase[column], within[column] = 1, np.arange(len(column))
     return Foliation(graph, phase * (len(graph) + 1) + within)
