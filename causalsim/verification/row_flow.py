@@ -39,7 +39,7 @@ class Flow:
         fixed: Digits, as size and weight, that a loop over rows has fixed: the value is that of its row.
         constant: Axes along which all parts are equal.
         memory: True for cells, which are read and written at addresses.
-        written: True for cells of which some were written.
+        written: True for cells of which some were written in the same jaxpr.
         mixed: The first operation that made it of several rows, or of a row's place; empty if none did.
     """
 
@@ -462,6 +462,7 @@ _OPERATIONS: Mapping[str, Operation] = {
     **dict.fromkeys(_REDUCING, _reduce),
     **dict.fromkeys(_CUMULATIVE, _cumulate),
 }
+_WRITING = _CALLS | {"scatter", "while", "scan", "cond"}
 # Those after which cells are still cells: everything else reads them at addresses, or not at all.
 _KEEPING = frozenset({*_ELEMENTWISE, "slice", "squeeze", "reshape", "expand_dims", "transpose", "split",
                       "dynamic_update_slice", "dynamic_slice", "gather", "optimization_barrier",
@@ -476,7 +477,8 @@ class _Tracer:
 
     def through(self, jaxpr: Any, given: Sequence[Flow]) -> list[Flow]:
         """Return the flow of each result of a jaxpr."""
-        flows = dict(zip([*jaxpr.constvars, *jaxpr.invars], given, strict=True))
+        fresh = [replace(flow, written=False) for flow in given]
+        flows = dict(zip([*jaxpr.constvars, *jaxpr.invars], fresh, strict=True))
         lasting = _lasting(jaxpr)
 
         def of(variable: Any) -> Flow:
@@ -485,7 +487,9 @@ class _Tracer:
         for equation in jaxpr.eqns:
             found = self._equation(equation, [of(variable) for variable in equation.invars])
             flows.update(zip(equation.outvars, found, strict=True))
-            if any(flows[each].written and each not in lasting for each in equation.outvars):
+            writes = equation.primitive.name in _WRITING
+            if writes and any(flow.written for flow, each in zip(found, equation.outvars, strict=True)
+                              if each not in lasting):  # fmt: skip
                 self.faults[f"{equation.primitive.name} writes to a copy of memory"] = None
         return [of(variable) for variable in jaxpr.outvars]
 
