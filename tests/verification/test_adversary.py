@@ -1,4 +1,4 @@
-"""Faults by a fresh pair of eyes: each changes bits between two batches or orders, and a condition refuses it.
+"""Faults by a fresh pair of eyes: each changes bits between batches or orders, and a condition refuses it.
 
 Ids name the fault; the tables say which condition of the certificate sees it.
 """
@@ -14,13 +14,10 @@ import numpy as np
 import pytest
 from jax import lax
 
-import causalsim as cs
-from causalsim.engine import executables, executor, planning, state
+from causalsim.engine import executor
 from causalsim.engine.planning import Planner
 from causalsim.events import Site
 from causalsim.kernels import CERTIFIED
-from causalsim.kernels.precision import from_storage
-from causalsim.testing.findings import diverging
 from causalsim.verification import bench
 from causalsim.verification.certificate import certificate_of
 from causalsim.verification.covering import possible
@@ -85,11 +82,17 @@ def _behind_a_rule(v):
 
 _behind_a_rule.defvjp(lambda v: (v, None), lambda _, g: (g,))
 HIDDEN = np.linspace(1, 2, 8, dtype=np.float32)
+
+
+def _alternating(v):
+    return v * jnp.broadcast_to(jnp.arange(1.0, 3), (12, 2)).reshape(8, 3)[:, :1]
+
+
 MEETING = {
     "sort": lambda v: lax.sort(v, dimension=0),
     "top_k": lambda v: lax.top_k(v, len(v), axis=0)[0],
     "cumsum": lambda v: lax.cumsum(v, axis=0),
-    "scatter-add": lambda v: v * v.at[jnp.zeros(len(v), np.int32)].add(v)[0],
+    "scatter-add": lambda v: v * jnp.asarray(v).at[jnp.zeros(len(v), np.int32)].add(v)[0],
     "segment sum": _segments,
     "roll laid out anew": lambda v: jnp.roll(v.reshape(-1), v.shape[1]).reshape(v.shape),
     "gather of computed rows": lambda v: v[jnp.argmax(v, axis=0)[0]] * v,
@@ -112,7 +115,7 @@ MEETING = {
     "behind a custom rule": _behind_a_rule,
     "remat": jax.remat(lambda v: v + v[::-1]),
     "constant of a closure": lambda v: v * HIDDEN[:, None],
-    "constant that alternates": lambda v: v * jnp.broadcast_to(jnp.arange(1.0, 3), (12, 2)).reshape(8, 3)[:, :1],
+    "constant that alternates": _alternating,
     "choice by place": lambda v: jnp.where(jnp.arange(len(v))[:, None] % 2 == 0, v, -v),
     "half of a batch in less precision": lambda v: jnp.concatenate([v[:4], lax.reduce_precision(v[4:], 8, 7)]),
 }  # fmt: skip
@@ -121,8 +124,8 @@ MEETING = {
 @pytest.mark.parametrize("name", MEETING)
 def test_rows_that_meet_in_a_kernel_change_bits_and_are_refused(name):
     rows = np.random.default_rng(0).standard_normal((8, 32), np.float32)
-    other = np.where(np.arange(8)[:, None] > 3, rows, -2 * rows)
-    plain, turned, beside = (np.asarray(MEETING[name](part)) for part in (rows, np.roll(rows, 3, axis=0), other))
+    batches = rows, np.roll(rows, 3, axis=0), np.where(np.arange(8)[:, None] > 3, rows, -2 * rows)
+    plain, turned, beside = (np.asarray(MEETING[name](each)) for each in batches)
     assert (np.roll(plain, 3, axis=0) != turned).any() or (plain[4:] != beside[4:]).any()
 
     def mlp(config, weights, x):
@@ -177,7 +180,8 @@ def test_an_attention_that_gets_more_than_its_row_is_refused(name):
     def attn(config, weights, x, positions, pages):
         return spoil(CERTIFIED.attn(config, weights, x, positions, pages), positions, pages)
 
-    assert condition in refused(target(8, n_layers=1, kernels=CERTIFIED.replaced("spoilt", attn=attn)), "attn")
+    whole = target(8, n_layers=1, kernels=CERTIFIED.replaced("spoilt", attn=attn))
+    assert condition in refused(whole, "attn")
 
 
 def test_a_sampler_whose_key_depends_on_the_place_is_refused():
@@ -291,8 +295,14 @@ ENGINE = {
     "extent too short": (Planner, "_extent", _short_extent, {}, {"garbage"}),
     "window too wide": (Planner, "_indices", _wide_window, {"windows": 1}, {"garbage"}),
     "a lost write": (executor._RUNNERS, "attend", _nothing_kept, {}, {"garbage"}),
-    "otherwise when not recorded": (executor, "run_dispatch", _otherwise_unless_kept, {}, {"garbage", "frame"}),
-    "every seventh dispatch": (executor, "run_dispatch", _now_and_then(), {}, {"garbage", "determinism"}),
+    "otherwise when not recorded": (
+        executor,
+        "run_dispatch",
+        _otherwise_unless_kept,
+        {},
+        {"garbage", "frame"},
+    ),
+    "every seventh dispatch": (executor, "run_dispatch", _now_and_then(), {}, {"garbage"}),
     "logits left late": (executor._RUNNERS, "unembed", _late_logits(), {}, {"garbage"}),
     "the token before": (Planner, "_rows", _stale_token, {}, {"garbage"}),
     "another layer's weights": (executor, "_weights", _other_weights, {"n_layers": 2}, {"garbage"}),
@@ -304,7 +314,7 @@ ENGINE = {
 
 @pytest.fixture
 def engine(request, monkeypatch):
-    """A target whose engine has a fault, and the conditions one of which has to refuse it."""
+    """A target whose engine has a fault, and the conditions that have to refuse it."""
     owner, name, spoil, switches, conditions = ENGINE[request.param]
     if isinstance(owner, dict):
         original = owner[name]
@@ -322,8 +332,5 @@ def engine(request, monkeypatch):
 def test_an_engine_that_goes_wrong_is_refused(engine):
     whole, conditions = engine
     found = certificate_of(whole, thorough=False)
-    broken = {part.name: str(part.witness) for part in found.parts if not part.holds}
-    print(broken)
-    orders = {name: str(whole.refuted(name, make(whole.graph))) for name, make in (("t", cs.token_major), ("l", cs.layer_major))}
-    print(orders)
-    assert conditions & broken.keys()
+    broken = {part.name for part in found.parts if not part.holds}
+    assert not found.holds and conditions <= broken

@@ -1,4 +1,4 @@
-"""Rows said to be apart are apart: the analysis of jaxprs against brute force, which perturbs and permutes."""
+"""Rows said to be apart are apart: the analysis of jaxprs against brute force, by perturbed rows."""
 
 from __future__ import annotations
 
@@ -44,8 +44,8 @@ def mixes(function, x=X):
 
 # -- random programs ---------------------------------------------------------------------------------
 
-SHAPES = [(4, 6), (6, 4), (24,), (2, 12), (12, 2), (2, 2, 6), (4, 2, 3), (4, 3, 2), (3, 4, 2), (2, 3, 4), (3, 8),
-          (1, 4, 6), (4, 1, 6), (2, 1, 2, 6), (8, 3)]  # fmt: skip
+SHAPES = [(4, 6), (6, 4), (24,), (2, 12), (12, 2), (2, 2, 6), (4, 2, 3), (4, 3, 2), (3, 4, 2), (2, 3, 4),
+          (3, 8), (3, 2, 4), (1, 4, 6), (4, 1, 6), (2, 1, 2, 6), (8, 3)]  # fmt: skip
 
 
 def _pad(x, axis):
@@ -86,7 +86,7 @@ STEPS = st.one_of(
 
 
 def program(steps):
-    """A function of rows, by steps that lay them out anew, go along an axis, or join what was there before."""
+    """A function of rows by steps: laid out anew, along an axis, or joined with what was there before."""
 
     def run(x):
         past = [x]
@@ -298,8 +298,8 @@ def test_rows_may_write_and_read_their_own_cells():
         (lambda cells, x, at: x + cells[at[::-1]], "places"),
         (lambda cells, x, at: lax.dynamic_update_slice(cells, x, (1, 0)), "places"),
     ],
-    ids=["sum", "adding up", "window", "by place", "copy", "copy in a call", "copy of a call", "whole", "first",
-         "another's", "slice"],
+    ids=["sum", "adding up", "window", "by place", "copy", "copy in a call", "copy of a call", "whole",
+         "first", "another's", "slice"],
 )  # fmt: skip
 def test_memory_is_no_way_from_row_to_row(function, words):
     assert words in in_memory(function)
