@@ -117,7 +117,7 @@ MEETING = {
     "constant of a closure": lambda v: v * HIDDEN[:, None],
     "constant that alternates": _alternating,
     "choice by place": lambda v: jnp.where(jnp.arange(len(v))[:, None] % 2 == 0, v, -v),
-    "half of a batch in less precision": lambda v: jnp.concatenate([v[:4], lax.reduce_precision(v[4:], 8, 7)]),
+    "half in less precision": lambda v: jnp.concatenate([v[:4], lax.reduce_precision(v[4:], 8, 7)]),
 }  # fmt: skip
 
 
@@ -162,6 +162,14 @@ ATTENDING = {
     "distance of neighbours": ("rows", lambda v, p, _: v * (1 + LITTLE * jnp.diff(p, prepend=0)[:, None])),
     "how much is written": ("rows", lambda v, _, pages: v * (1 + jnp.isfinite(pages.keys).sum() * LITTLE)),
     "page's number": ("addresses", lambda v, _, pages: v + pages.table.reshape(-1)[0]),
+    "page's number, looked up": (
+        "addresses",
+        lambda v, _, pages: v * jnp.arange(1.0, 99)[pages.table.reshape(-1)[0]],
+    ),
+    "page's number, written down": (
+        "addresses",
+        lambda v, _, pages: v + jnp.zeros(99).at[pages.table.reshape(-1)[0]].set(1)[0],
+    ),
     "page by content": (
         "addresses",
         lambda v, p, pages: v + pages.keys.at[pages.keys[0, 0, 0, 0].astype(np.int32), 0, 0, 0].get(),
