@@ -14,7 +14,9 @@ from typing import Any
 import jax
 from jax.errors import ConcretizationTypeError, TracerArrayConversionError
 
-Flags = tuple[bool, ...]
+# Of each value: bits of what it depends on, and of what it is.
+Flags = tuple[int, ...]
+FOLLOWED, MEMORY = 1, 2
 HOST = "the host reads a cell"
 HOST_READS = (ConcretizationTypeError, TracerArrayConversionError)
 
@@ -24,6 +26,8 @@ _ADDRESSES: dict[str, Callable[[Sequence[Any]], Sequence[Any]]] = {
     "dynamic_slice": lambda operands: operands[1:],
     "dynamic_update_slice": lambda operands: operands[2:],
 }
+# Those after which memory is still memory.
+_KEEPING = frozenset(["dynamic_slice", "expand_dims", "reshape", "scatter", "slice", "squeeze", "transpose"])
 # Primitives that read at an index and may clamp one that is off.
 _MAY_CLAMP = ("gather", "scatter")
 
@@ -54,18 +58,23 @@ def steered(jaxpr: Any, cells: Sequence[bool]) -> Iterator[str]:
     yield from flow.faults
 
 
-def misused(jaxpr: Any, addresses: Sequence[bool]) -> Iterator[str]:
-    """Yield ways in which arguments that are addresses do more than to say where cells lie.
+def misused(jaxpr: Any, addresses: Sequence[bool], cells: Sequence[bool]) -> Iterator[str]:
+    """Yield ways in which arguments that are addresses do more than to say where arguments' cells lie.
 
     >>> import jax.numpy as jnp
     >>> cells, at = jnp.zeros(3), jnp.zeros(2, int)
-    >>> list(misused(jax.make_jaxpr(lambda cells, at: cells[at])(cells, at).jaxpr, [False, True]))
+    >>> def found(function):
+    ...     return list(misused(jax.make_jaxpr(function)(cells, at).jaxpr, [False, True], [True, False]))
+    >>> found(lambda cells, at: cells[at])
     []
-    >>> list(misused(jax.make_jaxpr(lambda cells, at: cells[at] + at)(cells, at).jaxpr, [False, True]))
+    >>> found(lambda cells, at: cells[at] + at)
+    ['a result is made of an address']
+    >>> found(lambda cells, at: cells[at] + jnp.arange(3)[at])
     ['a result is made of an address']
     """
     flow = _Flow("an address", is_address=True)
-    if any(flow.through(jaxpr, tuple(addresses))):
+    given = tuple(FOLLOWED * at + MEMORY * own for at, own in zip(addresses, cells, strict=True))
+    if any(flag & FOLLOWED for flag in flow.through(jaxpr, given)):
         flow.faults["a result is made of an address"] = None
     yield from flow.faults
 
@@ -92,7 +101,7 @@ class _Flow:
         depends = dict(zip(jaxpr.invars, given, strict=True))
 
         def flags(variables: Sequence[Any]) -> Flags:
-            return tuple(not hasattr(v, "val") and depends.get(v, False) for v in variables)
+            return tuple(0 if hasattr(v, "val") else depends.get(v, 0) for v in variables)
 
         for equation in jaxpr.eqns:
             found = self._equation(equation, flags(equation.invars))
@@ -113,17 +122,18 @@ class _Flow:
             return self.through(getattr(inner, "jaxpr", inner), given)
         if name == "optimization_barrier":
             return given
-        addresses = self._addresses(name)
-        if self.is_address and addresses is not None:
+        addresses, kept = self._addresses(name), given[:1] if name in _KEEPING else ()
+        # To read at an address what is no memory would make a number of it.
+        if self.is_address and addresses is not None and given[0] & MEMORY:
             chosen = addresses(range(len(given)))
             given = tuple(flag for at, flag in enumerate(given) if at not in chosen)
-        return (any(given),) * len(equation.outvars)
+        return (_any(given) | sum(flag & MEMORY for flag in kept),) * len(equation.outvars)
 
     def _addresses(self, name: str) -> Callable[[Sequence[Any]], Sequence[Any]] | None:
         return _ADDRESSES.get(name, (lambda operands: operands[1:2]) if "scatter" in name else None)
 
     def _check(self, name: str, params: dict[str, Any], given: Flags) -> None:
-        if "callback" in name and any(given):
+        if "callback" in name and _any(given):
             self.faults[f"{name} shows the host {self.what}"] = None
         if self.is_address:
             return
@@ -140,7 +150,7 @@ class _Flow:
         of_cond, of_body = params["cond_nconsts"], params["body_nconsts"]
         cond, body, carry = given[:of_cond], given[of_cond : of_cond + of_body], given[of_cond + of_body :]
         carry = self._settled(lambda now: self.through(params["body_jaxpr"].jaxpr, body + now), carry)
-        if any(self.through(params["cond_jaxpr"].jaxpr, cond + carry)):
+        if _any(self.through(params["cond_jaxpr"].jaxpr, cond + carry)):
             self.faults[f"a loop runs as long as {self.what} says"] = None
         return carry
 
@@ -152,15 +162,25 @@ class _Flow:
         return carry + self.through(jaxpr, before + carry + rest)[carried:]
 
     def _cond(self, branches: Sequence[Any], given: Flags) -> Flags:
-        if given[0]:
+        if given[0] & FOLLOWED:
             self.faults[f"a branch is taken by {self.what}"] = None
         results = [self.through(branch.jaxpr, given[1:]) for branch in branches]
-        return tuple(map(any, zip(*results, strict=True)))
+        return tuple(map(_either, zip(*results, strict=True)))
 
     def _settled(self, once: Callable[[Flags], Flags], carry: Flags) -> Flags:
         """The flags of what a loop carries, after as many turns as change anything."""
         while True:
-            more = tuple(a or b for a, b in zip(carry, once(carry), strict=True))
+            more = tuple(map(_either, zip(carry, once(carry), strict=True)))
             if more == carry:
                 return carry
             carry = more
+
+
+def _any(flags: Flags) -> int:
+    """Flags of what is made of several values."""
+    return FOLLOWED * any(flag & FOLLOWED for flag in flags)
+
+
+def _either(flags: Flags) -> int:
+    """Flags of what is one of several values: memory only if all are."""
+    return _any(flags) | MEMORY * all(flag & MEMORY for flag in flags)

@@ -60,9 +60,9 @@ class Traced:
             any(word in name for word in ("rows[0]", "table", "layer")) or _page(name) for name in self.names
         ]
 
-    def cells(self) -> list[bool]:
-        """True for what lies in memory."""
-        return [name.startswith(ARRAYS) for name in self.names]
+    def cells(self, *, sampling: bool = False) -> list[bool]:
+        """True for what lies in memory; the ids that samples are given, too, if asked for."""
+        return [name.startswith(ARRAYS) or (sampling and "given" in name) for name in self.names]
 
 
 def _page(name: str) -> bool:
@@ -108,5 +108,5 @@ def unsound(program: Traced) -> Iterator[tuple[str, str]]:
         yield "rows", reason
     for fault in steered(jaxpr, program.cells()):
         yield "addresses", fault
-    for fault in misused(jaxpr, program.addresses()):
+    for fault in misused(jaxpr, program.addresses(), program.cells(sampling=True)):
         yield "addresses", fault

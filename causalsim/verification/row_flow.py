@@ -39,6 +39,7 @@ class Flow:
         fixed: Digits, as size and weight, that a loop over rows has fixed: the value is that of its row.
         constant: Axes along which all parts are equal.
         memory: True for cells, which are read and written at addresses.
+        written: True for cells of which some were written in the same jaxpr.
         mixed: The first operation that made it of several rows, or of a row's place; empty if none did.
     """
 
@@ -46,6 +47,7 @@ class Flow:
     fixed: frozenset[tuple[int, int]] = frozenset()
     constant: Axes = frozenset()
     memory: bool = False
+    written: bool = False
     mixed: str = ""
 
     @property
@@ -123,7 +125,8 @@ def combined(flows: Sequence[Flow], shape: Shape) -> Flow:
     constant = frozenset(
         axis for axis in range(len(shape)) if shape[axis] == 1 or all(axis in flow.constant for flow in flows)
     )
-    return Flow(digits, fixed, constant, any(flow.memory for flow in flows))
+    memory, written = any(flow.memory for flow in flows), any(flow.written for flow in flows)
+    return Flow(digits, fixed, constant, memory, written)
 
 
 def _meet(digits: Iterable[Digit], fixed: Iterable[tuple[int, int]]) -> bool:
@@ -159,8 +162,9 @@ def _split(digit: Digit, start: int, shape: Shape, strides: Sequence[int]) -> It
     """The parts of a digit, whose stride over all elements is known, along the axes of a shape."""
     for axis, (size, stride) in enumerate(zip(shape, strides, strict=True)):
         low, high = max(start, stride), min(start * digit.size, stride * size)
-        fits = low < high and high % low == 0 and low % start == 0 and low % stride == 0
-        if fits:
+        within = low < high and high % low == 0 and low % start == 0 and low % stride == 0
+        # Else what is left of the axis above the digit would shift it.
+        if within and stride * size % high == 0:
             yield Digit(axis, low // stride, high // low, digit.weight * (low // start))
 
 
@@ -181,11 +185,13 @@ def _whole(digits: Iterable[Digit]) -> frozenset[Digit]:
 
 
 def _is_covered(start: int, end: int, ranges: Iterable[tuple[int, int]]) -> bool:
-    """True if ranges of strides, one after another, reach from a start to an end."""
-    for low, high in sorted(ranges):
-        if low <= start < high:
-            start = high
-    return start >= end
+    """True if a range of strides lies in one of these, or in several that follow one another, as digits."""
+    joined = list[tuple[int, int]]()
+    for low, high in sorted(each for each in ranges if each[0] < each[1]):
+        joined.append((joined.pop()[0] if joined and joined[-1][1] == low else low, high))
+    return start >= end or any(
+        low <= start and end <= high and start % low == 0 and high % end == 0 for low, high in joined
+    )
 
 
 # -- operations ------------------------------------------------------------------------------------
@@ -263,7 +269,9 @@ _REDUCING = frozenset(
 _CUMULATIVE = frozenset(["cumlogsumexp", "cummax", "cummin", "cumprod", "cumsum"])
 # Calls that nobody can look into.
 _OPAQUE = ("callback", "custom_call", "ffi_call", "pallas_call", "infeed", "outfeed", "custom_partitioning")
-_BODIES = ("jaxpr", "call_jaxpr", "fun_jaxpr")
+# Calls of a program for whole values; others have a ``jaxpr`` for something else, such as two elements.
+_CALLS = frozenset(["checkpoint", "closed_call", "core_call", "custom_jvp_call", "custom_vjp_call", "jit",
+                    "pjit", "remat", "remat2"])  # fmt: skip
 
 Operation = Callable[[Sequence[Flow], Sequence[Shape], Sequence[Shape], Mapping[str, Any]], Sequence[Flow]]
 
@@ -307,8 +315,9 @@ def _rev(flows: Sequence[Flow], _s: Any, _o: Any, params: Any) -> list[Flow]:
     return [_along(flows[0], params["dimensions"], "takes rows by their places")]
 
 
-def _pad(flows: Sequence[Flow], shapes: Sequence[Shape], outs: Sequence[Shape], _: Any) -> list[Flow]:
-    cut = _cut(shapes[0], outs[0])
+def _pad(flows: Sequence[Flow], _s: Any, outs: Sequence[Shape], params: Any) -> list[Flow]:
+    # As much may be cut off at one end as comes to the other: shapes tell nothing.
+    cut = [axis for axis, each in enumerate(params["padding_config"]) if any(each)]
     return [combined([_along(flows[0], cut, "moves rows"), *_scalars(flows[1:])], outs[0]).less(cut)]
 
 
@@ -348,9 +357,9 @@ def _sort(flows: Sequence[Flow], shapes: Sequence[Shape], outs: Sequence[Shape],
     return [found] * len(outs)
 
 
-def _top_k(flows: Sequence[Flow], shapes: Sequence[Shape], outs: Sequence[Shape], _: Any) -> list[Flow]:
-    last = len(shapes[0]) - 1
-    return [_along(flows[0], [last], "sorts rows").less([last])] * len(outs)
+def _top_k(flows: Sequence[Flow], shapes: Sequence[Shape], outs: Sequence[Shape], params: Any) -> list[Flow]:
+    axis = params.get("axis", -1) % len(shapes[0])
+    return [_along(flows[0], [axis], "sorts rows").less([axis])] * len(outs)
 
 
 def _dot(flows: Sequence[Flow], shapes: Sequence[Shape], outs: Sequence[Shape], params: Any) -> list[Flow]:
@@ -385,7 +394,9 @@ def _gather(flows: Sequence[Flow], shapes: Sequence[Shape], outs: Sequence[Shape
     pairs = zip(numbers.operand_batching_dims, numbers.start_indices_batching_dims, strict=True)
     goes |= {own: batch[other] for own, other in pairs}
     found = _along(operand, set(cut) - set(goes.keys() - set(kept)), "reads what another row made")
-    read = replace(found, memory=False).moved(goes, [axis for axis in batch if axis not in goes.values()])
+    read = replace(found, memory=False, written=False).moved(
+        goes, [axis for axis in batch if axis not in goes.values()]
+    )
     return [combined([read, at], outs[0])]
 
 
@@ -393,7 +404,7 @@ def _dynamic_slice(
     flows: Sequence[Flow], shapes: Sequence[Shape], outs: Sequence[Shape], _: Any
 ) -> list[Flow]:
     cut = _cut(shapes[0], outs[0])
-    whole = replace(flows[0], memory=flows[0].memory and not cut)
+    whole = flows[0] if not cut else replace(flows[0], memory=False, written=False)
     return [combined([_along(whole, cut, "reads what another row made"), *_scalars(flows[1:])], outs[0])]
 
 
@@ -402,6 +413,8 @@ def _dynamic_update_slice(
 ) -> list[Flow]:
     operand, update, *starts = flows
     cut = _cut(shapes[0], shapes[1])
+    if flows[0].memory:
+        return [Flow(mixed="writes cells at places of its own")]
     into = _along(update, cut, "writes rows by their places")
     return [combined([_along(operand, cut, "writes over rows"), into, *_scalars(starts)], outs[0]).less(cut)]
 
@@ -409,6 +422,11 @@ def _dynamic_update_slice(
 def _scalars(flows: Iterable[Flow]) -> list[Flow]:
     """Numbers without axes go with every element."""
     return [replace(flow, constant=frozenset(range(99))) for flow in flows]
+
+
+def _draws_together(keys: Any) -> bool:
+    """True for generators that draw for several keys by the first of them, such as ``rbg``."""
+    return prod(keys.shape) > 1 and "fry" not in str(keys.dtype)
 
 
 def _wrap(flows: Sequence[Flow], shapes: Sequence[Shape], outs: Sequence[Shape], _: Any) -> list[Flow]:
@@ -444,6 +462,7 @@ _OPERATIONS: Mapping[str, Operation] = {
     **dict.fromkeys(_REDUCING, _reduce),
     **dict.fromkeys(_CUMULATIVE, _cumulate),
 }
+_WRITING = _CALLS | {"scatter", "while", "scan", "cond"}
 # Those after which cells are still cells: everything else reads them at addresses, or not at all.
 _KEEPING = frozenset({*_ELEMENTWISE, "slice", "squeeze", "reshape", "expand_dims", "transpose", "split",
                       "dynamic_update_slice", "dynamic_slice", "gather", "optimization_barrier",
@@ -458,7 +477,9 @@ class _Tracer:
 
     def through(self, jaxpr: Any, given: Sequence[Flow]) -> list[Flow]:
         """Return the flow of each result of a jaxpr."""
-        flows = dict(zip([*jaxpr.constvars, *jaxpr.invars], given, strict=True))
+        fresh = [replace(flow, written=False) for flow in given]
+        flows = dict(zip([*jaxpr.constvars, *jaxpr.invars], fresh, strict=True))
+        lasting = _lasting(jaxpr)
 
         def of(variable: Any) -> Flow:
             return _of_constant(variable.val) if hasattr(variable, "val") else flows[variable]
@@ -466,23 +487,29 @@ class _Tracer:
         for equation in jaxpr.eqns:
             found = self._equation(equation, [of(variable) for variable in equation.invars])
             flows.update(zip(equation.outvars, found, strict=True))
+            writes = equation.primitive.name in _WRITING
+            if writes and any(flow.written for flow, each in zip(found, equation.outvars, strict=True)
+                              if each not in lasting):  # fmt: skip
+                self.faults[f"{equation.primitive.name} writes to a copy of memory"] = None
         return [of(variable) for variable in jaxpr.outvars]
 
     def _equation(self, equation: Any, given: Sequence[Flow]) -> Sequence[Flow]:
         name, params = equation.primitive.name, equation.params
-        if any(word in name for word in _OPAQUE):
+        # What has effects, such as a reference that is written and read, goes by ways that no value tells.
+        if equation.effects or any(word in name for word in _OPAQUE):
             self.faults[f"{name} cannot be looked into"] = None
             return [Flow(mixed=f"{name} cannot be looked into")] * len(equation.outvars)
         loops = {"while": self._while, "scan": self._scan, "cond": self._cond}
         if name in loops:
             return loops[name](params, given, equation)
-        inner = next((params[key] for key in _BODIES if key in params), None)
-        if inner is not None:
-            return self._call(inner, given)
+        if name in _CALLS:
+            return self._call(params["jaxpr"] if "jaxpr" in params else params["call_jaxpr"], given)
+        if name == "random_bits" and _draws_together(equation.invars[0].aval):
+            return [given[0].spoilt("random_bits draws for all rows by the first row's key")]
         shapes = [variable.aval.shape for variable in equation.invars]
         outs = [variable.aval.shape for variable in equation.outvars]
         if name.startswith("scatter"):
-            return [self._scatter(given, shapes, params)]
+            return [self._scatter(name, given, shapes, params)]
         if name not in _KEEPING and any(flow.memory for flow in given):
             self.faults[f"{name} reads cells at no address"] = None
         return self._plain(name, given, shapes, outs, params)
@@ -513,7 +540,9 @@ class _Tracer:
         constants = [_of_constant(constant) for constant in getattr(inner, "consts", ())]
         return self.through(getattr(inner, "jaxpr", inner), [*constants, *given])
 
-    def _scatter(self, given: Sequence[Flow], shapes: Sequence[Shape], params: Mapping[str, Any]) -> Flow:
+    def _scatter(
+        self, name: str, given: Sequence[Flow], shapes: Sequence[Shape], params: Mapping[str, Any]
+    ) -> Flow:
         operand, indices, updates = given
         numbers, rank = params["dimension_numbers"], len(shapes[2])
         batch = [axis for axis in range(rank) if axis not in numbers.update_window_dims]
@@ -523,7 +552,11 @@ class _Tracer:
         if operand.memory:
             if wrote.mixed:
                 self.faults[f"memory gets what {wrote.mixed}"] = None
-            return operand
+            if name != "scatter":
+                self.faults[f"{name} adds to what memory holds"] = None
+            if not (updates.digits <= at.digits and updates.fixed <= at.fixed):
+                self.faults["several rows are written at an address that is none of theirs"] = None
+            return replace(operand, written=True)
         if operand.is_shared and wrote.is_shared:
             return Flow()
         return _named(operand.spoilt(wrote.mixed or "writes rows at addresses"), "scatter")
@@ -554,14 +587,34 @@ class _Tracer:
         if len(over) > 1 or any((digit.stride, digit.size) != (1, length) for digit in over):
             return [Flow(mixed="goes over rows by their places")] * len(equation.outvars)
         fixed = frozenset((digit.size, digit.weight) for digit in over)
+        if any(_meet(over, flow.fixed) for flow in given):
+            return [Flow(mixed="goes over rows for each row")] * len(equation.outvars)
         each = [_of_turn(flow, over, fixed, length) for flow in rest]
         shapes = [variable.aval.shape for variable in equation.outvars]
         body = params["jaxpr"]
         carry = _settled(lambda now: self._call(body, [*before, *now, *each])[:carried], carry, shapes)
-        if over and any(flow.fixed & fixed for flow in carry if not flow.memory):
-            carry = [flow if flow.memory else flow.spoilt("goes from row to row") for flow in carry]
+        if over:
+            # Even what only counts turns tells rows by their places.
+            same = _unchanged(body.jaxpr, consts, carried)
+            carry = [flow if flow.memory or kept else flow.spoilt("goes from row to row")
+                     for flow, kept in zip(carry, same, strict=True)]  # fmt: skip
         made = self._call(body, [*before, *carry, *each])[carried:]
         return [*carry, *(_of_turns(flow, over, fixed) for flow in made)]
+
+
+def _lasting(jaxpr: Any) -> set[Any]:
+    """Variables that are what memory is in the end, or before something else in it was written."""
+    found = {variable for variable in jaxpr.outvars if not hasattr(variable, "val")}
+    for equation in reversed(jaxpr.eqns):
+        name, pairs = equation.primitive.name, zip(equation.outvars, equation.invars, strict=False)
+        if name == "scatter" or name == "optimization_barrier":
+            found.update(own for after, own in pairs if after in found and not hasattr(own, "val"))
+    return found
+
+
+def _unchanged(body: Any, consts: int, carried: int) -> list[bool]:
+    """Which of a loop's carries every turn hands on as it got them."""
+    return [body.outvars[at] is body.invars[consts + at] for at in range(carried)]
 
 
 def _of_turn(flow: Flow, over: Iterable[Digit], fixed: frozenset[tuple[int, int]], length: int) -> Flow:
