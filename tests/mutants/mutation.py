@@ -55,7 +55,9 @@ class Mutation:
             ValueError: The text to be changed is not there, or more than once.
         """
         if (found := self.source.count(self.before)) != 1:
-            raise ValueError(f"a text is changed that occurs once: got {found} of {self.before!r} in {self.path}")
+            raise ValueError(
+                f"a text is changed that occurs once: got {found} of {self.before!r} in {self.path}"
+            )
         return self.source.replace(self.before, self.after)
 
     def __str__(self) -> str:

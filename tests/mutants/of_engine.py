@@ -1,5 +1,7 @@
 """Mutations of the engine: kernels, plan, placement, joining, state, executor."""
 
+# ruff: noqa: E501  a change in a line
+
 from __future__ import annotations
 
 from tests.mutants.mutation import of_file
@@ -7,7 +9,11 @@ from tests.mutants.mutation import of_file
 PLAN, RELEASE = ("engine/test_planning.py",), ("engine/test_release.py", "engine/test_planning.py")
 PROGRAM, STATE = ("engine/test_program.py",), ("engine/test_state.py", "engine/test_poison.py")
 PRODUCTS, ATTENTION = ("kernels/test_products.py",), ("kernels/test_attention.py",)
-KINDS, SAMPLE, PRECISION = ("kernels/test_kinds.py",), ("kernels/test_sample.py",), ("kernels/test_precision.py",)
+KINDS, SAMPLE, PRECISION = (
+    ("kernels/test_kinds.py",),
+    ("kernels/test_sample.py",),
+    ("kernels/test_precision.py",),
+)
 
 MUTATIONS = (
     *of_file(

@@ -1,5 +1,7 @@
 """Mutations of the proof: flows, trials, conditions, verdicts."""
 
+# ruff: noqa: E501  a change in a line
+
 from __future__ import annotations
 
 from tests.mutants.mutation import of_file

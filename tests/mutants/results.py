@@ -73,6 +73,6 @@ def score(mutations: Iterable[Mutation], results: Mapping[str, Result]) -> str:
     files = len({each.path for each in ran})
     left = len(ran) - killed - equivalent
     return (
-        f"[Our own code, changed](tests/mutants/mutation.py) at one of {len(ran)} places in {files} files: tests "
-        f"see {killed}, {equivalent} change nothing, {left} survive.\n"
+        f"Of {len(ran)} single changes to [{files} files of our own](tests/mutants/catalogue.py), tests see {killed}; "
+        f"{equivalent} change nothing, {left} survive. "
     )

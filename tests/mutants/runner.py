@@ -14,15 +14,19 @@ import time
 import traceback
 import warnings
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 
 from tests.mutants.mutation import ROOT, Mutation
 from tests.mutants.results import Result
 
 COPIED = ("causalsim", "tests", "scenarios", "pyproject.toml", "README.md", "LICENSE")
+# What tests import besides, and none of which knows our modules.
+SHARED = ("jax.numpy", "hypothesis", "jaxtyping", "beartype", "networkx", "pydantic", "pytest", "rich.table")
 # Seconds for the tests of one mutation; an endless loop is seen by them.
-LIMIT = 300
+LIMIT = 60
 PASSED, FAILED, NO_TESTS = 0, 1, 5
 
 
@@ -102,7 +106,9 @@ def _tested(copy: Copy, tests: Sequence[str], first: bool) -> int:
         del sys.modules[name]
     sys.path[:] = [str(copy.folder), *(path for path in sys.path if path not in ("", str(ROOT)))]
     os.environ |= {"PYTHONPATH": str(copy.folder), "HYPOTHESIS_PROFILE": "ci"}
-    words = [*(["-x"] if first else []), "-q", "-p", "no:cacheprovider", "--no-header", "--doctest-modules"]
+    words = [*(["-x"] if first else []), "-q", "-p", "no:cacheprovider", "--no-header"]
+    # Plugins among what was imported before cannot have their assertions rewritten, and need not.
+    words += ["-W", "ignore::pytest.PytestAssertRewriteWarning"]
     return pytest.main([*words, *(f"tests/{test}" for test in tests)], plugins=[_Watcher(copy.verdict)])
 
 
@@ -113,9 +119,8 @@ def prepare(cache: Path) -> None:
         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
         "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "0",
     }
-    import jax.numpy  # noqa: F401
-    import networkx  # noqa: F401
-    import pytest  # noqa: F401
+    for name in SHARED:
+        import_module(name)
 
 
 def unchanged(copy: Copy, tests: Sequence[str]) -> None:
@@ -158,10 +163,8 @@ def outcomes(mutations: Sequence[Mutation], copies: Sequence[Copy]) -> Iterator[
 
 def _end_all(number: int, *, reap: bool) -> None:
     """End a process and what it started."""
-    try:
+    with suppress(ProcessLookupError):
         os.killpg(number, signal.SIGKILL)
-    except ProcessLookupError:
-        pass
     if reap:
         os.waitpid(number, 0)
 

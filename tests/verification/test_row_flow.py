@@ -1,5 +1,7 @@
 """Rows are seen to be apart in small programs, and seen to meet in others; nothing is compiled."""
 
+# ruff: noqa: ARG001  every small program gets the same arguments
+
 from __future__ import annotations
 
 import jax
@@ -49,7 +51,7 @@ APART = {
     "loop over tiles": own_turns,
     "branch of all": lambda x, at, cells, w: lax.cond(w[0, 0] > 0, lambda: x, lambda: -x),
     "outer": lambda x, at, cells, w: x[:, :, None] * x[:, None, :],
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", APART)
@@ -74,12 +76,21 @@ MEET = {
     "one place": (lambda x, at, cells, w: x.at[3].multiply(2.0), "scatter: writes rows at addresses"),
     "sums so far": (lambda x, at, cells, w: jnp.cumsum(x, axis=0), "cumsum: is made of all rows"),
     "sorted": (lambda x, at, cells, w: jnp.sort(x, axis=0), "sort: sorts rows"),
-    "shifted": (lambda x, at, cells, w: jnp.pad(x[1:], ((0, 1), (0, 0))), "slice: takes rows by their places"),
+    "shifted": (
+        lambda x, at, cells, w: jnp.pad(x[1:], ((0, 1), (0, 0))),
+        "slice: takes rows by their places",
+    ),
     "behind": (lambda x, at, cells, w: jnp.concatenate([x, x]), "puts rows one behind another"),
     "its place": (lambda x, at, cells, w: x + jnp.arange(ROWS)[:, None], "depends on a row's place"),
     "a constant": (lambda x, at, cells, w: x * np.arange(ROWS)[:, None], "depends on a row's place"),
-    "tile's place": (lambda x, at, cells, w: x.reshape(2, 3, 4) + jnp.arange(3.0)[:, None], "depends on a row's place"),
-    "turned tiles": (lambda x, at, cells, w: x.reshape(2, 3, 4) + x.reshape(3, 2, 4).swapaxes(0, 1), "depends on a row's place"),
+    "tile's place": (
+        lambda x, at, cells, w: x.reshape(2, 3, 4) + jnp.arange(3.0)[:, None],
+        "depends on a row's place",
+    ),
+    "turned tiles": (
+        lambda x, at, cells, w: x.reshape(2, 3, 4) + x.reshape(3, 2, 4).swapaxes(0, 1),
+        "depends on a row's place",
+    ),
     "handed on": (handed_on, "takes rows by their places"),
     "loop": (as_often_as_one_says, "loops as often as several rows say"),
     "memory as a whole": (lambda x, at, cells, w: x + cells.sum(), "reduce_sum reads cells at no address"),
@@ -87,11 +98,17 @@ MEET = {
     "other's address": (lambda x, at, cells, w: cells[at[::-1]], "rev: takes rows by their places"),
     "several addresses": (lambda x, at, cells, w: cells[at.min()] + x, "reduce_min: is made of all rows"),
     "other's row": (lambda x, at, cells, w: x[at], "reads what another row made"),
-    "flat": (lambda x, at, cells, w: x.reshape(-1)[: ROWS * 2].reshape(ROWS, 2), "slice: takes rows by their places"),
-    "branch": (lambda x, at, cells, w: lax.cond(x.max() > 0, lambda: x, lambda: -x), "reduce_max: is made of all rows"),
+    "flat": (
+        lambda x, at, cells, w: x.reshape(-1)[: ROWS * 2].reshape(ROWS, 2),
+        "slice: takes rows by their places",
+    ),
+    "branch": (
+        lambda x, at, cells, w: lax.cond(x.max() > 0, lambda: x, lambda: -x),
+        "reduce_max: is made of all rows",
+    ),
     "host": (lambda x, at, cells, w: jax.pure_callback(lambda y: y, x, x), "cannot be looked into"),
     "unknown": (lambda x, at, cells, w: jnp.linalg.qr(x)[0], "is not known to keep rows apart"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", MEET)
@@ -115,16 +132,30 @@ def carried_round(cells):
 
 STEERED = {
     "address": (lambda cells: cells[cells[0, 0].astype(int)], "takes an address from a cell"),
-    "write": (lambda cells: cells.at[cells[:, 0].astype(int)].set(0.0), "scatter takes an address from a cell"),
-    "slice": (lambda cells: lax.dynamic_update_slice(cells, cells[:1], (cells[0, 0].astype(int), 0)),
-              "dynamic_update_slice takes an address from a cell"),
+    "write": (
+        lambda cells: cells.at[cells[:, 0].astype(int)].set(0.0),
+        "scatter takes an address from a cell",
+    ),
+    "slice": (
+        lambda cells: lax.dynamic_update_slice(cells, cells[:1], (cells[0, 0].astype(int), 0)),
+        "dynamic_update_slice takes an address from a cell",
+    ),
     "loop": (until_a_cell_says, "a loop runs as long as a cell says"),
     "carried": (carried_round, "takes an address from a cell"),
-    "branch": (lambda cells: lax.cond(cells[0, 0] > 0, lambda: 1.0, lambda: 2.0), "a branch is taken by a cell"),
+    "branch": (
+        lambda cells: lax.cond(cells[0, 0] > 0, lambda: 1.0, lambda: 2.0),
+        "a branch is taken by a cell",
+    ),
     "host": (lambda cells: cells if cells[0, 0] > 0 else -cells, "the host reads a cell"),
-    "shown": (lambda cells: jax.pure_callback(lambda y: y, cells, cells), "pure_callback shows the host a cell"),
-    "clamped": (lambda cells: cells.at[jnp.array([99])].get(mode="clip"), "gather clamps an address that is off"),
-}  # fmt: skip
+    "shown": (
+        lambda cells: jax.pure_callback(lambda y: y, cells, cells),
+        "pure_callback shows the host a cell",
+    ),
+    "clamped": (
+        lambda cells: cells.at[jnp.array([99])].get(mode="clip"),
+        "gather clamps an address that is off",
+    ),
+}
 
 
 @pytest.mark.parametrize("name", STEERED)
@@ -149,12 +180,18 @@ def test_cells_that_only_give_values_do_not_steer():
         (lambda cells, at: cells.at[at].get(mode="fill"), None),
         (lambda cells, at: cells.at[at].set(1.0, mode="drop"), None),
         (lambda cells, at: lax.dynamic_slice(cells, (at[0], 0), (1, WIDTH)), None),
-        (lambda cells, at: lax.fori_loop(0, at[0], lambda i, x: x + 1, cells), "a loop runs as long as an address says"),
+        (
+            lambda cells, at: lax.fori_loop(0, at[0], lambda i, x: x + 1, cells),
+            "a loop runs as long as an address says",
+        ),
         (lambda cells, at: cells.at[at].add(at[:, None] * 1.0), "a result is made of an address"),
         (lambda cells, at: at + 1, "a result is made of an address"),
-        (lambda cells, at: lax.cond(at[0] > 0, lambda: cells, lambda: -cells), "a branch is taken by an address"),
+        (
+            lambda cells, at: lax.cond(at[0] > 0, lambda: cells, lambda: -cells),
+            "a branch is taken by an address",
+        ),
     ],
-)  # fmt: skip
+)
 def test_addresses_say_where_cells_lie_and_nothing_else(function, fault):
     closed = jax.make_jaxpr(function)(MEMORY, AT)
     assert list(misused(closed.jaxpr, [False, True])) == ([fault] if fault else [])
