@@ -49,7 +49,6 @@ MUTATIONS = (
         "posets/matching.py",
         CHAINS,
         ("unseen &= ~rights[-1]", "unseen &= unseen"),
-        ("rights[depth] ^= bit", "rights[depth] ^= 0"),
         ("right_of[i], left_of[j] = j, i", "right_of[i], left_of[j] = j, j"),
     ),
     *of_file(

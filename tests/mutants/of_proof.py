@@ -15,11 +15,11 @@ EXPLORATION = ("verification/test_exploration.py",)
 RECORDED = ("verification/test_recorded_graph.py",)
 CONDITIONS = ("verification/test_conditions.py",)
 TRIALS = (
+    "verification/test_trials.py",
     f"{CERTIFICATE}in_rotation_every_event_is_tried_in_every_form",
     f"{CERTIFICATE}every_event_stands_first_and_last_with_every_kind_of_garbage",
     f"{CERTIFICATE}whatever_a_program_dispatches_is_tried",
     f"{CERTIFICATE}deep_dispatches_are_tried",
-    "verification/test_trials.py",
 )
 
 MUTATIONS = (
@@ -67,12 +67,12 @@ MUTATIONS = (
     ),
     *of_file(
         "verification/executable_flow.py",
-        (f"{SOUNDNESS}an_attention_that_adds_a_page_number_is_refused", f"{CERTIFICATE}a_kernel_that_branches_on_memory_is_refused"),
+        CONDITIONS,
         ("    for fault in misused(jaxpr, program.addresses()):\n        yield \"addresses\", fault\n", ""),
         ("    for fault in steered(jaxpr, program.cells()):\n        yield \"addresses\", fault\n", ""),
         ("any(word in name for word in (\"rows[0]\", \"table\", \"layer\"))", "any(word in name for word in (\"rows[0]\", \"layer\"))"),
-        ("(*faults, *(flow.mixed for flow in results if flow.mixed))", "(*faults,)", "", f"{SOUNDNESS}what_stands_beside_a_row_is_refused"),
-        ("            return rows_along(0, leaf.shape)\n", "            return Flow()\n", "", *CONDITIONS),
+        ("(*faults, *(flow.mixed for flow in results if flow.mixed))", "(*faults,)"),
+        ("            return rows_along(0, leaf.shape)\n", "            return Flow()\n"),
     ),
     *of_file(
         "verification/trials.py",
@@ -94,7 +94,7 @@ MUTATIONS = (
     ),
     *of_file(
         "verification/bench.py",
-        (f"{CERTIFICATE}an_event_whose_predecessor_is_garbage_is_seen", f"{CERTIFICATE}it_refuses_kernels_that_write_or_remember_what_they_should_not", *CONDITIONS),
+        ("verification/test_trials.py", f"{CERTIFICATE}an_event_whose_predecessor_is_garbage_is_seen", f"{CERTIFICATE}it_refuses_kernels_that_write_or_remember_what_they_should_not"),
         ("if diverged & WRITTEN and self.wrong is None:", "if diverged == WRITTEN | KEPT and self.wrong is None:"),
         ("if diverged & KEPT and self.changed is None:", "if False:"),
         ("return self.wrong or self.changed", "return self.wrong"),
@@ -118,7 +118,7 @@ MUTATIONS = (
     ),
     *of_file(
         "verification/covering.py",
-        (f"{SOUNDNESS}orders_begin_dispatches_at_every_layer", "verification/test_trials.py"),
+        ("verification/test_trials.py",),
         ("padded = len(dispatch.batches[0]) < dispatch.size", "padded = False"),
         ("first = dispatch.site.layer if dispatch.layers > 1 else 0", "first = 0"),
         ("table is not None and table.ndim == 2", "table is not None"),
@@ -224,7 +224,7 @@ MUTATIONS = (
         "verification/batch_invariance.py",
         CONDITIONS,
         ("    trials.alone(ALONE, rng)\n", ""),
-        ("        trials.evenly(size, STEPS)\n", "", "", f"{SOUNDNESS}batch_invariance_sees_what_stands_beside_a_row"),
+        ("        trials.evenly(size, STEPS)\n", "", "", *CONDITIONS),
         ("        trials.at_random(size, draws, rng)\n", ""),
         ("witness=witness or _fault_in_buffer(target.beginning()),", "witness=witness,"),
         ("(_sampling_bench(target, temperature) for temperature in (0.0, 1.0))", "(_sampling_bench(target, temperature) for temperature in (0.0,))", "", f"{SOUNDNESS}batch_invariance_draws_samples"),

@@ -73,6 +73,6 @@ def score(mutations: Iterable[Mutation], results: Mapping[str, Result]) -> str:
     files = len({each.path for each in ran})
     left = len(ran) - killed - equivalent
     return (
-        f"Of {len(ran)} single changes to [{files} files of our own](tests/mutants/catalogue.py), tests see {killed}; "
-        f"{equivalent} change nothing, {left} survive. "
+        f"Of {len(ran)} single changes to [{files} files of our own](tests/mutants/catalogue.py), tests see "
+        f"{killed}; {equivalent} change nothing, {left} survive. "
     )

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from types import SimpleNamespace
 
+import jax
 import numpy as np
 import pytest
 
@@ -19,7 +20,7 @@ from causalsim.testing.findings import diverging
 from causalsim.verification import Report, batch_invariance, certificate, lifetimes, order_independence
 from causalsim.verification.bench import Tally
 from causalsim.verification.covering import covering
-from causalsim.verification.executable_flow import traced, unsound
+from causalsim.verification.executable_flow import Traced, traced, unsound
 from causalsim.verification.exploration import Exploration, StateDivergence
 from causalsim.verification.target import Target
 from causalsim.verification.trials import Form, forms
@@ -163,6 +164,13 @@ def test_the_program_of_a_kernel_is_read(kind, kernel, condition, several):
     form = Form(cs.events.Site(kind, 0), 8)
     assert condition in {broken for broken, _ in unsound(traced(spoilt, form, several))}
     assert not list(unsound(traced(spoilt.with_kernels(CERTIFIED), form, several)))
+
+
+def test_a_result_that_mixes_rows_is_enough():
+    for function, found in ((lambda x: x[::-1], ["rows"]), (lambda x: x * 2, [])):
+        closed = jax.make_jaxpr(function)(np.zeros(8))
+        program = Traced(Form(cs.events.Site("mlp", 0), 8), closed, ("rows[1]",), (np.zeros(8),))
+        assert [condition for condition, _ in unsound(program)] == found
 
 
 def test_what_is_read_off_is_told_by_condition(monkeypatch):

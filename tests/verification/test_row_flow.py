@@ -45,6 +45,7 @@ APART = {
     "sorted inside": lambda x, at, cells, w: jnp.sort(jnp.cumsum(x, axis=1), axis=1)[:, ::-1],
     "one constant": lambda x, at, cells, w: x + jnp.full((ROWS, 1), 3.0),
     "read": lambda x, at, cells, w: cells[at] + x,
+    "read and summed": lambda x, at, cells, w: cells[at].sum(1),
     "written": lambda x, at, cells, w: cells.at[at].set(x, mode="drop"),
     "weights by address": lambda x, at, cells, w: w[at % WIDTH],
     "loop": in_loop,
@@ -67,7 +68,22 @@ def as_often_as_one_says(x, at, cells, w):
     return lax.while_loop(lambda so_far: so_far.max() < 3, lambda so_far: so_far + x, x)
 
 
+def so_far(x, at, cells, w):
+    return lax.scan(lambda before, row: (before + row, before), jnp.zeros(WIDTH), x)[1]
+
+
+def in_the_second_turn(x, at, cells, w):
+    start = jnp.zeros_like(x), jnp.zeros_like(x)
+    return lax.fori_loop(0, 3, lambda i, held: (jnp.zeros_like(x) + held[1].sum(0), x), start)[0]
+
+
 MEET = {
+    "uneven tiles": (lambda x, at, cells, w: x.reshape(4, 6), "takes rows by their places"),
+    "more tiles": (lambda x, at, cells, w: x.reshape(8, 3), "takes rows by their places"),
+    "memory beside rows": (lambda x, at, cells, w: x @ cells.T, "dot_general reads cells at no address"),
+    "so far": (so_far, "goes from row to row"),
+    "second turn": (in_the_second_turn, "is made of all rows"),
+    "numbers of rows": (lambda x, at, cells, w: x.sum(1) * np.arange(ROWS), "depends on a row's place"),
     "sum": (lambda x, at, cells, w: x.sum(0), "reduce_sum: is made of all rows"),
     "pairs": (lambda x, at, cells, w: x @ x.T, "dot_general: brings two rows together"),
     "between": (lambda x, at, cells, w: x.T @ x, "dot_general: sums over rows"),
@@ -115,6 +131,11 @@ MEET = {
 def test_rows_that_meet_are_seen_to(name):
     function, words = MEET[name]
     assert any(words in reason for reason in meetings(function)), meetings(function)
+
+
+def test_an_axis_of_rows_that_goes_nowhere_is_seen():
+    assert FLOWS["x"].moved({0: 1, 1: 0}).mixed == ""
+    assert FLOWS["x"].moved({1: 0}).mixed == "takes rows by their places"
 
 
 # -- cells and addresses -------------------------------------------------------------------------------
@@ -172,6 +193,14 @@ def test_cells_that_only_give_values_do_not_steer():
     # A token may choose a row of weights, which are no memory of events.
     closed = jax.make_jaxpr(lambda ids, w: w.at[ids].get(mode="fill"))(AT, WEIGHTS)
     assert list(steered(closed.jaxpr, [True, False])) == []
+
+
+def test_one_branch_is_enough_to_give_an_address():
+    def either(cells, which):
+        return cells[lax.cond(which > 0, lambda: cells[0, 0], lambda: 0.0).astype(int)]
+
+    closed = jax.make_jaxpr(either)(MEMORY, jnp.int32(0))
+    assert "dynamic_slice takes an address from a cell" in [*steered(closed.jaxpr, [True, False])]
 
 
 @pytest.mark.parametrize(
