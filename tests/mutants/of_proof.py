@@ -14,6 +14,7 @@ VERIFY = "verification/test_verify.py::test_"
 EXPLORATION = ("verification/test_exploration.py",)
 RECORDED = ("verification/test_recorded_graph.py",)
 CONDITIONS = ("verification/test_conditions.py",)
+VERDICTS = ("verification/test_verdicts.py",)
 TRIALS = (
     "verification/test_trials.py",
     f"{CERTIFICATE}in_rotation_every_event_is_tried_in_every_form",
@@ -191,7 +192,7 @@ MUTATIONS = (
     ),
     *of_file(
         "verification/verifier.py",
-        CONDITIONS,
+        VERDICTS,
         ("return all(verdict.holds for verdict in self.verdicts)", "return any(verdict.holds for verdict in self.verdicts)"),
         ("return self.order_independence, self.causal_invariance, self.batch_invariance", "return self.order_independence, self.causal_invariance, self.causal_invariance"),
         ("\"draws\": (draws, 2)", "\"draws\": (draws, 1)", "", f"{VERIFY}bad_counts_are_refused"),
@@ -199,7 +200,7 @@ MUTATIONS = (
     ),
     *of_file(
         "verification/order_independence.py",
-        CONDITIONS,
+        VERDICTS,
         ("if witness is None and (witness := target.refuted(name, foliation)) is not None:", "if False:"),
         ("witness = found.told() if found else None", "witness = None"),
         ("        parts=(proof,) if proof else (),\n", ""),
@@ -222,9 +223,9 @@ MUTATIONS = (
     ),
     *of_file(
         "verification/batch_invariance.py",
-        CONDITIONS,
+        VERDICTS,
         ("    trials.alone(ALONE, rng)\n", ""),
-        ("        trials.evenly(size, STEPS)\n", "", "", *CONDITIONS),
+        ("        trials.evenly(size, STEPS)\n", ""),
         ("        trials.at_random(size, draws, rng)\n", ""),
         ("witness=witness or _fault_in_buffer(target.beginning()),", "witness=witness,"),
         ("(_sampling_bench(target, temperature) for temperature in (0.0, 1.0))", "(_sampling_bench(target, temperature) for temperature in (0.0,))", "", f"{SOUNDNESS}batch_invariance_draws_samples"),
