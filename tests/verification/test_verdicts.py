@@ -5,6 +5,7 @@ The parts are stood in for here, and next to nothing is computed; `test_verify.p
 
 from __future__ import annotations
 
+from importlib import import_module
 from types import SimpleNamespace
 
 import numpy as np
@@ -31,6 +32,18 @@ def test_a_report_holds_if_all_of_its_verdicts_do(broken):
     assert Report(*verdicts, {}).holds
     verdicts[broken] = Finding("another", witness=SAID, controls=(CAUGHT,))
     assert not Report(*verdicts, {}).holds and Report(*verdicts, {}).verdicts == tuple(verdicts)
+
+
+@pytest.mark.parametrize("asked", [True, False])
+def test_a_report_has_a_certificate_if_asked_for(monkeypatch, asked):
+    verifier = import_module("causalsim.verification.verifier")
+    proofs = []
+    monkeypatch.setattr(verifier, "certificate_of", said("a proof"))
+    monkeypatch.setattr(verifier, "order_independence", lambda *given: proofs.append(given[-1]))
+    for name in ("causal_invariance", "batch_invariance"):
+        monkeypatch.setattr(verifier, name, said(None))
+    cs.verify(target(2).model, [1, 2], certificate=asked)
+    assert proofs == ["a proof" if asked else None]
 
 
 # -- order independence ---------------------------------------------------------------------------------
@@ -155,6 +168,11 @@ def test_a_row_that_diverges_is_told_as_its_event():
     told = batch_invariance._witness(bench, SimpleNamespace(divergence=(1, 2, 8)))
     assert told.event == graph[8] and str(told).endswith("as row 2 of a batch of 8 events")
     assert batch_invariance._witness(bench, SimpleNamespace(divergence=None)) is None
+
+
+def test_samples_are_tried_likeliest_and_drawn(monkeypatch):
+    monkeypatch.setattr(batch_invariance, "_sampling_bench", lambda _, temperature: temperature)
+    assert list(batch_invariance._benches(target(2), "sample")) == [0.0, 1.0]
 
 
 def test_neighbours_that_are_garbage_get_poison():
