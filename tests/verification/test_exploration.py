@@ -101,3 +101,10 @@ def test_a_width_of_768_holds_and_stock_kernels_diverge_there():
 def test_a_large_graph_is_refused_at_once():
     with pytest.raises(LimitError, match="at most 1,000"):
         lattice_of(cs.EventGraph(cs.Wiring(4), 30), 1000)
+
+
+def test_a_lattice_is_explored_where_its_runs_are_allowed():
+    graph = target(2).graph
+    assert lattice_of(graph, 102).event_runs == 102
+    with pytest.raises(LimitError, match="at most 101"):
+        lattice_of(graph, 101)
