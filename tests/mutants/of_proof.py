@@ -69,7 +69,7 @@ MUTATIONS = (
     *of_file(
         "verification/executable_flow.py",
         CONDITIONS,
-        ("    for fault in misused(jaxpr, program.addresses()):\n        yield \"addresses\", fault\n", ""),
+        ("    for fault in misused(jaxpr, program.addresses(), program.cells(sampling=True)):\n        yield \"addresses\", fault\n", ""),
         ("    for fault in steered(jaxpr, program.cells()):\n        yield \"addresses\", fault\n", ""),
         ("any(word in name for word in (\"rows[0]\", \"table\", \"layer\"))", "any(word in name for word in (\"rows[0]\", \"layer\"))"),
         ("(*faults, *(flow.mixed for flow in results if flow.mixed))", "(*faults,)"),

@@ -223,4 +223,4 @@ def test_one_branch_is_enough_to_give_an_address():
 )
 def test_addresses_say_where_cells_lie_and_nothing_else(function, fault):
     closed = jax.make_jaxpr(function)(MEMORY, AT)
-    assert list(misused(closed.jaxpr, [False, True])) == ([fault] if fault else [])
+    assert list(misused(closed.jaxpr, [False, True], [True, False])) == ([fault] if fault else [])
