@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from itertools import pairwise
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -10,7 +13,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from jax import lax
 
-from causalsim.verification.row_flow import CELLS, combined, mixed_rows, rows_along
+from causalsim.verification.row_flow import CELLS, combined, mixed_rows, reshaped, rows_along
 
 ROWS, WIDTH = 4, 6
 # Whole numbers: their bits depend on no order of additions.
@@ -132,6 +135,37 @@ def test_what_goes_along_the_last_axis_is_apart(names):
     """The other side: rows are not said to be mixed where nothing mixes them."""
     run = program([(name, 1) for name in names])
     assert not mixes(run) and not reason(run)
+
+
+# -- reshapes ------------------------------------------------------------------------------------------
+
+LAID_OUT = [(24,), (4, 6), (6, 4), (2, 12), (12, 2), (3, 8), (8, 3), (2, 2, 6), (2, 3, 4), (3, 2, 4),
+            (4, 3, 2), (3, 4, 2), (2, 4, 3), (6, 2, 2), (2, 6, 2), (2, 2, 3, 2), (3, 2, 2, 2), (1, 24),
+            (4, 1, 6)]  # fmt: skip
+
+
+@settings(max_examples=400, deadline=None)
+@given(
+    st.lists(st.sampled_from(LAID_OUT), min_size=2, max_size=4),
+    st.integers(0, 3),
+    st.sets(st.integers(0, 3)),
+)
+def test_digits_and_equal_parts_are_where_a_reshape_puts_them(shapes, axis, equal):
+    """Against arrays of numbers: the row of each element, and values that differ but along equal axes."""
+    first, axis = shapes[0], axis % len(shapes[0])
+    rows = np.broadcast_to(np.arange(first[axis]).reshape(-1, *[1] * (len(first) - axis - 1)), first)
+    equal = {each for each in equal if each < len(first)} - {axis}
+    short = [1 if each in equal else size for each, size in enumerate(first)]
+    values = np.broadcast_to(np.arange(np.prod(short)).reshape(short), first)
+    flow = replace(rows_along(axis, first), constant=frozenset(equal))
+    for before, after in pairwise(shapes):
+        flow, rows, values = reshaped(flow, before, after), rows.reshape(after), values.reshape(after)
+        if flow.mixed:
+            return
+    indices = np.indices(shapes[-1])
+    made = sum((indices[at] // stride % size * weight for at, stride, size, weight in flow.digits), 0)
+    assert (rows == made).all()
+    assert all((values == values.take([0], each)).all() for each in flow.constant)
 
 
 # -- one by one ----------------------------------------------------------------------------------------
