@@ -284,7 +284,7 @@ def _unfaithful(target: Target, tried: _Tried, forms: frozenset[Executable]) -> 
             return Statement.of(words, order=name, executable=min(new))
         if found := target.refuted(name, foliation):
             return found
-    return None
+    return target.left_unrecorded(compile(next(iter(tried.orders.values()))))
 
 
 def _unsteady(target: Target) -> Statement | None:

@@ -31,6 +31,7 @@ from causalsim.engine.tokens import Texts, encode_texts
 from causalsim.events import Event, EventGraph
 from causalsim.foliations import Foliation, earliest
 from causalsim.kernels import Kernels
+from causalsim.testing.bits import same_bits
 from causalsim.testing.findings import Statement, diverging
 
 # Requests in a batch that has to have several rows; more than the smallest padded batch holds.
@@ -106,6 +107,18 @@ class Target:
         made = plan(program, self.kernels.buckets)
         _, outputs = execute(made, self.fresh(made.placement.pools), self.computation)
         return Values.from_outputs(self.model.config, self.graph, outputs), as_run(self.graph, outputs)
+
+    def left_unrecorded(self, program: Program) -> Statement | None:
+        """The first array in which a run that keeps no values leaves other results than the reference has."""
+        made = plan(program, self.kernels.buckets)
+        state, _ = execute(made, self.fresh(made.placement.pools), self.computation, keep=False)
+        expected, _ = self.execute(self.program, self.fresh())
+        for name in ("tokens", "logits"):
+            # The last of each is scratch.
+            own, other = (np.asarray(getattr(each, name))[:-1] for each in (state, expected))
+            if not same_bits(own, other):
+                return Statement.of("{array} are others when nothing is recorded", array=name)
+        return None
 
     def values(self, program: Program) -> Values:
         """Every event's value as a program makes it."""

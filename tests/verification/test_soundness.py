@@ -211,3 +211,18 @@ def test_it_does_not_apply_to_what_cannot_be_looked_into():
 def test_a_wide_model_is_certified_from_end_to_end():
     found = certificate_of(Target.of(wide(), [1, 2, 3, 4], prompt=3), thorough=True)
     assert found.holds
+
+
+# -- runs that keep no values ------------------------------------------------------------------------------
+
+
+def test_a_run_that_keeps_no_values_is_compared_too(monkeypatch):
+    run_dispatch = executor.run_dispatch
+
+    def spoilt(dispatch, state, computation, *, keep=True):
+        after, values = run_dispatch(dispatch, state, computation, keep=keep)
+        return (after if keep else replace(after, residual=after.residual * (1 + LITTLE))), values
+
+    monkeypatch.setattr(executor, "run_dispatch", spoilt)
+    words = broken(target(2, n_layers=1), False)
+    assert list(words) == ["program"] and words["program"] == "logits are others when nothing is recorded"
