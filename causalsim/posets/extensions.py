@@ -90,7 +90,8 @@ def kahn_orders(predecessors: Predecessors, rng: np.random.Generator, count: int
     >>> kahn_orders([(), (0,), (1,)], np.random.default_rng(0), 2).tolist()
     [[0, 1, 2], [0, 1, 2]]
     """
-    lower, rng = checked(predecessors), checked_generator(rng)
+    # A predecessor that is named twice is waited for once.
+    lower, rng = [{*below} for below in checked(predecessors)], checked_generator(rng)
     size, count = len(lower), check_whole("a count of orders", count, 0)
     _refuse_many(size * count)
     above = _padded(successors(lower), size)

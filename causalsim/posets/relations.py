@@ -87,7 +87,7 @@ predecessor of 1, expected integers in range(1). Number every element after all 
     ]
 
 
-def successors(predecessors: Predecessors) -> list[list[int]]:
+def successors(predecessors: Sequence[Iterable[int]]) -> list[list[int]]:
     """Return the opposite lists: for each element those that name it as a predecessor, ascending.
 
     >>> successors([(), (0,), (0, 1)])

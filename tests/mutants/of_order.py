@@ -90,9 +90,9 @@ MUTATIONS = (
         SAMPLING,
         ("pick = int(rng.integers(len(ready)))", "pick = 0"),
         ("if not waiting[j]:", "if waiting[j] >= 0:"),
-        ("left -= 1\n", "left -= 0\n"),
-        ("waiting[rows[:, None], above[chosen]] -= 1", "waiting[rows[:, None], above[chosen]] -= 2"),
-        ("taken ^= 1 << order.pop()", "order.pop()", "", *COUNTS, *SAMPLING),
+        ("left -= 1\n", "left -= 0\n", "", "posets/test_orders.py"),
+        ("waiting[rows[:, None], above[chosen]] -= 1", "waiting[rows[:, None], above[chosen]] -= 2", "", "posets/test_orders.py"),
+        ("taken ^= 1 << order.pop()", "order.pop()", "", *COUNTS),
     ),
     *of_file(
         "posets/ideals.py",

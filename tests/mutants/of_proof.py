@@ -185,7 +185,7 @@ MUTATIONS = (
         ("return self.refutation is None and self.controls != () and not self.missed", "return self.witness is None and self.controls != () and not self.missed"),
         ("return self.refutation is None and self.controls != () and not self.missed", "return self.refutation is None and self.controls != ()"),
         ("return sum((part.planted for part in self.parts), self.controls or ())", "return self.controls or ()"),
-        ("return self.witness or next(refuted, None)", "return next(refuted, self.witness)", "the same but for which of two witnesses is told where both are there"),
+        ("return self.witness or next(refuted, None)", "return next(refuted, self.witness)"),
         ("for control in self.planted if not control.caught)", "for control in self.planted if control.caught)"),
         ("return value if isfinite(value) else None", "return value"),
         ("if found else None", "if not found else None"),

@@ -88,3 +88,8 @@ def test_pairs_on_all_distinct_neighbours(size: int) -> None:
     assert width(poset) == max(size, 2)
     incomparable = set(combinations(range(2 * size), 2)) - below(poset)
     assert {(i, size + i) for i in range(size)} <= incomparable
+
+
+def test_of_several_longest_chains_the_smallest_elements_from_the_top_count() -> None:
+    assert longest_chain([(), (), (0, 1)]) == [0, 2]
+    assert longest_chain([(), (), (1,), (0,), (2, 3), (2, 3)]) == [1, 2, 4]

@@ -68,3 +68,9 @@ def test_a_divergence_is_told_only_where_there_is_one():
     assert diverging(values, values, "at {event}") is None
     found = diverging(values, {EVENT: np.float32([1, 3])}, "at {event}, {divergence.ulps:,} ULP", order="x")
     assert str(found) == "at mlp(0,1), 4,194,304 ULP" and found.order == "x"
+
+
+def test_a_findings_own_witness_is_told_before_those_of_its_parts():
+    part = Finding("reads", witness=Statement("another"))
+    assert Finding("whole", witness=LOST, parts=(part,)).refutation is LOST
+    assert str(Finding("whole", parts=(part,)).refutation) == "reads: another"

@@ -136,6 +136,7 @@ def test_rows_are_tried_alone_side_by_side_apart_at_random_and_beside_garbage():
     batch_invariance._tried(rows, 2, 0)
     asked = [chosen for chosen, _ in rows.asked[1:]]
     assert {1, 8, 20} <= {len(chosen) for chosen in asked}
+    assert sum(len(chosen) == 1 for chosen in asked) >= batch_invariance.ALONE
     gaps = [{*np.diff(chosen).tolist()} for chosen in asked]
     assert all({step} in gaps for step in batch_invariance.STEPS)
     assert any(len(each) > 1 for each in gaps) and any(garbage for _, garbage in rows.asked)
