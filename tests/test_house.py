@@ -128,7 +128,11 @@ def intruders(sources: dict[str, str]) -> dict[str, set[str]]:
 
 
 def _sources() -> dict[str, str]:
-    files = [*modules().values(), *TESTS.rglob("*.py")]
+    # Mutations quote the lines that they change.
+    files = [
+        *modules().values(),
+        *(file for file in TESTS.rglob("*.py") if not file.match("mutants/of_*.py")),
+    ]
     return {str(path.relative_to(TESTS.parent)): path.read_text(encoding="utf-8") for path in files}
 
 
