@@ -176,10 +176,10 @@ def _with_pools(state: State, pools: Iterable[int], keys: Iterable[Any], values:
     all_keys, all_values = list(state.keys), list(state.values)
     for pool, own_keys, own_values in zip(pools, keys, values, strict=True):
         all_keys[pool], all_values[pool] = own_keys, own_values
-    return _with(state, keys=tuple(all_keys), values=tuple(all_values))
+    return with_cells(state, keys=tuple(all_keys), values=tuple(all_values))
 
 
-def _with(state: State, **cells: Any) -> State:
+def with_cells(state: State, **cells: Any) -> State:
     """The same as ``dataclasses.replace``, which takes longer than some dispatches' start."""
     return State(**{**vars(state), **cells})
 
@@ -198,14 +198,14 @@ def _layers(
     cells = state.residual, [state.keys[pool] for pool in pools], [state.values[pool] for pool in pools]
     run = computation.executable("layers")
     residual, keys, values, made = run(weights, *cells, dispatch.indices)
-    state = _with_pools(_with(state, residual=residual), pools, keys, values)
+    state = _with_pools(with_cells(state, residual=residual), pools, keys, values)
     return state, made if keep else [None] * len(made)
 
 
 def _embed(dispatch: Dispatch, state: State, computation: Computation, _keep: bool) -> tuple[State, Any]:
     run, weights = computation.executable("embed"), _weights(dispatch, computation)
     residual, value = run(weights, state.residual, state.tokens, dispatch.indices)
-    return _with(state, residual=residual), value
+    return with_cells(state, residual=residual), value
 
 
 def _kv(dispatch: Dispatch, state: State, computation: Computation, _keep: bool) -> tuple[State, Any]:
@@ -219,14 +219,14 @@ def _attend(dispatch: Dispatch, state: State, computation: Computation, _keep: b
     (pool,), run = dispatch.pools, computation.executable(dispatch.site.kind)
     cells = state.residual, state.keys[pool], state.values[pool]
     residual, value = run(_weights(dispatch, computation), *cells, dispatch.indices)
-    return _with(state, residual=residual), value
+    return with_cells(state, residual=residual), value
 
 
 def _add(dispatch: Dispatch, state: State, computation: Computation, _keep: bool) -> tuple[State, Any]:
     run = computation.executable(dispatch.site.kind)
     indices = dispatch.indices._replace(table=None, window=None, extent=None)
     residual, value = run(_weights(dispatch, computation), state.residual, indices)
-    return _with(state, residual=residual), value
+    return with_cells(state, residual=residual), value
 
 
 def _block(dispatch: Dispatch, state: State, computation: Computation, keep: bool) -> tuple[State, Any]:
@@ -244,7 +244,7 @@ def _block(dispatch: Dispatch, state: State, computation: Computation, keep: boo
 
 def _unembed(dispatch: Dispatch, state: State, computation: Computation, keep: bool) -> tuple[State, Any]:
     run, weights = computation.executable("unembed"), _weights(dispatch, computation)
-    state = _with(state, logits=run(weights, state.logits, state.residual, dispatch.indices))
+    state = with_cells(state, logits=run(weights, state.logits, state.residual, dispatch.indices))
     # A copy of so many numbers is made only for those who keep it.
     return state, computation.executable("logits")(state.logits, dispatch.indices) if keep else None
 
@@ -252,7 +252,7 @@ def _unembed(dispatch: Dispatch, state: State, computation: Computation, keep: b
 def _sample(dispatch: Dispatch, state: State, computation: Computation, _keep: bool) -> tuple[State, Any]:
     run = computation.executable("sample")
     tokens, value = run(state.tokens, state.logits, state.sampling, dispatch.indices)
-    return _with(state, tokens=tokens), value
+    return with_cells(state, tokens=tokens), value
 
 
 _RUNNERS: dict[str, Callable[[Dispatch, State, Computation, bool], tuple[State, Any]]] = {

@@ -101,7 +101,7 @@ def covering(graph: EventGraph, buckets: Buckets) -> Iterator[tuple[str, Foliati
 
 
 def _with(graph: EventGraph, form: Form, rows: Sequence[Row], is_late: bool) -> Foliation:
-    """What a dispatch carries, after all that does not wait for it, or after no more than it needs."""
+    """The events of a dispatch, after all that does not wait for them, or after no more than they need."""
     carried = [[graph.index(event) for event in form.events(row)] for row in rows]
     each = [graph[index] for column in carried for index in column]
     reach = graph.future if is_late else graph.past

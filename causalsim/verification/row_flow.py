@@ -613,12 +613,12 @@ def _lasting(jaxpr: Any) -> set[Any]:
 
 
 def _unchanged(body: Any, consts: int, carried: int) -> list[bool]:
-    """Which of a loop's carries every turn hands on as it got them."""
+    """The carries of a loop that every turn hands on as it got them."""
     return [body.outvars[at] is body.invars[consts + at] for at in range(carried)]
 
 
 def _of_turn(flow: Flow, over: Iterable[Digit], fixed: frozenset[tuple[int, int]], length: int) -> Flow:
-    """What one turn of a loop gets of an array: that of its row, if the loop goes over rows."""
+    """The part of an array that one turn of a loop gets: that of its row, if the loop goes over rows."""
     own = {digit for digit in flow.digits if digit.axis == 0}
     if over and not own and 0 not in flow.constant and length > 1:
         return flow.spoilt("has what depends on a row's place")
@@ -628,7 +628,7 @@ def _of_turn(flow: Flow, over: Iterable[Digit], fixed: frozenset[tuple[int, int]
 
 
 def _of_turns(flow: Flow, over: Iterable[Digit], fixed: frozenset[tuple[int, int]]) -> Flow:
-    """What all turns of a loop made, one behind another."""
+    """The results of all turns of a loop, one behind another."""
     inner = frozenset(digit._replace(axis=digit.axis + 1) for digit in flow.digits)
     outer = frozenset(over) if flow.fixed & fixed else frozenset()
     constant = frozenset(axis + 1 for axis in flow.constant)
@@ -643,7 +643,7 @@ def _named(flow: Flow, name: str) -> Flow:
 def _settled(
     once: Callable[[Sequence[Flow]], Sequence[Flow]], carry: Sequence[Flow], shapes: Sequence[Shape]
 ) -> list[Flow]:
-    """What a loop carries, after as many turns as change anything."""
+    """The carries of a loop, after as many turns as change anything."""
     now = list(carry)
     while True:
         made = once(now)

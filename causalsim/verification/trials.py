@@ -112,7 +112,7 @@ def _groups(graph: EventGraph, site: Site, is_attending: bool) -> Iterator[tuple
 
 def everywhere(form: Form, group: tuple[Row, ...], turn: int) -> Iterator[Trial]:
     """All that ``in_rotation`` has, and each event first, last, in between and alone, with all garbage."""
-    # In between, in company drawn at random: the events of a site come to every place of a dispatch.
+    # In between, beside rows drawn at random: the events of a site come to every place of a dispatch.
     yield from in_rotation(form, group, turn)
     size, rng = min(len(group), form.rows), np.random.default_rng([turn, form.rows, form.layers])
     for at, row in enumerate(group):

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 import causalsim as cs
 from causalsim.engine import Layout, Sampling, State, compile, plan
 from causalsim.engine import execute as follow
-from causalsim.engine.executor import _with
+from causalsim.engine.executor import with_cells
 from causalsim.kernels import CERTIFIED_BUCKETS, PAGE
 from tests.engine.support import architectures, bits, cells_of, fresh, fresh_for, graphs_of, ids, texts
 from tests.models_for_tests import tiny
@@ -33,7 +33,7 @@ def _made(**options) -> State:
 def test_the_fast_way_to_change_a_state_is_that_of_dataclasses(name):
     state, other = _made(), _made()
     before = dict(vars(state))
-    fast, plain = (way(state, **{name: getattr(other, name)}) for way in (_with, replace))
+    fast, plain = (way(state, **{name: getattr(other, name)}) for way in (with_cells, replace))
     assert list(vars(fast)) == list(vars(plain)) and vars(state).keys() == before.keys()
     assert all(getattr(fast, each) is getattr(plain, each) for each in vars(plain))
     assert getattr(fast, name) is getattr(other, name)

@@ -1,4 +1,4 @@
-"""Which test sees a change of our own code? ``python -m tests.mutants`` runs what has no result yet.
+"""Changes of our own code, and tests that see them: ``python -m tests.mutants`` runs those without a result.
 
 Prints a table and writes the score into the README. Takes a quarter of an hour or more.
 """

@@ -23,7 +23,7 @@ MUTATIONS = (
         ('if kind.writes == "residual" and wiring.parallel_residual:', 'if kind.writes == "residual" or wiring.parallel_residual:'),
         ('sources: dict[str, list[Site]] = {"token": [sites[-1]]}', 'sources: dict[str, list[Site]] = {"token": [sites[0]]}'),
         ("return None if all(window is None for window in checked) else checked", "return None if any(window is None for window in checked) else checked"),
-        ("if number is None or number < 1:", "if number is None or number < 0:"),
+        ('check_whole("n_layers", n_layers, 1)', 'check_whole("n_layers", n_layers, 0)'),
         ("for below, here in pairwise(wiring.sites(\"block\"))", "for below, here in list(pairwise(wiring.sites(\"block\")))[1:]"),
         ("top - above[site] for site", "above[site] for site"),
     ),

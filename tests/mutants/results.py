@@ -13,7 +13,7 @@ RESULTS = Path(__file__).parent / "results.json"
 
 
 class Result(NamedTuple):
-    """What came of a mutation.
+    """The outcome of a mutation.
 
     Attributes:
         version: Of the file and the tests, as ``Mutation.version`` has it.
@@ -27,7 +27,7 @@ class Result(NamedTuple):
 
 
 def read() -> dict[str, Result]:
-    """What is kept, by name of the mutation."""
+    """Outcomes that are kept, by name of the mutation."""
     kept = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.exists() else {}
     return {name: Result(**each) for name, each in kept.items()}
 

@@ -30,7 +30,7 @@ LITTLE = 2.0**-12
 
 
 def refused(whole, kind, rows=8):
-    """What the certificate reads off the executable of a kind, by condition."""
+    """Faults that the certificate reads off the executable of a kind, by condition."""
     form = next(form for form, _ in possible(whole.graph, whole.kernels.buckets).values()
                 if form.executable == (kind, 0, rows))  # fmt: skip
     return dict(reversed([*unsound(traced(whole, form, several=False))]))

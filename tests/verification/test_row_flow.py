@@ -146,7 +146,7 @@ def until_a_cell_says(cells):
 
 
 def carried_round(cells):
-    """What is a cell becomes an address only in the second turn."""
+    """A cell becomes an address only in the second turn."""
     start = jnp.int32(0), jnp.int32(0)
     return lax.fori_loop(0, 3, lambda i, held: (held[1], cells[held[0], 0].astype(int)), start)
 

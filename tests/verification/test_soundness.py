@@ -121,7 +121,7 @@ def test_orders_begin_dispatches_at_every_layer():
 
 @pytest.fixture
 def poisoning_all(monkeypatch):
-    """Where one page serves again, all pages of its pool are poisoned."""
+    """All pages of a pool are poisoned as soon as one serves again."""
 
     def spoilt(state, places):
         keys, values = list(state.keys), list(state.values)
