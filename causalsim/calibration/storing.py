@@ -11,6 +11,7 @@ from causalsim.calibration.measuring import measure
 from causalsim.engine import Model, calibrations
 from causalsim.engine.calibrations import Calibration, kinds_of_dispatch, plain
 from causalsim.engine.environment import environment
+from causalsim.engine.flags import debugging_off
 from causalsim.engine.tokens import check_length
 from causalsim.errors import InputError
 from causalsim.files import write_whole
@@ -23,6 +24,7 @@ LENGTH = 192
 _HINT = 'load("glass") or random_model(config) gives one.'
 
 
+@debugging_off()
 def calibrate(model: Model, length: int | None = None, *, progress: Progress = silent) -> Calibration:
     """Measure a model's dispatches on this machine and keep the choice: runs of it use it from then on.
 

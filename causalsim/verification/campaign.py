@@ -12,6 +12,7 @@ from pathlib import Path
 
 from causalsim.arguments import check_type, check_whole
 from causalsim.engine import Model
+from causalsim.engine.flags import debugging_off
 from causalsim.engine.tokens import Texts
 from causalsim.errors import InputError
 from causalsim.foliations import Foliation
@@ -63,6 +64,7 @@ class Campaign:
         return json.dumps({**whole, "environment": self.environment}, indent=2)
 
 
+@debugging_off()
 def run_campaign(
     model: Model,
     tokens: Texts,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from causalsim.arguments import check_whole
 from causalsim.engine import Model
 from causalsim.engine.cells import Cell
+from causalsim.engine.flags import debugging_off
 from causalsim.engine.tokens import Texts
 from causalsim.events import Event, EventGraph
 from causalsim.kernels import Kernels
@@ -101,6 +102,7 @@ class RecordedGraph:
         return f"{covered}: {'; '.join(words) or 'what is declared'}."
 
 
+@debugging_off()
 def recorded_graph(
     model: Model,
     tokens: Texts,

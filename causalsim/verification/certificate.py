@@ -54,6 +54,7 @@ from typing import Any
 import numpy as np
 
 from causalsim.engine import Model, Plan, compile, plan
+from causalsim.engine.flags import debugging_off
 from causalsim.engine.program import Program
 from causalsim.engine.tokens import Texts
 from causalsim.errors import InputError
@@ -100,6 +101,7 @@ _FRAME = "every cell compared after each of {trials:,} dispatches"
 PLANTED = 2
 
 
+@debugging_off()
 def certify(
     model: Model,
     tokens: Texts,

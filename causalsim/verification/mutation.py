@@ -17,6 +17,7 @@ import numpy as np
 
 from causalsim.arguments import check_limit
 from causalsim.engine import Model, Values, compile, execute, plan
+from causalsim.engine.flags import debugging_off
 from causalsim.engine.tokens import Texts
 from causalsim.errors import InputError
 from causalsim.events import Edge, Site
@@ -44,6 +45,7 @@ DEVIATIONS = 3
 Look = Callable[[], Statement | None]
 
 
+@debugging_off()
 def mutate(
     model: Model,
     tokens: Texts,

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from causalsim.arguments import check_whole
 from causalsim.engine import Model
 from causalsim.engine.environment import environment
+from causalsim.engine.flags import debugging_off
 from causalsim.engine.tokens import Texts
 from causalsim.kernels import Kernels
 from causalsim.progress import Progress, silent
@@ -62,6 +63,7 @@ class Report:
         return table_of(self.verdicts)
 
 
+@debugging_off()
 def verify(
     model: Model,
     tokens: Texts,

@@ -6,6 +6,7 @@ import io
 import json
 from dataclasses import replace
 
+import jax
 import numpy as np
 import pytest
 from rich.console import Console
@@ -246,3 +247,11 @@ def test_a_report_prints_a_line_a_verdict(healthy):
     names = ("order independence", "causal invariance", "batch invariance")
     assert [line.startswith(f"{name} holds: ") for line, name in zip(lines, names, strict=True)] == [True] * 3
     assert len(str(healthy)) < 2000
+
+
+def test_debug_flags_of_jax_change_no_verdict():
+    """Memory that is not written is NaN on purpose, which JAX would take for an error."""
+    with jax.debug_nans(True), jax.debug_infs(True), jax.numpy_rank_promotion("raise"):
+        small = tiny(n_layers=1)
+        assert small_verify(model=small, tokens=[3, 1], orders=1, events=1, exhaustive=0).holds
+        assert cs.verification.certify(small, [3, 1], thorough=False).holds
