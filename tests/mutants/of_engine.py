@@ -111,7 +111,7 @@ MUTATIONS = (
         "kernels/elementwise.py",
         PRODUCTS,
         ("if x.shape[1] > LONGEST_UNROLLED:", "if True:"),
-        ("centred = x - _mean(x)", "centred = x"),
+        ("centred = x - _settled(_mean(x))", "centred = x"),
         ("(_mean(x * x) + epsilon)", "(_mean(x * x))", "", *PRODUCTS, *KINDS, "models/test_glass.py"),
         ("first * cos - second * sin, second * cos + first * sin", "first * cos + second * sin, second * cos - first * sin", "", "engine/test_glass_oracle.py", "engine/test_families.py"),
         ("mode=\"fill\", fill_value=jnp.nan, wrap_negative_indices=False)", "mode=\"clip\", wrap_negative_indices=False)", "", *KINDS),

@@ -30,8 +30,8 @@ MUTATIONS = (
     *of_file(
         "posets/relations.py",
         RELATIONS,
-        ("mask |= past[j] | 1 << j", "mask |= 1 << j"),
-        ("mask &= ~past[j]", "mask &= past[j] | mask"),
+        ("past.append(union(past[j] | 1 << j for j in below))", "past.append(union(1 << j for j in below))"),
+        (" & ~union(past[j] for j in below)", ""),
         ("above[j].append(i)", "above[i].append(j)", "", *RELATIONS, *SAMPLING),
         ("if 0 <= number < i:", "if 0 <= number <= i:", "", "posets/test_bad_input.py"),
     ),
@@ -82,7 +82,7 @@ MUTATIONS = (
         "posets/decomposition.py",
         COUNTS,
         ("first_missing = min(first_missing, missing & -missing)", "first_missing = missing & -missing"),
-        ("fresh = near & mask & ~component", "fresh = 0"),
+        ("fresh = union(linked[i] for i in elements(fresh)) & mask & ~component", "fresh = 0"),
         ("            linked[j] |= 1 << i\n", ""),
     ),
     *of_file(
@@ -96,14 +96,14 @@ MUTATIONS = (
     ),
     *of_file(
         "posets/ideals.py",
-        SAMPLING,
+        ("posets/test_coupling.py",),
         ("whole = self._counts[child].down_sets - 1", "whole = self._counts[child].down_sets"),
         ("rank -= whole", "rank -= 0"),
     ),
     *of_file(
         "foliations/foliation.py",
         FOLIATION,
-        ("np.minimum(self._times, _same_graph", "np.maximum(self._times, _same_graph"),
+        ("np.minimum(self._times, same_graph", "np.maximum(self._times, same_graph"),
         ("if read >= start:", "if read > start:"),
         ("        _check_causality(graph, ranks, given)\n", ""),
         ("ranks = dense(given)", "ranks = dense(given)[::1] * 2", "", *FOLIATION, "foliations/test_registry.py"),

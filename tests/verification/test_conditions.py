@@ -12,6 +12,7 @@ import pytest
 import causalsim as cs
 from causalsim.engine import compile, plan
 from causalsim.kernels import CERTIFIED
+from causalsim.testing import Statement
 from causalsim.verification import certificate, lifetimes
 from causalsim.verification.bench import Tally
 from causalsim.verification.covering import covering
@@ -31,11 +32,12 @@ def sound(monkeypatch):
     """A certificate whose checks all find nothing."""
     whole = target(3, n_layers=1)
     tried = frozenset(form.executable for form, _ in forms(whole.graph, whole.kernels.buckets))
-    nothing = {"_controls": (CAUGHT,), "_read_off": {}, "_steered": None, "_shared": None, "_unsteady": None}
-    nothing |= {"poisoned_wrong": (1, None), "run_trials": (Tally(1, 1), tried)}
+    nothing = {"_controls": (CAUGHT,), "traced": None, "unsound": (), "_steered": None, "_shared": None}
+    nothing |= {"_unsteady": None, "poisoned_wrong": (1, None), "run_trials": (Tally(1, 1), tried)}
     for name, value in nothing.items():
         monkeypatch.setattr(certificate, name, said(value))
     monkeypatch.setattr(Target, "refuted", said(None))
+    monkeypatch.setattr(Target, "left_unrecorded", said(None))
     assert certificate.certificate_of(whole).holds
     return whole
 
@@ -43,8 +45,8 @@ def sound(monkeypatch):
 @pytest.mark.parametrize(
     ("condition", "check", "finds"),
     [
-        ("rows", "_read_off", {"rows": SAID}),
-        ("addresses", "_read_off", {"addresses": SAID}),
+        ("rows", "unsound", [("rows", "it broke")]),
+        ("addresses", "unsound", [("addresses", "it broke")]),
         ("addresses", "_steered", SAID),
         ("garbage", "run_trials", Tally(wrong=SAID)),
         ("frame", "run_trials", Tally(changed=SAID)),
@@ -89,23 +91,25 @@ def test_its_controls_are_three_kernels_and_what_is_seen_of_each(monkeypatch):
 def test_programs_that_are_looked_at():
     whole = target(3, n_layers=1)
     named = list(cs.verification.certificate.named_foliations(whole.graph))
-    thorough = [name for name, _ in certificate._foliations(whole, True, 0)]
+    thorough = [*certificate._Tried.of(whole, True, 0).orders]
     forms_that_occur = [name for name, _ in covering(whole.graph, whole.kernels.buckets)]
     assert thorough[: len(named)] == named and thorough[-len(forms_that_occur) :] == forms_that_occur
     assert len(thorough) == len(named) + certificate.RANDOM + len(forms_that_occur)
-    assert len(list(certificate._foliations(whole, False, 0))) == 2
+    assert [*certificate._Tried.of(whole, False, 0).orders] == [named[0], thorough[len(named)]]
 
 
 def test_a_program_of_what_was_not_tried_and_one_that_diverges_are_unfaithful(monkeypatch):
     whole = target(2, n_layers=1)
-    orders = {"layer_major": cs.layer_major(whole.graph)}
-    plans = {name: plan(compile(order), whole.kernels.buckets) for name, order in orders.items()}
+    tried = certificate._Tried.of(whole, False, 0)
+    forms_taken = frozenset().union(*(made.executables for made in tried.plans.values()))
     monkeypatch.setattr(Target, "refuted", said(None))
-    tried = plans["layer_major"].executables
-    assert certificate._unfaithful(whole, orders, plans, tried) is None
-    assert "was not tried" in str(certificate._unfaithful(whole, orders, plans, frozenset()))
-    monkeypatch.setattr(Target, "refuted", said(SAID))
-    assert certificate._unfaithful(whole, orders, plans, tried) is SAID
+    monkeypatch.setattr(Target, "left_unrecorded", said(None))
+    assert certificate._unfaithful(whole, tried, forms_taken) is None
+    assert "was not tried" in str(certificate._unfaithful(whole, tried, frozenset()))
+    for check in ("left_unrecorded", "refuted"):
+        found = Statement(f"{check} said so")
+        monkeypatch.setattr(Target, check, said(found))
+        assert certificate._unfaithful(whole, tried, forms_taken) is found
 
 
 def test_other_values_the_second_time_are_unsteady(monkeypatch):
@@ -162,9 +166,7 @@ def test_what_is_read_off_is_told_by_condition(monkeypatch):
     monkeypatch.setattr(
         certificate, "unsound", said([("addresses", "one"), ("rows", "two"), ("rows", "three")])
     )
-    form = Form(cs.events.Site("mlp", 0), 8)
-    found = certificate._read_off(target(2), {(form.executable, False): form})
-    assert {condition: witness.reason for condition, witness in found.items()} == {
-        "addresses": "one",
-        "rows": "two",
-    }
+    monkeypatch.setattr(certificate, "_steered", said(SAID))
+    whole = target(2, n_layers=1)
+    found = certificate._read_off(whole, certificate._Tried.of(whole, False, 0))
+    assert {part.name: part.witness.reason for part in found} == {"addresses": "one", "rows": "two"}
