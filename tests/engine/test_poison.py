@@ -140,7 +140,7 @@ def test_an_index_off_the_end_writes_nowhere(model, kind, off):
     elif kind == "unembed":
         state = replace(state, logits=run(weights["unembed"], state.logits, state.residual, at))
     else:
-        tokens, _ = run(state.tokens, state.logits, at, np.array([3], np.int32), np.float32(0), np.int32(0))
+        tokens, _ = run(state.tokens, state.logits, state.sampling, at)
         state = replace(state, tokens=tokens)
     assert cells_of(state) == before
 

@@ -117,7 +117,7 @@ def _counted(given: object, otherwise: st.SearchStrategy[int]) -> st.SearchStrat
 
 def _head_width(chosen: Chosen) -> st.SearchStrategy[int]:
     """The width of a head, odd or even: room for all that is to be turned."""
-    least = max(1, 2 * _asked(chosen))
+    least = max(2 if chosen.get("positions") == "rotary" else 1, 2 * _asked(chosen))
     return st.integers(least, max(16, least))
 
 
