@@ -192,6 +192,10 @@ def test_a_long_graph_costs_nothing_until_asked():
     assert len(graph.past(Event("attn", 0, 131_071))) == 131_072 * 2  # every embed and every kv of layer 0
 
 
+def test_one_layer_that_sees_all_takes_no_window_from_another() -> None:
+    assert Wiring(2, windows=[None, 4]).windows_by_layer == (None, 4)
+
+
 def test_graphs_are_values():
     a = EventGraph(Wiring(2, windows=[None, None]), [2, 3])
     b = pickle.loads(pickle.dumps(EventGraph(Wiring(2), (2, 3))))
