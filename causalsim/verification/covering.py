@@ -11,9 +11,12 @@ import numpy as np
 from causalsim.engine import Dispatch, Plan, compile, plan
 from causalsim.engine.program import MANY_ROWS
 from causalsim.events import KINDS, EventGraph
-from causalsim.foliations import Foliation, earliest
+from causalsim.foliations import Foliation, earliest, token_major
 from causalsim.kernels import Buckets
 from causalsim.verification.trials import Form, Row, forms
+
+# When a dispatch runs. Where the same rows would go on together, the rest runs position by position.
+WHEN = LATE, EARLY, APART = "late", "early", "late and the rest apart"
 
 
 class Occurrence(NamedTuple):
@@ -91,23 +94,25 @@ def covering(graph: EventGraph, buckets: Buckets) -> Iterator[tuple[str, Foliati
         return
     wanted, seen = possible(graph, buckets), set[Occurrence]()
     for key, (form, rows) in wanted.items():
-        for is_late in (True, False):
+        for when in WHEN:
             if key in seen:
                 break
-            order = _with(graph, form, rows, is_late)
+            order = _with(graph, form, rows, when)
             if new := occurrences(plan(compile(order), buckets)) - seen:
                 seen |= new
-                yield f"{form}, {len(rows)} of them filled{' late' * is_late}", order
+                yield f"{form}, {len(rows)} of them filled, {when}", order
 
 
-def _with(graph: EventGraph, form: Form, rows: Sequence[Row], is_late: bool) -> Foliation:
+def _with(graph: EventGraph, form: Form, rows: Sequence[Row], when: str) -> Foliation:
     """The events of a dispatch, after all that does not wait for them, or after no more than they need."""
     carried = [[graph.index(event) for event in form.events(row)] for row in rows]
     each = [graph[index] for column in carried for index in column]
-    reach = graph.future if is_late else graph.past
+    is_late, reach = when != EARLY, graph.past if when == EARLY else graph.future
     phase, within = np.full(len(graph), 0 if is_late else 2, np.int64), earliest(graph).times.copy()
     for event in each:
         phase[[graph.index(other) for other in reach(event)]] = 2 if is_late else 0
+    if when == APART:
+        within = np.where(phase == 2, token_major(graph).times, within)
     for column in carried:
         phase[column], within[column] = 1, np.arange(len(column))
     return Foliation(graph, phase * (len(graph) + 1) + within)
