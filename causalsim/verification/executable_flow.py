@@ -20,7 +20,8 @@ from causalsim.engine.state import ARRAYS
 from causalsim.kernels import Buckets
 from causalsim.kernels.paged import tile_of
 from causalsim.verification.dataflow import misused, steered
-from causalsim.verification.row_flow import CELLS, Flow, mixed_rows, rows_along
+from causalsim.verification.flows import CELLS, Flow, rows_along
+from causalsim.verification.row_flow import mixed_rows
 from causalsim.verification.target import Target
 from causalsim.verification.trials import Form
 

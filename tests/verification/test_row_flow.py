@@ -11,7 +11,8 @@ import pytest
 from jax import lax
 
 from causalsim.verification.dataflow import misused, steered, steering
-from causalsim.verification.row_flow import CELLS, Flow, mixed_rows, rows_along
+from causalsim.verification.flows import CELLS, Flow, rows_along
+from causalsim.verification.row_flow import mixed_rows
 
 ROWS, WIDTH = 6, 4
 X, AT = jnp.zeros((ROWS, WIDTH)), jnp.zeros(ROWS, jnp.int32)

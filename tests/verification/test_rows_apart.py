@@ -13,7 +13,8 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from jax import lax
 
-from causalsim.verification.row_flow import CELLS, combined, mixed_rows, reshaped, rows_along
+from causalsim.verification.flows import CELLS, combined, reshaped, rows_along
+from causalsim.verification.row_flow import mixed_rows
 
 ROWS, WIDTH = 4, 6
 # Whole numbers: their bits depend on no order of additions.
