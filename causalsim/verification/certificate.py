@@ -87,7 +87,7 @@ _ADDRESSES = (
     "the same jaxprs: no value decides an address, no address enters a value; the host, running {program}"
 )
 _LIFETIME = "every cell in all orders, every page of {programs} programs, {poisoned} poisonings as they ran"
-_PROGRAM = "{programs} programs as they ran, on recycled memory: {names}; in them {seen} of {possible} forms of dispatch"
+_PROGRAM = "{programs} programs as they ran, pages recycled: {names}; {seen} of {possible} forms of dispatch"
 _IDS = "; samples with ids given, the likeliest and drawn"
 _NO_IDS = "; no token is sampled in this graph"
 _GARBAGE = "{event_runs:,} event runs in {forms} forms of dispatch"
