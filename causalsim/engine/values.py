@@ -66,6 +66,11 @@ class Values(Mapping[Event, Any]):
         row = key.position - self._graph.requests[key.request].positions(site).start
         return _map(lambda line: line[row], self._lines[site, key.request])
 
+    @property
+    def stacks(self) -> Mapping[tuple[Site, int], Any]:
+        """The values of each site and request, a row a position."""
+        return self._lines
+
     def __contains__(self, event: object) -> bool:
         return event in self._graph
 

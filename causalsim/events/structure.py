@@ -126,6 +126,32 @@ class CausalStructure(CanonicalOrder):
         """
         return tuple(dict.fromkeys(edge.source for edge in self.edges_into(event)))
 
+    def predecessor_indices(self, event: Event) -> tuple[int, ...]:
+        """The canonical indices of ``predecessors``, without making events of them.
+
+        Args:
+            event: An event of the graph.
+
+        Returns:
+            Indices, by source site and rising position.
+
+        Raises:
+            InputError: No event of the graph.
+
+        >>> from causalsim.events import Wiring
+        >>> CausalStructure(Wiring(1), 2).predecessor_indices(Event("attn", 0, 1))
+        (5, 1, 6)
+        """
+        self.check(event)
+        columns = self.requests[event.request]
+        return tuple(
+            dict.fromkeys(
+                columns.index(family.source, position)
+                for family in self.families_into[Site(event.kind, event.layer)]
+                for position in family.sources(event.position, columns.positions(family.source))
+            )
+        )
+
     def successors(self, event: Event) -> tuple[Event, ...]:
         """The events that read an event's value, each once.
 
@@ -351,4 +377,4 @@ class CausalStructure(CanonicalOrder):
         rule = "an explicit list of edges is for small graphs"
         hint = "Ask the graph itself (predecessors, past, count_edges), or take a shorter text."
         check_limit(rule, items, limit, hint=hint)
-        return [tuple(map(self.index, self.predecessors(event))) for event in self]
+        return [self.predecessor_indices(event) for event in self]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import cache, cached_property
+from functools import cache, cached_property, partial
 from itertools import chain, compress, groupby, islice
 from operator import attrgetter
 from typing import Any
@@ -13,15 +13,14 @@ from typing import Any
 import jax
 import numpy as np
 
-from causalsim.engine import Output, Planner, Program, State, Values, compile, run_dispatch
+from causalsim.engine import Output, Program, State, Values, compile, run_dispatch
 from causalsim.engine.cells import Cell, cells_written
 from causalsim.engine.executables import body_of
+from causalsim.engine.executor import with_cells
 from causalsim.engine.joining import Group, deepest
-from causalsim.engine.placement import Placement
 from causalsim.engine.program import Batch
 from causalsim.events import KINDS, Edge, Event, EventGraph, Site
 from causalsim.foliations import layer_major
-from causalsim.kernels import Buckets
 from causalsim.progress import Progress, silent
 from causalsim.testing.findings import Statement, diverging
 from causalsim.verification.memory import (
@@ -92,32 +91,38 @@ class Bench:
     def __init__(self, target: Target, dropped: Edge | None = None) -> None:
         self.target, self.graph, self.dropped = target, target.graph, dropped
         self.vocabulary = target.model.config.vocab_size
-        n_layers = target.model.config.n_layers
-        self.depth = deepest(n_layers)
-        self.state = target.fresh()
-        self.plan = Plan.of(self.state, self.depth)
         # A pool serves every so manieth layer: only those of one dispatch are ever in use.
-        apart = Placement.apart(n_layers, self.state.layout)
-        self.placement = replace(apart, pool=np.arange(n_layers) % self.depth, pools=self.depth)
-        self.planner, self.contents = cache(self._planner), cache(self._contents)
+        self.depth = deepest(target.model.config.n_layers)
+        self.state = target.fresh(self.depth)
+        self.plan = Plan.of(self.state, self.depth)
+        self.planner, self.contents = cache(partial(target.planner, self.state)), cache(self._contents)
         self.cells, self.reads, self.column = cache(self._cells), cache(self._reads), cache(self._column)
         self.roles = np.full(self.plan.starts["all"], KEPT, np.int8)
         self.roles[self.plan.scratch] = FREE
         self.rng = np.random.default_rng(0)
 
     @cached_property
-    def memory(self) -> tuple[dict[Site, Any], State, Statement | None]:
-        """The residuals before each site of the column, the end, and a divergence if there is one."""
-        plain = replace(self.target, graph=EventGraph(self.graph.wiring, self.graph.lengths))
-        state, outputs = plain.fresh(), list[Output]()
+    def memory(self) -> tuple[dict[Site, Any], State, list[Output]]:
+        """The residuals before each site of the column, the end, and what was executed."""
+        state, outputs = self._given.fresh(), list[Output]()
         before: dict[Site, Any] = {}
-        for batch in compile(layer_major(plain.graph)).batches:
+        for batch in compile(layer_major(self._given.graph)).batches:
             before.setdefault(batch.site, state.residual.copy())
-            state, made = plain.execute(Program(plain.graph, (batch,)), state)
+            state, made = self._given.execute(Program(self._given.graph, (batch,)), state)
             outputs += made
-        values = Values.from_outputs(self.target.model.config, plain.graph, outputs)
-        reference = {event: self.target.reference[event] for event in plain.graph}
-        return before, state, diverging(reference, values, "{divergence}")
+        return before, state, outputs
+
+    @cached_property
+    def _given(self) -> Target:
+        return replace(self.target, graph=EventGraph(self.graph.wiring, self.graph.lengths))
+
+    @property
+    def divergence(self) -> Statement | None:
+        """The first event whose value in memory is not the reference's."""
+        graph = self._given.graph
+        values = Values.from_outputs(self.target.model.config, graph, self.memory[2])
+        reference = {event: self.target.reference[event] for event in graph}
+        return diverging(reference, values, "{divergence}")
 
     def run(self, trials: Iterable[Trial], tally: Tally) -> Tally:
         """Run some trials and note the first that fails."""
@@ -158,12 +163,13 @@ class Bench:
 
     def _marks(self, trial: Trial) -> tuple[Marks, Marks]:
         """Marks for what each cell holds before a trial, and for what must become of it."""
-        events = [self.column(trial.form.sites, row) for row in trial.rows]
-        needed, own = self._closure(events, trial)
+        sites = trial.form.sites
+        events = [self.column(sites, row) for row in trial.rows]
+        needed, sure = self._closure(events, trial)
         garbage, roles = self.plan.garbage(trial.garbage, self.rng), self.roles.copy()
-        garbage[[*needed]] = OWN
-        roles[[cell for column in events for event in column for cell in self.cells(event)]] = FREE
-        roles[[*own]] = WRITTEN
+        garbage[needed] = OWN
+        roles[self._written(chain.from_iterable(events))] = FREE
+        roles[self._written(sure)] = WRITTEN
         return garbage, roles
 
     def _cells(self, index: int) -> list[int]:
@@ -185,38 +191,37 @@ class Bench:
     def _column(self, sites: tuple[Site, ...], row: Row) -> Column:
         return tuple(self.graph.index(Event(*site, *row)) for site in sites)
 
-    def _closure(self, events: Sequence[Column], trial: Trial) -> tuple[set[int], set[int]]:
-        """Return the cells that the tested events need, and those that a dispatch then leaves as expected.
+    def _closure(self, events: Sequence[Column], trial: Trial) -> tuple[list[int], set[int]]:
+        """Return the cells that the tested events need, and the events that a dispatch then does as expected.
 
         What another row of the dispatch makes for them needs its own predecessors.
         """
-        made = {event for column in events for event in column}
+        made = frozenset(chain.from_iterable(events))
         tested = [row in trial.tested for row in trial.rows]
         waiting = [event for column in compress(events, tested) for event in column]
-        sure, needed = set(waiting), set[int]()
+        sure, needed = set(waiting), list[int]()
         while waiting:
-            for source, cells in self.reads(waiting.pop()):
-                if source not in made:
-                    needed.update(cells)
-                elif source not in sure:
-                    sure.add(source)
-                    waiting.append(source)
-        return needed, {cell for event in sure for cell in self.cells(event)}
+            reads = self.reads(waiting.pop())
+            inside = made & reads.keys()
+            needed += chain.from_iterable(cells for source, cells in reads.items() if source not in inside)
+            waiting += inside - sure
+            sure |= inside
+        return needed, sure
 
-    def _reads(self, index: int) -> list[tuple[int, list[int]]]:
+    def _written(self, events: Iterable[int]) -> list[int]:
+        return list(chain.from_iterable(map(self.cells, events)))
+
+    def _reads(self, index: int) -> dict[int, list[int]]:
         """The direct predecessors of an event and their cells; a token that is given has no event."""
         event = self.graph[index]
-        sources = [*self.graph.predecessors(event)]
+        sources = self.graph.predecessor_indices(event)
         if self.dropped and self.dropped.target == event:
-            sources = [source for source in sources if source != self.dropped.source]
+            without = self.graph.index(self.dropped.source)
+            sources = tuple(source for source in sources if source != without)
         elif event.kind == "embed":
             token = int(self.state.layout.first_tokens()[event.request]) + event.position
-            return [(NOBODY, [self.plan.number(Cell("tokens", (token,)))])]
-        indices = map(self.graph.index, sources)
-        return [(source, self.cells(source)) for source in indices]
-
-    def _planner(self, rows: int) -> Planner:
-        return Planner(self.graph.wiring, self.state.layout, self.placement, Buckets((rows,)))
+            return {NOBODY: [self.plan.number(Cell("tokens", (token,)))]}
+        return {source: self.cells(source) for source in sources}
 
     # -- what lies in memory -----------------------------------------------------------------------
 
@@ -253,12 +258,14 @@ class Bench:
                 held[array][int(pool)] = part
             else:
                 held[array] = part
-        return replace(self.state, **{**held, "keys": tuple(held["keys"]), "values": tuple(held["values"])})
+        return with_cells(
+            self.state, **{**held, "keys": tuple(held["keys"]), "values": tuple(held["values"])}
+        )
 
 
 def _told(trials: Sequence[Trial], diverged: Any) -> Iterator[tuple[Trial, int]]:
     # What was run only to fill a batch has no trial.
-    return zip(trials, np.bitwise_or.reduce(jax.device_get(diverged)).tolist(), strict=False)
+    return zip(trials, jax.device_get(diverged).tolist(), strict=False)
 
 
 def misses(target: Target, edge: Edge) -> Statement | None:
@@ -273,13 +280,12 @@ def misses(target: Target, edge: Edge) -> Statement | None:
 
 def first_fault(target: Target, kind: str) -> Statement | None:
     """The first that is seen of a fault in the kernel of a kind."""
-    bench = Bench(target)
-    tally = Tally(wrong=bench.memory[2])
+    bench, tally = Bench(target), Tally()
     tried = (form for form in forms(target.graph, target.kernels.buckets) if form[0].kind == kind)
     outcomes = bench.outcomes(chain.from_iterable(everywhere(*form, 0) for form in tried))
     while tally.witness is None and (outcome := next(outcomes, None)):
         tally.note(*outcome)
-    return tally.witness
+    return tally.witness or bench.divergence
 
 
 def run_trials(
@@ -300,7 +306,7 @@ def run_trials(
     tally, done, total = Tally(), 0, sum(map(len, trials.values()))
     for own, its in trials.items():
         bench = Bench(own)
-        tally.wrong = tally.wrong or bench.memory[2]
+        tally.wrong = tally.wrong or bench.divergence
         for outcome in bench.outcomes(its):
             tally.note(*outcome)
             done += 1

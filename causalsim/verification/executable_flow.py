@@ -13,11 +13,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from causalsim.engine import Planner, run_dispatch
-from causalsim.engine.placement import Placement
+from causalsim.engine import run_dispatch
 from causalsim.engine.planning import IndexArrays
 from causalsim.engine.state import ARRAYS
-from causalsim.kernels import Buckets
 from causalsim.kernels.paged import tile_of
 from causalsim.verification.dataflow import misused, steered
 from causalsim.verification.flows import CELLS, Flow, rows_along
@@ -74,9 +72,9 @@ def traced(target: Target, form: Form, several: bool) -> Traced:
     """Trace a dispatch of a form, over unknown cells, indices and draws."""
     # Options are of a whole program; weights are made before tracing, not as a part of it.
     plain = target.with_kernels(replace(target.kernels, compiler_options=())).computation
-    state, depth = target.fresh(), max(form.layers, 1)
-    placement = replace(Placement.apart(target.graph.wiring.n_layers, state.layout), pools=depth)
-    planner = Planner(target.graph.wiring, state.layout, placement, Buckets((form.rows,)))
+    # Pools that a dispatch does not take are no part of its program.
+    state = target.fresh(max(form.layers, 1))
+    planner = target.planner(state, form.rows)
     dispatch = planner.scratch(form.site, form.rows, layers=form.layers, several=several)
     given = {**state.cells(), "sampling": state.sampling, "at": _apart(dispatch.indices)}
 

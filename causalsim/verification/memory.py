@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import cached_property, partial
 from itertools import product
 from math import prod
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -29,14 +30,32 @@ FREE, WRITTEN, KEPT = range(3)
 GREAT = 1e30
 
 Contents = dict[str, Shaped[Array, "..."]]
+Shapes = tuple[tuple[int, ...], ...]
 # One for each cell of a plan.
 Marks = Int8[np.ndarray, " cells"]
-# By array, and of several memories, in shapes that stand over the array.
-Spread = dict[str, Int8[np.ndarray, "memories ..."]]
-
 # Along which axis of an array its cells lie side by side, and which axes are inside a cell.
 _SIDE = {"tokens": 0, "residual": 1, "logits": 0, "keys": 3, "values": 2}
 _INSIDE = {"tokens": (), "residual": (2,), "logits": (1,), "keys": (1, 2), "values": (1, 3)}
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Marks of several memories for some arrays: together, since each array that is handed over takes time.
+
+    Attributes:
+        marks: The marks, array by array.
+        shapes: The shape over each array, of one memory.
+    """
+
+    marks: Int8[np.ndarray, "memories cells"]
+    shapes: Shapes
+
+    @classmethod
+    def of(cls, each: Iterable[Int8[np.ndarray, "memories ..."]]) -> Spread:
+        """Join marks that stand over arrays."""
+        held = list(each)
+        flat = [part.reshape(len(part), -1) for part in held]
+        return cls(np.concatenate(flat, axis=1), tuple(part.shape[1:] for part in held))
 
 
 @dataclass(frozen=True)
@@ -86,10 +105,11 @@ class Plan:
 
     def spread(self, marks: Int8[np.ndarray, "memories cells"], contents: Iterable[str]) -> Spread:
         """The marks of several memories for some arrays."""
-        return {name: self._over(marks, name) for name in contents}
+        return Spread.of(self._over(marks, *self.places[name]) for name in contents)
 
-    def _over(self, marks: Int8[np.ndarray, "memories cells"], name: str) -> np.ndarray:
-        start, end, shape = self.places[name]
+    def _over(
+        self, marks: Int8[np.ndarray, "memories cells"], start: int, end: int, shape: tuple[int, ...]
+    ) -> Int8[np.ndarray, "memories ..."]:
         return marks[:, start:end].reshape(len(marks), *shape)
 
     @cached_property
@@ -108,24 +128,39 @@ class Plan:
 
 def with_garbage(vocabulary: int, contents: Contents, garbage: Spread) -> list[Contents]:
     """Memories whose cells hold what some marks say, an array of marks a memory."""
-    each = (_with_garbage(vocabulary, name.split()[0], own, garbage[name]) for name, own in contents.items())
+    own = [*contents.values()]
+    each = _with_garbage(vocabulary, _arrays(contents), garbage.shapes, own, garbage.marks)
     return [dict(zip(contents, memory, strict=True)) for memory in zip(*each, strict=True)]
 
 
-# An array at a time: few executables serve for what all kinds of dispatch get.
-@partial(jax.jit, static_argnums=(0, 1))
-def _with_garbage(vocabulary: int, array: str, own: Array, garbage: Array) -> list[Array]:
-    return [_mixed(vocabulary, array, own, marks) for marks in garbage]
+@partial(jax.jit, static_argnums=(0, 1, 2))
+def _with_garbage(
+    vocabulary: int, arrays: Sequence[str], shapes: Shapes, contents: Sequence[Array], garbage: Array
+) -> list[list[Array]]:
+    each = zip(arrays, contents, _over_arrays(garbage, shapes), strict=True)
+    return [[*_mixed(vocabulary, array, own, marks)] for array, own, marks in each]
+
+
+def _over_arrays(marks: Array, shapes: Shapes) -> list[Array]:
+    """The marks over each array, from those of all."""
+    ends = np.cumsum([prod(shape) for shape in shapes])[:-1].tolist()
+    parts = zip(jnp.split(marks, ends, axis=1), shapes, strict=True)
+    return [part.reshape(len(marks), *shape) for part, shape in parts]
+
+
+def _arrays(contents: Contents) -> tuple[str, ...]:
+    """The arrays of which these are; whichever pools they are, the same executables serve."""
+    return tuple(name.split()[0] for name in contents)
 
 
 def _mixed(vocabulary: int, array: str, own: Array, garbage: Array) -> Array:
+    """The contents of several memories, in one array."""
     is_token = array == "tokens"
     nan = vocabulary if is_token else poison(own.dtype)
     huge = np.iinfo(np.int32).max if is_token else downcast(jnp.float32(GREAT), own.dtype)
     other = jnp.roll(own, 1, _SIDE[array])
-    return jnp.where(
-        garbage == OWN, own, jnp.where(garbage == NAN, nan, jnp.where(garbage == HUGE, huge, other))
-    )
+    filled = jnp.where(garbage == NAN, nan, jnp.where(garbage == HUGE, huge, other))
+    return jnp.where(garbage == OWN, own, filled)
 
 
 def divergences(
@@ -135,27 +170,34 @@ def divergences(
     garbage: Spread,
     roles: Spread,
     after: Sequence[Contents],
-) -> list[Int8[Array, " memories"]]:
-    """Return each memory's roles by array, joined by "or", of cells that hold what they should not.
+) -> Int8[Array, " memories"]:
+    """Return each memory's roles, joined by "or", of cells that hold what they should not.
 
     A cell to be written is to hold what is expected, one to be kept what ``with_garbage`` put there
     (which the dispatch has consumed, and which is made once more).
     """
-    return [
-        _diverged(
-            vocabulary,
-            name.split()[0],
-            own,
-            expected[name],
-            garbage[name],
-            roles[name],
-            [memory[name] for memory in after],
-        )
-        for name, own in contents.items()
+    each = [(own, expected[name], [memory[name] for memory in after]) for name, own in contents.items()]
+    arrays = _arrays(contents)
+    return _divergences(vocabulary, arrays, garbage.shapes, each, garbage.marks, roles.marks)
+
+
+@partial(jax.jit, static_argnums=(0, 1, 2))
+def _divergences(
+    vocabulary: int,
+    arrays: Sequence[str],
+    shapes: Shapes,
+    each: Sequence[tuple[Any, ...]],
+    garbage: Array,
+    roles: Array,
+) -> Int8[Array, " memories"]:
+    marks = _over_arrays(garbage, shapes), _over_arrays(roles, shapes)
+    found = [
+        _diverged(vocabulary, array, own, due, over, role, after)
+        for array, (own, due, after), over, role in zip(arrays, each, *marks, strict=True)
     ]
+    return jax.lax.reduce(jnp.stack(found), np.int8(0), jax.lax.bitwise_or, (0,))
 
 
-@partial(jax.jit, static_argnums=(0, 1))
 def _diverged(
     vocabulary: int,
     array: str,
@@ -165,12 +207,11 @@ def _diverged(
     roles: Array,
     after: Sequence[Array],
 ) -> Int8[Array, " memories"]:
-    found = []
-    for part, marks, role in zip(after, garbage, roles, strict=True):
-        due = jnp.where(role == KEPT, _mixed(vocabulary, array, own, marks), expected)
-        wrong = jnp.where(_differ(part, due), role, FREE)
-        found.append(jax.lax.reduce(wrong, np.int8(0), jax.lax.bitwise_or, range(wrong.ndim)))
-    return jnp.stack(found)
+    due = jnp.where(roles == KEPT, _mixed(vocabulary, array, own, garbage), expected)
+    # Of a cell first: most of memory is inside cells.
+    wrong = _differ(jnp.stack(after), due).any([1 + axis for axis in _INSIDE[array]], keepdims=True)
+    found = jnp.where(wrong, roles, FREE)
+    return jax.lax.reduce(found, np.int8(0), jax.lax.bitwise_or, range(1, found.ndim))
 
 
 def _differ(a: Array, b: Array) -> Array:

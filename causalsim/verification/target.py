@@ -15,6 +15,7 @@ from causalsim.engine import (
     Layout,
     Model,
     Output,
+    Planner,
     Program,
     Sampling,
     State,
@@ -27,10 +28,11 @@ from causalsim.engine import (
     plan,
     teacher_forced,
 )
+from causalsim.engine.placement import Placement
 from causalsim.engine.tokens import Texts, encode_texts
 from causalsim.events import Event, EventGraph
 from causalsim.foliations import Foliation, earliest
-from causalsim.kernels import Kernels
+from causalsim.kernels import Buckets, Kernels
 from causalsim.testing.bits import same_bits
 from causalsim.testing.findings import Statement, diverging
 
@@ -86,6 +88,13 @@ class Target:
         sampling = Sampling(np.full_like(forced.given, -1), *self.draw) if self.draw else forced
         config, dtype = self.model.config, self.model.dtype
         return State.fresh(config, dtype, self.graph, self.ids, sampling, pools=pools)
+
+    def planner(self, state: State, rows: int) -> Planner:
+        """A planner of dispatches of so many rows, on a state whose pools serve layers in turn."""
+        n_layers, pools = self.graph.wiring.n_layers, len(state.keys)
+        apart = Placement.apart(n_layers, state.layout)
+        placement = replace(apart, pool=np.arange(n_layers) % pools, pools=pools)
+        return Planner(self.graph.wiring, state.layout, placement, Buckets((rows,)))
 
     @cached_property
     def computation(self) -> Computation:

@@ -120,9 +120,10 @@ MUTATIONS = (
         ("verification/test_trials.py", f"{CERTIFICATE}an_event_whose_predecessor_is_garbage_is_seen"),
         ("rng.integers(OWN, 1 + OTHER,", "rng.integers(NAN, 1 + OTHER,"),
         ("1 + GARBAGE.index(kind), np.int8)", "1 + GARBAGE.index(kind) * 0, np.int8)"),
-        ("wrong = jnp.where(_differ(part, due), role, FREE)", "wrong = jnp.where(part != due, role, FREE)"),
-        ("due = jnp.where(role == KEPT, _mixed(vocabulary, array, own, marks), expected)", "due = jnp.where(role == KEPT, part, expected)"),
+        ("wrong = _differ(jnp.stack(after), due).any", "wrong = (jnp.stack(after) != due).any"),
+        ("due = jnp.where(roles == KEPT, _mixed(vocabulary, array, own, garbage), expected)", "due = jnp.where(roles == KEPT, jnp.stack(after), expected)"),
         ("jax.lax.bitwise_or, range", "jax.lax.bitwise_and, range"),
+        ("jax.lax.bitwise_or, (0,))", "jax.lax.bitwise_and, (0,))"),
         ("other = jnp.roll(own, 1, _SIDE[array])", "other = own"),
     ),
     *of_file(

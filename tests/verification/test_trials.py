@@ -171,10 +171,14 @@ def test_every_kind_of_garbage_is_its_own():
     assert marks == {"NaN": {NAN}, "huge": {HUGE}, "scrambled": {OTHER}, "mixed": {OWN, NAN, HUGE, OTHER}}
 
 
+def over(marks: np.ndarray) -> memory.Spread:
+    return memory.Spread.of([marks])
+
+
 def filled(marks) -> np.ndarray:
     """A residual of four cells, two numbers each, of which some become garbage."""
     own = {"residual": jnp.arange(1.0, 9).reshape(1, 4, 2)}
-    (found,) = memory.with_garbage(40, own, {"residual": np.int8(marks).reshape(1, 1, 4, 1)})
+    (found,) = memory.with_garbage(40, own, over(np.int8(marks).reshape(1, 1, 4, 1)))
     return np.asarray(found["residual"])[0]
 
 
@@ -197,18 +201,18 @@ def test_cells_become_what_their_marks_say():
 def test_marks_tell_what_a_cell_should_not_hold(role, left, mark):
     own = {"residual": jnp.arange(1.0, 9).reshape(1, 4, 2)}
     after = {"residual": jnp.asarray(filled([OTHER] * 4)[None]).at[0, 3].set(jnp.array(left))}
-    garbage = {"residual": np.full((1, 1, 4, 1), OTHER, np.int8)}
-    roles = {"residual": np.int8([FREE, FREE, FREE, role]).reshape(1, 1, 4, 1)}
-    (found,) = memory.divergences(40, own, own, garbage, roles, [after])
+    garbage = over(np.full((1, 1, 4, 1), OTHER, np.int8))
+    roles = over(np.int8([FREE, FREE, FREE, role]).reshape(1, 1, 4, 1))
+    found = memory.divergences(40, own, own, garbage, roles, [after])
     assert jax.device_get(found).tolist() == [mark]
 
 
 def test_marks_of_several_cells_are_joined_and_bits_are_compared():
     own = {"residual": jnp.array([[[np.nan], [0.0], [1.0]]])}
     after = {"residual": jnp.array([[[np.nan], [-0.0], [2.0]]])}
-    marks = {"residual": np.full((2, 1, 3, 1), OWN, np.int8)}
-    roles = {"residual": np.int8([[WRITTEN, KEPT, WRITTEN], [WRITTEN, FREE, FREE]]).reshape(2, 1, 3, 1)}
-    (found,) = memory.divergences(40, own, own, marks, roles, [after, after])
+    marks = over(np.full((2, 1, 3, 1), OWN, np.int8))
+    roles = over(np.int8([[WRITTEN, KEPT, WRITTEN], [WRITTEN, FREE, FREE]]).reshape(2, 1, 3, 1))
+    found = memory.divergences(40, own, own, marks, roles, [after, after])
     assert jax.device_get(found).tolist() == [WRITTEN | KEPT, FREE]
 
 
