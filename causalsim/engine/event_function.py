@@ -14,6 +14,7 @@ import numpy as np
 from jaxtyping import Array, Num
 
 from causalsim.engine.executables import body_of, layerless
+from causalsim.engine.flags import check_flags
 from causalsim.engine.planning import UNBOUNDED
 from causalsim.errors import InputError
 from causalsim.events import KINDS, Event, EventGraph, Granularity
@@ -79,9 +80,12 @@ class EventFunction:
             The value, as ``Run.values`` has it; of tracers, arrays of float32 or of the weights' type.
 
         Raises:
-            InputError: The value of a predecessor is missing, or ids are.
+            InputError: The value of a predecessor is missing, or ids are; or flags are set under which bits
+                depend on the order.
         """
         traced = any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves((values, self.weights)))
+        if not traced:
+            check_flags()
         if KINDS[self.event.kind].place == "block":
             return self._block(values, ids)
         inputs = self._inputs(values, ids, temperature, seed)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
 from typing import NoReturn
 
 import jax
@@ -29,13 +30,24 @@ _BAD_IN_JAX = {"jax_disable_jit": False, "jax_disable_most_optimizations": False
 _BAD_IN_XLA = {
     "--xla_cpu_enable_fast_math": {"", "1", "true"},
     "--xla_backend_optimization_level": {"0"},
+    # Without fused multiply and add.
+    "--xla_cpu_max_isa": {"sse4_2", "avx"},
 }
 
 
 def numeric_flags() -> dict[str, str]:
     """Flags that can change numbers, by name."""
     own = {name: str(_value(name)) for name in NUMERIC}
-    return {"XLA_FLAGS": os.environ.get("XLA_FLAGS", ""), **own}
+    return {"XLA_FLAGS": " ".join(_xla_words()), **own}
+
+
+def _xla_words() -> list[str]:
+    """The flags of XLA_FLAGS, which XLA reads from a file where it begins with no dash."""
+    given = os.environ.get("XLA_FLAGS", "").strip()
+    if given and not given.startswith("-"):
+        with suppress(OSError, UnicodeDecodeError):
+            return Path(given).read_text(encoding="utf-8").split()
+    return given.split()
 
 
 def _value(name: str) -> object:
@@ -52,9 +64,10 @@ def check_flags() -> None:
     for name, expected in _BAD_IN_JAX.items():
         if (got := _value(name)) != expected:
             _refuse(f"{name}={got}", f"{name}={expected}")
-    for word in os.environ.get("XLA_FLAGS", "").split():
-        name, _, value = word.partition("=")
-        if value.lower() in _BAD_IN_XLA.get(name, ()):
+    # Of a flag that is given twice, the last counts.
+    last = {word.partition("=")[0]: word for word in _xla_words()}
+    for name, word in last.items():
+        if word.partition("=")[2].lower() in _BAD_IN_XLA.get(name, ()):
             _refuse(f"{word} in XLA_FLAGS", f"no {name}")
 
 

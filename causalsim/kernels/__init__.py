@@ -4,7 +4,7 @@
 beside it: XLA takes another loop for one row than for twenty. The kernels here keep one rule, *batch
 invariance*: a row's bits depend on nothing but its own inputs.
 
-- Products are cut along K into blocks of at most 192 terms, which are added in a fixed order; columns
+- Products are cut along K into blocks of at most 128 terms, which are added in a fixed order; columns
   are padded to whole vectors (``k_blocks``).
 - Attention goes over pages of 128 positions with a running softmax, so that neither the length of the
   text nor the size of the buffer enters (``paged``).
@@ -17,8 +17,8 @@ invariance*: a row's bits depend on nothing but its own inputs.
 K/V goes into pages that are recycled after their last reader; a page is poison before it serves again,
 so where it lies does not enter either. Bits remain a property of the machine and of jaxlib's version:
 across those a tolerance can be claimed, bits cannot. One thread and two gave the same bits at widths of
-64, 768, 2048 and 4096 (``tests/engine/test_threads.py``). All of this was measured on x86-64 CPUs;
-``verify`` measures it on yours.
+64, 768, 2048 and 4096, and 3 to 16 threads at 64 and 768 (``tests/engine/test_threads.py``). All of this
+was measured on x86-64 CPUs that multiply and add in one instruction; ``verify`` measures it on yours.
 """
 
 from causalsim.kernels.bundle import (

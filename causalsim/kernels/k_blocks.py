@@ -19,7 +19,9 @@ from jaxtyping import Array, Float, Int, Num
 
 from causalsim.kernels.precision import to_storage, upcast
 
-LONGEST_K_BLOCK = 192
+# Eigen gives a contraction to several threads, an even number, where each gets more than 32 terms and
+# rows and columns would occupy fewer. Of so many terms four get no more; two were never seen to.
+LONGEST_K_BLOCK = 128
 COLUMNS = 16
 # Above so many columns a matrix is cut into blocks of columns; from so many rows on, they go one by one.
 WIDEST, BLOCK, MANY_ROWS = 8192, 2048, 64
@@ -34,7 +36,7 @@ def k_block_shape(length: int) -> tuple[int, int]:
     At least two: a batch of one would become a plain product, which sums a lone row differently.
 
     >>> k_block_shape(768), k_block_shape(341), k_block_shape(64), k_block_shape(1)
-    ((4, 192), (2, 171), (2, 32), (2, 1))
+    ((6, 128), (3, 114), (2, 32), (2, 1))
     """
     for size in range(min(LONGEST_K_BLOCK, length // 2), LONGEST_K_BLOCK // 2, -1):
         if length % size == 0:

@@ -94,7 +94,8 @@ def poisoned_wrong(target: Target, seed: int) -> tuple[int, Statement | None]:
     pools, pages = len(state.keys), state.layout.pages
     each = [((pool, page),) for pool in range(pools) for page in range(pages)]
     spread = each[:: -(-len(each) // MOST_PLACES)]
-    together = [tuple((0, page) for page in range(pages)), tuple((pool, 0) for pool in range(pools))]
+    one_of_each = tuple((pool, pool % pages) for pool in range(pools))
+    together = [tuple((0, page) for page in range(pages)), one_of_each]
     tried = list(dict.fromkeys([*spread, *together]))
     return len(tried), next(filter(None, (_poisoned(target, state, places) for places in tried)), None)
 

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from contextlib import ExitStack
 
 import jax
+import numpy as np
 import pytest
 
 import causalsim as cs
+from causalsim.engine import event_function
 from causalsim.engine.environment import environment
 from causalsim.engine.flags import NUMERIC
-from tests.models_for_tests import tiny
+from causalsim.testing.suite import named_foliations, random_orders
+from tests.models_for_tests import tiny, wide
 
 TOKENS = [1, 2, 3, 4, 5]
 
@@ -25,13 +31,81 @@ def test_a_run_without_jit_is_refused():
         _digest()
 
 
-@pytest.mark.parametrize("flag", ["--xla_cpu_enable_fast_math=true", "--xla_backend_optimization_level=0"])
+@pytest.mark.parametrize(
+    "flag",
+    ["--xla_cpu_enable_fast_math=true", "--xla_backend_optimization_level=0", "--xla_cpu_max_isa=SSE4_2"],
+)
 def test_bad_flags_of_xla_are_refused(flag, monkeypatch):
     monkeypatch.setenv("XLA_FLAGS", f"--xla_dump_to= {flag}")
     with pytest.raises(cs.InputError, match=flag):
         _digest()
     with pytest.raises(cs.InputError, match=flag):
         cs.generate(tiny(2, 2, 1), TOKENS, 2)
+
+
+def test_of_a_flag_that_is_given_twice_the_last_counts(monkeypatch):
+    name = "--xla_cpu_enable_fast_math"
+    monkeypatch.setenv("XLA_FLAGS", f"{name}=true {name}=false")
+    _digest()
+    monkeypatch.setenv("XLA_FLAGS", f"{name}=false {name}")
+    with pytest.raises(cs.InputError, match=name):
+        _digest()
+
+
+def test_a_file_of_flags_is_read_and_told(monkeypatch, tmp_path):
+    file = tmp_path / "flags"
+    file.write_text("--xla_dump_to=\n--xla_backend_optimization_level=0\n")
+    monkeypatch.setenv("XLA_FLAGS", str(file))
+    with pytest.raises(cs.InputError, match="--xla_backend_optimization_level=0 in XLA_FLAGS"):
+        _digest()
+    assert environment()["XLA_FLAGS"] == "--xla_dump_to= --xla_backend_optimization_level=0"
+    monkeypatch.setenv("XLA_FLAGS", str(tmp_path / "none"))
+    _digest()
+
+
+def test_an_event_function_refuses_bad_flags_but_where_it_is_differentiated():
+    model, event = tiny(2, 2, 1), cs.Event("mlp", 0, 0)
+    run = cs.run(model, TOKENS, record=True)
+    function = event_function(model.config, model.weights(), event)
+    (before,) = function.predecessors
+    with jax.disable_jit():
+        with pytest.raises(cs.InputError, match="jax_disable_jit"):
+            function(run.values)
+        jax.jvp(lambda x: function({before: x}), (run.values[before],), (run.values[before],))
+
+
+# Of those that are let through, the ones that could have been bad: each alone, in a process of its own.
+LET_THROUGH = (
+    *("XLA_FLAGS=--xla_backend_optimization_level=1", "XLA_FLAGS=--xla_allow_excess_precision=false"),
+    *("XLA_FLAGS=--xla_cpu_prefer_vector_width=128", "XLA_FLAGS=--xla_cpu_max_isa=AVX2"),
+    *("XLA_FLAGS=--xla_cpu_multi_thread_eigen=false", "XLA_FLAGS=--xla_force_host_platform_device_count=4"),
+    *("JAX_ENABLE_X64=1", "JAX_DEFAULT_MATMUL_PRECISION=bfloat16", "JAX_OPTIMIZATION_LEVEL=O0"),
+)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("setting", LET_THROUGH)
+def test_flags_that_are_let_through_keep_bits_the_same_in_every_order(setting):
+    name, _, value = setting.partition("=")
+    code = "from tests.engine import test_flags; test_flags.print_digests()"
+    done = subprocess.run(
+        [sys.executable, "-c", code], env={**os.environ, name: value}, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert [len(line.split()) for line in done.stdout.splitlines()] == [1, 1, 1]
+
+
+def print_digests() -> None:
+    """Print the digests that orders give, those of each model in a line: for a process under some flags."""
+    odd = cs.ModelConfig(
+        n_layers=2, n_heads=3, d_model=31, d_head=9, d_ff=77, vocab_size=50, max_length=64,
+        norm="layer", positions="learned",
+    )  # fmt: skip
+    for model in (wide(), cs.random_model(odd), cs.random_model(odd, dtype="bfloat16")):
+        graph = cs.EventGraph(model.config, 17)
+        ids = np.arange(17) * 7 % model.config.vocab_size
+        orders = [*named_foliations(graph).values(), *dict(random_orders(graph, 2, 0)).values()]
+        print(*{cs.run(model, ids, order, record=True).values_digest for order in orders})
 
 
 def test_flags_of_debugging_change_nothing():

@@ -9,7 +9,7 @@ from dataclasses import replace
 import jax
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 import causalsim as cs
@@ -17,6 +17,7 @@ from causalsim.engine import Dispatch, Plan, Program, compile, compile_unchecked
 from causalsim.engine import execute as follow
 from causalsim.engine.planning import UNBOUNDED
 from causalsim.kernels import CERTIFIED_BUCKETS, FIXED, FIXED_BUCKETS, PAGE, Buckets
+from causalsim.kernels.paged import tile_of
 from causalsim.testing.strategies import graphs
 from tests.engine.support import architectures, bits, cells_of, fresh_for, graphs_of, texts
 from tests.foliations.support import graphs_with_foliation
@@ -51,6 +52,13 @@ def _plans(draw: st.DrawFn) -> tuple[Program, Plan, Buckets]:
     program = draw(_long() if draw(st.integers(0, 9)) == 9 else _in_order() | _out_of_order())
     buckets = draw(BUCKETS)
     return program, plan(program, buckets, recycle=draw(st.booleans())), buckets
+
+
+def _sliding(family, count: int) -> tuple[Program, Plan, Buckets]:
+    """A text of several pages, of which one layer sees all and others few."""
+    graph = cs.EventGraph(cs.Wiring(3, windows=[None, 60, 60]), count)
+    program = compile(family(graph))
+    return program, plan(program, CERTIFIED_BUCKETS), CERTIFIED_BUCKETS
 
 
 # -- a plan in plain Python ------------------------------------------------------------------------
@@ -146,6 +154,8 @@ def test_layers_that_share_a_pool_go_in_dispatches_of_their_own():
 
 @settings(max_examples=40)
 @given(_plans())
+# Several layers in a dispatch, whose pages lie at different places.
+@example(_sliding(cs.token_major, 3 * PAGE))
 def test_indices_are_those_of_the_rows(drawn):
     program, made, _ = drawn
     graph, layout = program.graph, made.layout
@@ -170,16 +180,38 @@ def test_indices_are_those_of_the_rows(drawn):
 
 @settings(max_examples=40)
 @given(_plans())
+@example(_sliding(cs.layer_major, PAGE + 9))
+def test_extents_are_the_pages_that_a_tile_of_rows_sees(drawn):
+    program, made, _ = drawn
+    windows = program.graph.wiring.windows_by_layer
+    for each in made.dispatches:
+        kinds, extents = len(each.batches) // max(each.layers, 1), each.indices.extent
+        for number, batch in enumerate(each.batches):
+            if batch.site.kind not in ("attn", "block"):
+                continue
+            positions = np.asarray(each.indices.position).reshape(-1, tile_of(each.size))
+            own = np.asarray(extents[number // kinds] if each.layers else extents).tolist()
+            assert own == [_pages_seen(tile.tolist(), windows[batch.site.layer]) for tile in positions]
+
+
+def _pages_seen(positions: list[int], reach: int | None) -> list[int]:
+    firsts = [0 if reach is None else max(position - reach + 1, 0) // PAGE for position in positions]
+    return [min(firsts), 1 + max(positions) // PAGE]
+
+
+@settings(max_examples=40)
+@given(_plans())
 def test_padding_goes_to_scratch(drawn):
     program, made, _ = drawn
-    layout, longest = made.layout, max(program.graph.lengths)
+    layout = made.layout
     assert layout.tokens >= sum(program.graph.lengths)
     assert layout.pages >= sum(map(_pages, program.graph.lengths))
     for each in made.dispatches:
         count = len(each.batches[0])
         padding = np.asarray(each.indices.rows)[:, count:]
         assert (padding[0] == layout.tokens).all()
-        assert ((padding[1] >= 0) & (padding[1] < longest)).all()
+        # So that no page is gone over for its sake.
+        assert np.isin(padding[1], each.batches[0].positions).all()
         assert (padding[2:] == (layout.tokens if each.site.kind == "sample" else layout.pages)).all()
         for batch, _, _, table, _, _ in _each(each):
             if batch.site.kind in ("attn", "block") and np.ndim(table) == 2:

@@ -15,6 +15,7 @@ import causalsim as cs
 from causalsim.engine import Batch, Program, compile, compile_unchecked
 from causalsim.engine.joining import MOST_LAYERS, deepest, joined, whole_layers
 from causalsim.engine.program import MANY_ROWS
+from causalsim.events import Site
 from causalsim.events.kinds import SUBLAYERS
 from causalsim.kernels import CERTIFIED_BUCKETS, FIXED_BUCKETS, Buckets
 from causalsim.testing.strategies import foliations, graphs, wirings
@@ -85,6 +86,16 @@ def test_whole_layers_are_found_where_batches_have_the_same_rows(foliation):
     assert whole_layers(batches, sublayers).tolist() == naive
     assert whole_layers(batches[:1], sublayers).tolist() == [0]
     assert whole_layers((), sublayers).tolist() == []
+
+
+@pytest.mark.parametrize(("below", "above"), [([0, 1, 2], [1, 2]), ([2], [1, 2]), ([1, 2], [1, 3])])
+def test_batches_of_other_rows_are_no_whole_layer(below, above):
+    """Even where the last rows of one are the first of the next."""
+    rows = [np.array(below, np.int32), np.array(above, np.int32), np.array(above, np.int32)]
+    batches = [
+        Batch(Site(kind, 0), np.zeros_like(own), own) for kind, own in zip(SUBLAYERS, rows, strict=True)
+    ]
+    assert whole_layers(batches, SUBLAYERS).tolist() == [0, 0, 0]
 
 
 @given(

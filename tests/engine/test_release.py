@@ -6,7 +6,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 import causalsim as cs
@@ -124,6 +124,13 @@ def _groups(program: Program) -> list[Group]:
     return list(joined(program.batches, CERTIFIED_BUCKETS, program.graph.wiring))
 
 
+def _ends_last(graph: cs.EventGraph) -> cs.Foliation:
+    """Layer by layer; where K/V is read, the ends of a text come after all that is between."""
+    _, positions, requests = graph.codes()
+    is_end = (positions == 0) | (positions == np.array(graph.lengths)[requests] - 1)
+    return cs.Foliation(graph, 2 * cs.layer_major(graph).times + is_end)
+
+
 @st.composite
 def long_programs(draw):
     """Programs over texts of several pages; windows reach into the page before, or not."""
@@ -131,7 +138,7 @@ def long_programs(draw):
     wiring = cs.Wiring(len(windows), windows=windows)
     lengths = draw(st.lists(st.integers(1, 3 * PAGE + 5), min_size=1, max_size=3))
     graph = cs.EventGraph(wiring, lengths)
-    families = [cs.layer_major, cs.token_major, lambda g: cs.chunked(g, 90), cs.wavefront]
+    families = [cs.layer_major, cs.token_major, lambda g: cs.chunked(g, 90), cs.wavefront, _ends_last]
     return compile(draw(st.sampled_from(families))(graph))
 
 
@@ -154,6 +161,7 @@ def _live_ranges_said_once_more(program: Program, layout: Layout) -> dict[tuple[
 
 @settings(max_examples=10)
 @given(long_programs())
+@example(compile(_ends_last(cs.EventGraph(cs.Wiring(1), 2 * PAGE + 1))))
 def test_a_page_lives_from_the_first_group_that_touches_it_to_the_last(program):
     layout = Layout(program.graph.lengths)
     first_use, last_use = live_ranges(_groups(program), program.graph.wiring, layout)

@@ -13,9 +13,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import causalsim as cs
-from causalsim.engine import Layout, Sampling, State, compile, plan
+from causalsim.engine import Layout, Planner, Sampling, State, compile, plan, run_dispatch
 from causalsim.engine import execute as follow
 from causalsim.engine.executor import with_cells
+from causalsim.engine.placement import Placement
+from causalsim.events import Site
 from causalsim.kernels import CERTIFIED_BUCKETS, PAGE
 from tests.engine.support import architectures, bits, cells_of, fresh, fresh_for, graphs_of, ids, texts
 from tests.models_for_tests import tiny
@@ -27,6 +29,23 @@ IDS = [np.asarray(ids(MODEL, 6), np.int32)]
 
 def _made(**options) -> State:
     return State.fresh(MODEL.config, MODEL.dtype, GRAPH, IDS, **options)
+
+
+@given(st.sets(st.tuples(st.integers(0, 2), st.integers(0, 3)), min_size=1).map(sorted))
+def test_pages_that_serve_again_are_poison_and_no_others(places):
+    """A dispatch of padding that takes over some places of memory in which nothing is poison."""
+    lengths = (3 * PAGE + 1,)
+    graph = cs.EventGraph(MODEL.config, lengths)
+    blank = State.fresh(MODEL.config, MODEL.dtype, graph, [np.zeros(lengths, np.int32)])
+    full = replace(blank, **jax.tree.map(jnp.ones_like, blank.cells()))
+    placement = Placement.apart(MODEL.config.n_layers, full.layout)
+    planner = Planner(graph.wiring, full.layout, placement, CERTIFIED_BUCKETS)
+    padding = replace(planner.scratch(Site("mlp", 0), 1), recycled=tuple(places))
+    after, _ = run_dispatch(padding, full, MODEL.computation())
+    for pool, page in np.ndindex(len(after.keys), full.layout.pages):
+        own = (np.asarray(cells[pool][page]) for cells in (after.keys, after.values))
+        assert {bool(np.isnan(part).all()) for part in own} == {(pool, page) in places}
+        assert (pool, page) in places or not np.isnan(np.asarray(after.values[pool][page])).any()
 
 
 @pytest.mark.parametrize("name", ["tokens", "residual", "keys", "values", "logits"])

@@ -292,7 +292,7 @@ def test_an_event_whose_predecessor_is_garbage_is_seen(garbage):
     whole = target(3, n_layers=1)
     form, group = next(each for each in forms(whole.graph, whole.kernels.buckets) if each[0].kind == "mlp")
     tally, bench = Tally(), Bench(whole)
-    bench.reads = lambda _: []
+    bench.reads = lambda _: {}
     # One cell of a mixture may be its own by chance: not in ten draws.
     bench.run([Trial(form, group[:1], group[:1], garbage)] * 10, tally)
     assert tally.wrong is not None

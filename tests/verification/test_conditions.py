@@ -34,6 +34,7 @@ def sound(monkeypatch):
     tried = frozenset(form.executable for form, _ in forms(whole.graph, whole.kernels.buckets))
     nothing = {"_controls": (CAUGHT,), "traced": None, "unsound": (), "_steered": None, "_shared": None}
     nothing |= {"_unsteady": None, "poisoned_wrong": (1, None), "run_trials": (Tally(1, 1), tried)}
+    nothing |= {"in_one_call": (1, None)}
     for name, value in nothing.items():
         monkeypatch.setattr(certificate, name, said(value))
     monkeypatch.setattr(Target, "refuted", said(None))
@@ -53,6 +54,7 @@ def sound(monkeypatch):
         ("lifetime", "_shared", SAID),
         ("lifetime", "poisoned_wrong", (1, SAID)),
         ("program", "_unfaithful", SAID),
+        ("program", "in_one_call", (1, SAID)),
         ("determinism", "_unsteady", SAID),
     ],
 )

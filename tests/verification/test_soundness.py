@@ -10,13 +10,14 @@ import numpy as np
 import pytest
 
 import causalsim as cs
-from causalsim.engine import executor
+from causalsim.engine import executor, many
 from causalsim.engine.joining import deepest
 from causalsim.engine.state import poisoned_again
 from causalsim.kernels import CERTIFIED, PAGE
 from causalsim.testing.findings import Finding
 from causalsim.verification import batch_invariance, faults, order_independence
 from causalsim.verification.certificate import certificate_of
+from causalsim.verification.many_orders import in_one_call
 from causalsim.verification.target import Target
 from tests.models_for_tests import tiny, wide
 from tests.verification.test_exploration import target
@@ -114,6 +115,28 @@ def test_layers_from_any_first_layer_are_tried(thorough):
 @pytest.mark.usefixtures("wrong_from_other_layers")
 def test_orders_begin_dispatches_at_every_layer():
     assert not ordered(target(3, n_layers=7)).holds
+
+
+# -- many orders in one call -------------------------------------------------------------------------
+
+
+def test_many_orders_in_one_call_are_compared(monkeypatch):
+    """Their executable is none of the dispatches': nothing else sees a fault of its own."""
+    planned = many.plan_of
+
+    def one_position_off(graph, orders, rows):
+        made = planned(graph, orders, rows)
+        packed = made.packed.copy()
+        # In one row of each batch.
+        packed[:, 1, 0] = (packed[:, 1, 0] + 1) % graph.lengths[0]
+        return made._replace(packed=packed)
+
+    whole = target(3, n_layers=1)
+    assert in_one_call(whole, 0) == (many.TOGETHER, None)
+    monkeypatch.setattr(many, "plan_of", one_position_off)
+    assert list(found := broken(whole, True)) == ["program"]
+    assert "orders in one call, order" in found["program"]
+    assert certificate_of(whole, False).holds
 
 
 # -- memory that serves again ------------------------------------------------------------------------

@@ -104,7 +104,7 @@ def test_samples_are_tried_given_likeliest_and_drawn(monkeypatch, thorough, tria
     tried = {}
 
     class Stand:
-        memory = None, None, None
+        divergence = None
 
         def __init__(self, own):
             self.own = own
@@ -128,7 +128,7 @@ def test_samples_are_tried_given_likeliest_and_drawn(monkeypatch, thorough, tria
 def test_every_trial_has_an_outcome(count, waiting):
     stand = bench.Bench.__new__(bench.Bench)
     runs = []
-    stand._run = lambda trials: runs.append(len(trials)) or [np.full(bench.BATCH, len(runs), np.int8)]
+    stand._run = lambda trials: runs.append(len(trials)) or np.full(bench.BATCH, len(runs), np.int8)
     trials = [Trial(FORM, GROUP, GROUP[:1], "NaN")] * count
     assert len(list(stand.outcomes(trials))) == count and len(runs) == waiting
 
