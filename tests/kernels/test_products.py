@@ -157,6 +157,23 @@ def test_norms_are_right_and_keep_the_batch_invariance(width):
     assert offenders(lambda rows: norm_of_sum_(rows, gain), x) == []
 
 
+@pytest.mark.parametrize("width", [2, 7, 64, 65, 768])
+def test_layer_norms_are_right(width):
+    x, gain, bias = (_normal(n, *shape) for n, shape in enumerate([(64, width), (width,), (width,)]))
+    centred = x.astype(np.float64) + 3
+    centred -= centred.mean(axis=1, keepdims=True)
+    exact = centred / np.sqrt((centred * centred).mean(axis=1, keepdims=True) + 1e-5) * gain + bias
+    np.testing.assert_allclose(layer_norm_(x + 3, gain, bias), exact, rtol=1e-4, atol=1e-4)
+
+
+def test_products_are_asked_for_in_full_precision():
+    """A CPU has no other; processors that have one would take it."""
+    x, w = jnp.ones((3, 64)), k_blocked(np.ones((64, 32), np.float32))
+    traced = jax.make_jaxpr(lambda x, w: linear(x, w, 32))(x, w)
+    (product,) = (each for each in traced.eqns if each.primitive.name == "dot_general")
+    assert {*product.params["precision"]} == {jax.lax.Precision.HIGHEST}
+
+
 def _parts_by_width(width: int) -> list[str]:
     x, gain, bias = (_normal(n, *shape) for n, shape in enumerate([(64, width), (width,), (width,)]))
     found = offenders(lambda rows: layer_norm_(rows, gain, bias), x, (1, 8, 16, 32, 64))
