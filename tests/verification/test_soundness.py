@@ -16,6 +16,7 @@ from causalsim.engine.state import poisoned_again
 from causalsim.kernels import CERTIFIED, PAGE
 from causalsim.testing.findings import Finding
 from causalsim.verification import batch_invariance, faults, order_independence
+from causalsim.verification.bench import run_trials
 from causalsim.verification.certificate import certificate_of
 from causalsim.verification.many_orders import in_one_call
 from causalsim.verification.target import Target
@@ -70,6 +71,17 @@ def by_iota(config, weights, x):
 def test_what_stands_beside_a_row_is_refused(kind, kernel, thorough):
     whole = target(9, n_layers=1, kernels=CERTIFIED.replaced("spoilt", **{kind: kernel}))
     assert "rows" in broken(whole, thorough)
+
+
+@pytest.mark.parametrize("thorough", [True, False])
+def test_trials_see_every_row(thorough):
+    """Thorough ones, too: an event stands first, last and in between, where the reference has other batches."""
+
+    def at_fourth_of_eight(config, weights, x):
+        return at_fourth(config, weights, x) if len(x) == 8 else CERTIFIED.mlp(config, weights, x)
+
+    whole = target(9, n_layers=1, kernels=CERTIFIED.replaced("spoilt", mlp=at_fourth_of_eight))
+    assert run_trials(whole, thorough)[0].wrong is not None
 
 
 @pytest.mark.parametrize(
