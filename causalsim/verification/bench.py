@@ -35,7 +35,7 @@ from causalsim.verification.memory import (
     divergences,
     with_garbage,
 )
-from causalsim.verification.target import Target
+from causalsim.verification.target import HEATS, Target
 from causalsim.verification.trials import Executable, Form, Row, Trial, everywhere, forms, in_rotation
 
 # The arrays of memory that an executable of each body gets.
@@ -53,8 +53,6 @@ Column = tuple[int, ...]
 NOBODY = -1
 # Memories that are made and compared together, and batches that run before the first is told.
 BATCH = 8
-# Temperatures at which samples draw.
-HEATS = (0.0, 1.0)
 AHEAD = 2
 
 

@@ -11,13 +11,13 @@ from causalsim.engine import Model
 from causalsim.engine.cells import Cell
 from causalsim.engine.flags import debugging_off
 from causalsim.engine.tokens import Texts
-from causalsim.events import Event, EventGraph
+from causalsim.events import KINDS, Event, EventGraph
 from causalsim.kernels import Kernels
 from causalsim.progress import Progress, silent
 from causalsim.testing.findings import Finding, PlantedFault, Statement
 from causalsim.verification.faults import overlooking, seeing_too_far, writing_elsewhere
 from causalsim.verification.reads import Reads, Recorder, choose_events
-from causalsim.verification.target import Target
+from causalsim.verification.target import HEATS, Target
 
 if TYPE_CHECKING:
     import networkx as nx
@@ -177,7 +177,7 @@ def causal_invariance(target: Target, sample: int | None, seed: int, progress: P
     recorder, events = Recorder(target, seed), len(target.graph)
     most = events if events <= WHOLE else SAMPLE
     chosen = choose_events(target, most if sample is None else sample, seed)
-    whole = len(chosen) == events
+    whole, samples = len(chosen) == events, [event for event in chosen if _draws(event)]
     return Finding(
         name="causal invariance",
         method="recorded",
@@ -185,15 +185,25 @@ def causal_invariance(target: Target, sample: int | None, seed: int, progress: P
         coverage=Statement.of(
             ("all {events:,} events" if whole else "{watched:,} of {events:,} events")
             + ", each with all {cells:,} cells poisoned in turn or together, and memory before it compared "
-            "with memory after it",
+            "with memory after it" + "; samples with ids given, the likeliest and drawn" * bool(samples),
             watched=len(chosen),
             events=events,
             cells=len(recorder.owners),
         ),
         excludes=(*["events not sampled"] * (not whole), "reads and writes that leave the bits as they are"),
-        witness=misread(recorder, chosen, progress),
+        witness=misread(recorder, chosen, progress) or _misread_in_draws(target, samples, seed),
         controls=tuple(_controls(target, seed)),
     )
+
+
+def _draws(event: Event) -> bool:
+    return KINDS[event.kind].place == "feedback"
+
+
+def _misread_in_draws(target: Target, samples: Sequence[Event], seed: int) -> Statement | None:
+    """As ``misread``, of samples to which no id is given."""
+    drawing = (target.drawing(heat) for heat in HEATS if samples)
+    return next(filter(None, (misread(Recorder(drawn, seed), samples) for drawn in drawing)), None)
 
 
 def _controls(target: Target, seed: int) -> Iterator[PlantedFault]:

@@ -36,11 +36,13 @@ holds for it. ∎
 *What is proved, and what is tried.* 1 and 2 are read off the jaxpr of every executable, with cells, indices
 and draws unknown: they hold for all programs. That a backend then treats equal rows of equal programs alike,
 and that executables of different sizes agree, is the assumption (*backend*) that the trials of 3 attack,
-with events at different places, beside different rows, from every first layer. 3 and 4 are tested on garbage
-and not proved for all contents of memory. 5 is shown of cells for all orders by the graph, and of pages, as
-6, for the programs that are named: in those of a thorough certificate every form of dispatch occurs that the
-graph's events can have. 7 is an assumption that was tried. Many orders in one call (``run_orders``) have an
-executable of their own, which the theorem does not speak of: a thorough certificate compares its results.
+with events at different places, beside different rows, from every first layer. The pages that an attention
+goes over follow from the positions of all its rows; that pages which a row does not see change none of its
+bits is tried there, too. 3 and 4 are tested on garbage and not proved for all contents of memory. 5 is shown
+of cells for all orders by the graph, and of pages, as 6, for the programs that are named: in those of a
+thorough certificate every form of dispatch occurs that the graph's events can have. 7 is an assumption that
+was tried. Many orders in one call (``run_orders``) have an executable of their own, which the theorem does
+not speak of: a thorough certificate compares its results.
 """
 
 from __future__ import annotations

@@ -56,7 +56,7 @@ def _plans(draw: st.DrawFn) -> tuple[Program, Plan, Buckets]:
 
 def _sliding(family, count: int) -> tuple[Program, Plan, Buckets]:
     """A text of several pages, of which one layer sees all and others few."""
-    graph = cs.EventGraph(cs.Wiring(3, windows=[None, 60, 60]), count)
+    graph = cs.EventGraph(cs.Wiring(2, windows=[None, 60]), count)
     program = compile(family(graph))
     return program, plan(program, CERTIFIED_BUCKETS), CERTIFIED_BUCKETS
 

@@ -15,7 +15,7 @@ from causalsim.engine.joining import deepest
 from causalsim.engine.state import poisoned_again
 from causalsim.kernels import CERTIFIED, PAGE
 from causalsim.testing.findings import Finding
-from causalsim.verification import batch_invariance, faults, order_independence
+from causalsim.verification import batch_invariance, causal_invariance, faults, order_independence
 from causalsim.verification.bench import run_trials
 from causalsim.verification.certificate import certificate_of
 from causalsim.verification.many_orders import in_one_call
@@ -221,6 +221,21 @@ def test_free_samples_are_tried(sample, thorough):
 @pytest.mark.parametrize("sample", [wrong_when_free, wrong_when_drawn], ids=["free", "with temperature"])
 def test_batch_invariance_draws_samples(sample):
     assert not batched(target(2, n_layers=1, kernels=CERTIFIED.replaced("spoilt", sample=sample))).holds
+
+
+@pytest.mark.parametrize("heat", [0.0, 1.0], ids=["likeliest", "drawn"])
+def test_the_reads_of_free_samples_are_recorded(heat):
+    """A sample that heeds its logits only where its id is given, or the temperature is another."""
+
+    def heedless(config, logits, positions, given, temperature, seed):
+        ids = CERTIFIED.sample(config, logits, positions, given, temperature, seed)
+        return jnp.where((given < 0) & (temperature == heat), 0, ids)
+
+    plain = Target.of(tiny(n_layers=1), [[1, 2, 3, 4]], prompt=3)
+    assert causal_invariance.causal_invariance(plain, None, 0, lambda *_: None).holds
+    spoilt = plain.with_kernels(CERTIFIED.replaced("spoilt", sample=heedless))
+    found = causal_invariance.causal_invariance(spoilt, None, 0, lambda *_: None)
+    assert str(found.witness).startswith("sample(2) did not read unembed(2)")
 
 
 def test_a_text_that_is_drawn_is_the_one_that_generate_writes():
