@@ -75,7 +75,7 @@ def test_what_stands_beside_a_row_is_refused(kind, kernel, thorough):
 
 @pytest.mark.parametrize("thorough", [True, False])
 def test_trials_see_every_row(thorough):
-    """Thorough ones, too: an event stands first, last and in between, where the reference has other batches."""
+    """Thorough ones, too, have an event between others, and in batches that the reference does not have."""
 
     def at_fourth_of_eight(config, weights, x):
         return at_fourth(config, weights, x) if len(x) == 8 else CERTIFIED.mlp(config, weights, x)
