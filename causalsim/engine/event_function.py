@@ -80,10 +80,11 @@ class EventFunction:
             The value, as ``Run.values`` has it; of tracers, arrays of float32 or of the weights' type.
 
         Raises:
-            InputError: The value of a predecessor is missing, or ids are; or flags are set under which bits
-                depend on the order.
+            InputError: The value of a predecessor is missing, or ids are; or, for numbers, flags are set
+                under which bits depend on the order.
         """
         traced = any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves((values, self.weights)))
+        # Tracers are plain arithmetic, whose bits are not compared.
         if not traced:
             check_flags()
         if KINDS[self.event.kind].place == "block":

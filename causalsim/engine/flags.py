@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from functools import lru_cache
 from pathlib import Path
 from typing import NoReturn
 
@@ -30,7 +31,7 @@ _BAD_IN_JAX = {"jax_disable_jit": False, "jax_disable_most_optimizations": False
 _BAD_IN_XLA = {
     "--xla_cpu_enable_fast_math": {"", "1", "true"},
     "--xla_backend_optimization_level": {"0"},
-    # Without fused multiply and add.
+    # These have no fused multiply-add: rows of different batches then differ.
     "--xla_cpu_max_isa": {"sse4_2", "avx"},
 }
 
@@ -38,16 +39,17 @@ _BAD_IN_XLA = {
 def numeric_flags() -> dict[str, str]:
     """Flags that can change numbers, by name."""
     own = {name: str(_value(name)) for name in NUMERIC}
-    return {"XLA_FLAGS": " ".join(_xla_words()), **own}
+    return {"XLA_FLAGS": " ".join(_xla_words(os.environ.get("XLA_FLAGS", ""))), **own}
 
 
-def _xla_words() -> list[str]:
-    """The flags of XLA_FLAGS, which XLA reads from a file where it begins with no dash."""
-    given = os.environ.get("XLA_FLAGS", "").strip()
-    if given and not given.startswith("-"):
+@lru_cache
+def _xla_words(given: str) -> tuple[str, ...]:
+    """The flags in XLA_FLAGS; a value that begins with no dash is the name of a file with them."""
+    # XLA, too, reads the file once.
+    if given.strip() and not given.strip().startswith("-"):
         with suppress(OSError, UnicodeDecodeError):
-            return Path(given).read_text(encoding="utf-8").split()
-    return given.split()
+            return tuple(Path(given).read_text(encoding="utf-8").split())
+    return tuple(given.split())
 
 
 def _value(name: str) -> object:
@@ -65,9 +67,10 @@ def check_flags() -> None:
         if (got := _value(name)) != expected:
             _refuse(f"{name}={got}", f"{name}={expected}")
     # Of a flag that is given twice, the last counts.
-    last = {word.partition("=")[0]: word for word in _xla_words()}
+    last = {word.partition("=")[0]: word for word in _xla_words(os.environ.get("XLA_FLAGS", ""))}
     for name, word in last.items():
-        if word.partition("=")[2].lower() in _BAD_IN_XLA.get(name, ()):
+        # XLA takes quotes off.
+        if word.partition("=")[2].strip("'\"").lower() in _BAD_IN_XLA.get(name, ()):
             _refuse(f"{word} in XLA_FLAGS", f"no {name}")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -67,9 +68,9 @@ class Values(Mapping[Event, Any]):
         return _map(lambda line: line[row], self._lines[site, key.request])
 
     @property
-    def stacks(self) -> Mapping[tuple[Site, int], Any]:
-        """The values of each site and request, a row a position."""
-        return self._lines
+    def lines(self) -> Mapping[tuple[Site, int], Any]:
+        """By site and request, the values of all positions, a row each."""
+        return MappingProxyType(self._lines)
 
     def __contains__(self, event: object) -> bool:
         return event in self._graph

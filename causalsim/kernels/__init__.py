@@ -17,8 +17,9 @@ invariance*: a row's bits depend on nothing but its own inputs.
 K/V goes into pages that are recycled after their last reader; a page is poison before it serves again,
 so where it lies does not enter either. Bits remain a property of the machine and of jaxlib's version:
 across those a tolerance can be claimed, bits cannot. One thread and two gave the same bits at widths of
-64, 768, 2048 and 4096, and 3 to 16 threads at 64 and 768 (``tests/engine/test_threads.py``). All of this
-was measured on x86-64 CPUs that multiply and add in one instruction; ``verify`` measures it on yours.
+64, 768, 2048 and 4096, and so did 3, 4, 5, 6, 8 and 16 at 64 and 768 (``tests/engine/test_threads.py``).
+All of this was measured on x86-64 CPUs that multiply and add in one instruction; ``verify`` measures it on
+yours.
 """
 
 from causalsim.kernels.bundle import (

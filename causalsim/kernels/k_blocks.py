@@ -19,8 +19,8 @@ from jaxtyping import Array, Float, Int, Num
 
 from causalsim.kernels.precision import to_storage, upcast
 
-# Eigen gives a contraction to several threads, an even number, where each gets more than 32 terms and
-# rows and columns would occupy fewer. Of so many terms four get no more; two were never seen to.
+# Eigen may split a contraction among an even number of threads where each gets more than 32 terms. Of 128
+# terms four threads get 32 each, so it does not; two threads were never seen to split one.
 LONGEST_K_BLOCK = 128
 COLUMNS = 16
 # Above so many columns a matrix is cut into blocks of columns; from so many rows on, they go one by one.

@@ -24,11 +24,12 @@ class RecordedRun(Protocol):
 
 
 @runtime_checkable
-class Stacked(Protocol):
-    """Values that lie in larger arrays, each of which has a key."""
+class _InLines(Protocol):
+    """Values that lie in larger arrays, a row each."""
 
     @property
-    def stacks(self) -> Mapping[Any, Any]: ...
+    def lines(self) -> Mapping[Any, Any]: ...
+    def __len__(self) -> int: ...
 
 
 @dataclass(frozen=True)
@@ -76,7 +77,7 @@ def first_divergence(reference: RecordedRun, other: RecordedRun) -> Divergence |
 
 def divergence(reference: Mapping[Event, Any], other: Mapping[Event, Any]) -> Divergence | None:
     """The first event at which two sets of values, over events in canonical order, differ in their bits."""
-    if _same_stacks(reference, other):
+    if _same_lines(reference, other):
         return None
     differing = [event for event in reference if not same_bits(reference[event], other[event])]
     if not differing:
@@ -85,12 +86,13 @@ def divergence(reference: Mapping[Event, Any], other: Mapping[Event, Any]) -> Di
     return Divergence(first, ulps_apart(reference[first], other[first]), len(differing))
 
 
-def _same_stacks(reference: Any, other: Any) -> bool:
-    """True if both are the same arrays, by bits; quicker than event by event."""
-    if not (isinstance(reference, Stacked) and isinstance(other, Stacked)):
+def _same_lines(reference: Any, other: Any) -> bool:
+    """True if all values of both lie in the same arrays, by bits: quicker than event by event."""
+    if not (isinstance(reference, _InLines) and isinstance(other, _InLines)):
         return False
-    one, two = reference.stacks, other.stacks
-    return one.keys() == two.keys() and all(same_bits(one[key], two[key]) for key in one)
+    one, two = reference.lines, other.lines
+    whole = sum(len(parts_of(line)[0]) for line in one.values()) == len(reference)
+    return whole and one.keys() == two.keys() and all(same_bits(one[key], two[key]) for key in one)
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from functools import cache, cached_property, partial
 from itertools import chain, compress, groupby, islice
 from operator import attrgetter
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -35,7 +35,7 @@ from causalsim.verification.memory import (
     divergences,
     with_garbage,
 )
-from causalsim.verification.target import HEATS, Target
+from causalsim.verification.target import TEMPERATURES, Target
 from causalsim.verification.trials import Executable, Form, Row, Trial, everywhere, forms, in_rotation
 
 # The arrays of memory that an executable of each body gets.
@@ -80,6 +80,14 @@ class Tally:
         return self.wrong or self.changed
 
 
+class _Memory(NamedTuple):
+    """The residuals before each site of the column, the end, and what was executed."""
+
+    before: dict[Site, Any]
+    end: State
+    outputs: list[Output]
+
+
 class Bench:
     """Memory as a run leaves it before and after each site, and planners of the dispatches to run on it.
 
@@ -89,10 +97,10 @@ class Bench:
     def __init__(self, target: Target, dropped: Edge | None = None) -> None:
         self.target, self.graph, self.dropped = target, target.graph, dropped
         self.vocabulary = target.model.config.vocab_size
-        # A pool serves every so manieth layer: only those of one dispatch are ever in use.
+        # A pool serves every ``depth``-th layer: only those of one dispatch are ever in use.
         self.depth = deepest(target.model.config.n_layers)
         self.state = target.fresh(self.depth)
-        self.plan = Plan.of(self.state, self.depth)
+        self.plan = Plan.of(self.state)
         self.planner, self.contents = cache(partial(target.planner, self.state)), cache(self._contents)
         self.cells, self.reads, self.column = cache(self._cells), cache(self._reads), cache(self._column)
         self.roles = np.full(self.plan.starts["all"], KEPT, np.int8)
@@ -100,25 +108,28 @@ class Bench:
         self.rng = np.random.default_rng(0)
 
     @cached_property
-    def memory(self) -> tuple[dict[Site, Any], State, list[Output]]:
-        """The residuals before each site of the column, the end, and what was executed."""
-        state, outputs = self._given.fresh(), list[Output]()
-        before: dict[Site, Any] = {}
-        for batch in compile(layer_major(self._given.graph)).batches:
+    def memory(self) -> _Memory:
+        """What a run of the whole column leaves, before each of its sites and in the end."""
+        plain, before, outputs = self._without_feedback, dict[Site, Any](), list[Output]()
+        state = plain.fresh()
+        for batch in compile(layer_major(plain.graph)).batches:
             before.setdefault(batch.site, state.residual.copy())
-            state, made = self._given.execute(Program(self._given.graph, (batch,)), state)
+            state, made = plain.execute(Program(plain.graph, (batch,)), state)
             outputs += made
-        return before, state, outputs
+        return _Memory(before, state, outputs)
 
     @cached_property
-    def _given(self) -> Target:
+    def _without_feedback(self) -> Target:
+        """The target with all tokens given."""
         return replace(self.target, graph=EventGraph(self.graph.wiring, self.graph.lengths))
 
-    @property
+    @cached_property
     def divergence(self) -> Statement | None:
         """The first event whose value in memory is not the reference's."""
-        graph = self._given.graph
-        values = Values.from_outputs(self.target.model.config, graph, self.memory[2])
+        graph, outputs = self._without_feedback.graph, self.memory.outputs
+        values = Values.from_outputs(self.target.model.config, graph, outputs)
+        # Nobody else asks for them, and they are all logits.
+        outputs.clear()
         reference = {event: self.target.reference[event] for event in graph}
         return diverging(reference, values, "{divergence}")
 
@@ -190,7 +201,7 @@ class Bench:
         return tuple(self.graph.index(Event(*site, *row)) for site in sites)
 
     def _closure(self, events: Sequence[Column], trial: Trial) -> tuple[list[int], set[int]]:
-        """Return the cells that the tested events need, and the events that a dispatch then does as expected.
+        """Return the cells that the tested events need, and the events whose results are then as expected.
 
         What another row of the dispatch makes for them needs its own predecessors.
         """
@@ -283,6 +294,7 @@ def first_fault(target: Target, kind: str) -> Statement | None:
     outcomes = bench.outcomes(chain.from_iterable(everywhere(*form, 0) for form in tried))
     while tally.witness is None and (outcome := next(outcomes, None)):
         tally.note(*outcome)
+    # The last, since the reference has to run for it.
     return tally.witness or bench.divergence
 
 
@@ -297,7 +309,7 @@ def run_trials(
     """
     tried = list(forms(target.graph, target.kernels.buckets))
     draws = [form for form in tried if KINDS[form[0].site.kind].place == "feedback"]
-    each = {target: tried} | {target.drawing(heat): draws for heat in HEATS if draws}
+    each = {target: tried} | {target.drawing(temperature): draws for temperature in TEMPERATURES if draws}
     how = everywhere if thorough else in_rotation
     trials = {own: [trial for form in its for trial in how(*form, form[0].site.layer + 1)]
               for own, its in each.items()}  # fmt: skip

@@ -17,7 +17,7 @@ from causalsim.progress import Progress, silent
 from causalsim.testing.findings import Finding, PlantedFault, Statement
 from causalsim.verification.faults import overlooking, seeing_too_far, writing_elsewhere
 from causalsim.verification.reads import Reads, Recorder, choose_events
-from causalsim.verification.target import HEATS, Target
+from causalsim.verification.target import TEMPERATURES, Target
 
 if TYPE_CHECKING:
     import networkx as nx
@@ -177,7 +177,8 @@ def causal_invariance(target: Target, sample: int | None, seed: int, progress: P
     recorder, events = Recorder(target, seed), len(target.graph)
     most = events if events <= WHOLE else SAMPLE
     chosen = choose_events(target, most if sample is None else sample, seed)
-    whole, samples = len(chosen) == events, [event for event in chosen if _draws(event)]
+    whole = len(chosen) == events
+    samples = [event for event in chosen if KINDS[event.kind].place == "feedback"]
     return Finding(
         name="causal invariance",
         method="recorded",
@@ -196,14 +197,13 @@ def causal_invariance(target: Target, sample: int | None, seed: int, progress: P
     )
 
 
-def _draws(event: Event) -> bool:
-    return KINDS[event.kind].place == "feedback"
-
-
 def _misread_in_draws(target: Target, samples: Sequence[Event], seed: int) -> Statement | None:
     """As ``misread``, of samples to which no id is given."""
-    drawing = (target.drawing(heat) for heat in HEATS if samples)
-    return next(filter(None, (misread(Recorder(drawn, seed), samples) for drawn in drawing)), None)
+    for temperature in TEMPERATURES if samples else ():
+        if found := misread(Recorder(target.drawing(temperature), seed), samples):
+            words = f"at temperature {temperature:g}, {found.template}"
+            return Statement(words, found.facts)
+    return None
 
 
 def _controls(target: Target, seed: int) -> Iterator[PlantedFault]:

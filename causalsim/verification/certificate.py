@@ -73,7 +73,7 @@ from causalsim.verification.dataflow import steering
 from causalsim.verification.executable_flow import traced, unsound
 from causalsim.verification.faults import seeing_too_far, with_neighbour, writing_elsewhere
 from causalsim.verification.lifetimes import misplaced_pages, overwritten_early, poisoned_wrong
-from causalsim.verification.many_orders import in_one_call
+from causalsim.verification.many_orders import compare_in_one_call
 from causalsim.verification.target import Target
 from causalsim.verification.trials import Executable, Form, Row
 
@@ -92,7 +92,8 @@ _ADDRESSES = (
 )
 _LIFETIME = "every cell in all orders, every page of {programs} programs, {poisoned} poisonings as they ran"
 _PROGRAM = "{programs} programs as they ran, pages recycled: {names}; {seen} of {possible} forms of dispatch"
-_TOGETHER = "; {together:,} orders in one call"
+_TOGETHER = "; {together:,} orders of the first {positions} positions in one call"
+_APART = "; orders in one call not compared, for want of memory"
 _IDS = "; samples with ids given, the likeliest and drawn"
 _NO_IDS = "; no token is sampled in this graph"
 _GARBAGE = "{event_runs:,} event runs in {forms} forms of dispatch"
@@ -121,8 +122,8 @@ def certify(
         tokens: Text or ids, as for ``verify``.
         prompt: The positions from there on wait for their tokens, as for ``verify``.
         thorough: Whether to try every event at the first and the last row of every form of dispatch and
-            alone in it, with every kind of garbage; else each once in a form, in rotation. By default
-            graphs of at most 400 events are tried thoroughly.
+            alone in it, with every kind of garbage, and to compare many orders in one call; else each
+            once in a form, in rotation. By default graphs of at most 400 events are tried thoroughly.
         seed: What the random programs are drawn from.
         kernels: Other kernels than the engine's own.
         progress: ``progress(stage, done, total)`` is called as work goes on.
@@ -224,11 +225,19 @@ def _seen_in_programs(
     poisonings, spoilt = poisoned_wrong(target, seed)
     shared = _shared(target, tried.plans) or spoilt
     yield _condition("lifetime", _LIFETIME, shared, poisoned=poisonings, programs=len(tried.orders))
-    together, departed = in_one_call(target, seed) if tried.thorough else (0, None)
-    unfaithful = _unfaithful(target, tried, forms) or departed
-    program = _PROGRAM + _TOGETHER * tried.thorough
-    yield _condition("program", program, unfaithful, together=together, **tried.facts)
+    yield _program(target, tried, forms, seed)
     yield _condition("determinism", _DETERMINISM, _unsteady(target), repeats=REPEATS)
+
+
+def _program(target: Target, tried: _Tried, forms: frozenset[Executable], seed: int) -> Finding:
+    """Programs one by one, and many orders in one call."""
+    unfaithful = _unfaithful(target, tried, forms)
+    if not tried.thorough:
+        return _condition("program", _PROGRAM, unfaithful, **tried.facts)
+    together, positions, other = compare_in_one_call(target, seed)
+    facts = tried.facts | {"together": together, "positions": positions}
+    told = _TOGETHER if positions else _APART
+    return _condition("program", _PROGRAM + told, unfaithful or other, **facts)
 
 
 def _condition(name: str, template: str, witness: Statement | None, **facts: Any) -> Finding:

@@ -30,9 +30,9 @@ from causalsim.verification.target import Target
 Page = tuple[int, int]
 Place = tuple[int, int]
 # The first and the last dispatch in which a page is needed, and the page.
+LiveRange = tuple[int, int, Page]
 # Places that are poisoned one by one.
 MOST_PLACES = 8
-LiveRange = tuple[int, int, Page]
 
 
 def overwritten_early(graph: EventGraph, state: State) -> Iterator[Statement]:

@@ -30,15 +30,17 @@ FREE, WRITTEN, KEPT = range(3)
 GREAT = 1e30
 
 Contents = dict[str, Shaped[Array, "..."]]
+# Over each of some arrays, the shape of one memory's marks.
 Shapes = tuple[tuple[int, ...], ...]
 # One for each cell of a plan.
 Marks = Int8[np.ndarray, " cells"]
+
 # Along which axis of an array its cells lie side by side, and which axes are inside a cell.
 _SIDE = {"tokens": 0, "residual": 1, "logits": 0, "keys": 3, "values": 2}
 _INSIDE = {"tokens": (), "residual": (2,), "logits": (1,), "keys": (1, 2), "values": (1, 3)}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Spread:
     """Marks of several memories for some arrays: together, since each array that is handed over takes time.
 
@@ -69,10 +71,10 @@ class Plan:
     columns: int
 
     @classmethod
-    def of(cls, state: State, pools: int) -> Plan:
-        """The plan of a state with K/V, of which so many pools are in use."""
+    def of(cls, state: State) -> Plan:
+        """The plan of a state with K/V."""
         pages, *_, columns = state.keys[0].shape
-        return cls(state.residual.shape[0], state.residual.shape[1], pools, pages, columns)
+        return cls(state.residual.shape[0], state.residual.shape[1], len(state.keys), pages, columns)
 
     @cached_property
     def shapes(self) -> dict[str, tuple[int, ...]]:
@@ -127,7 +129,7 @@ class Plan:
 
 
 def with_garbage(vocabulary: int, contents: Contents, garbage: Spread) -> list[Contents]:
-    """Memories whose cells hold what some marks say, an array of marks a memory."""
+    """Memories whose cells hold what some marks say, a row of marks a memory."""
     own = [*contents.values()]
     each = _with_garbage(vocabulary, _arrays(contents), garbage.shapes, own, garbage.marks)
     return [dict(zip(contents, memory, strict=True)) for memory in zip(*each, strict=True)]

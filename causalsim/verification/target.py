@@ -36,8 +36,8 @@ from causalsim.kernels import Buckets, Kernels
 from causalsim.testing.bits import same_bits
 from causalsim.testing.findings import Statement, diverging
 
-# Temperatures at which samples draw: the likeliest, and at random.
-HEATS = (0.0, 1.0)
+# At which samples are tried: the likeliest, and at random.
+TEMPERATURES = (0.0, 1.0)
 # Requests in a batch that has to have several rows; more than the smallest padded batch holds.
 REQUESTS = 9
 

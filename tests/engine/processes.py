@@ -101,6 +101,26 @@ def calibration() -> dict:
     }
 
 
+def under_flags() -> dict:
+    """Digests of a wide model and of an odd one in both types, in many orders, and the flags in force."""
+    import numpy as np
+
+    import causalsim as cs
+    from causalsim.engine.flags import numeric_flags
+    from causalsim.testing.suite import named_foliations, random_orders
+    from tests.models_for_tests import wide
+
+    sizes = {"n_layers": 2, "n_heads": 3, "d_model": 31, "d_head": 9, "d_ff": 77, "vocab_size": 50}
+    odd = cs.ModelConfig(**sizes, max_length=64, norm="layer", positions="learned")
+    found = []
+    for model in (wide(), cs.random_model(odd), cs.random_model(odd, dtype="bfloat16")):
+        graph, ids = cs.EventGraph(model.config, 17), np.arange(17) * 7 % model.config.vocab_size
+        orders = [*named_foliations(graph).values(), *dict(random_orders(graph, 2, 0)).values()]
+        found.append([cs.run(model, ids, order, record=True).values_digest for order in orders])
+    return {"digests": found, "flags": numeric_flags()}
+
+
 if __name__ == "__main__":
     name, *arguments = sys.argv[1:]
-    print(json.dumps({"digests": digests, "calibration": calibration}[name](*arguments)))
+    known = {"digests": digests, "calibration": calibration, "under_flags": under_flags}
+    print(json.dumps(known[name](*arguments)))

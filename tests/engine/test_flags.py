@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from contextlib import ExitStack
 
 import jax
-import numpy as np
 import pytest
 
 import causalsim as cs
 from causalsim.engine import event_function
 from causalsim.engine.environment import environment
 from causalsim.engine.flags import NUMERIC
-from causalsim.testing.suite import named_foliations, random_orders
-from tests.models_for_tests import tiny, wide
+from tests.engine.processes import ask
+from tests.models_for_tests import tiny
 
 TOKENS = [1, 2, 3, 4, 5]
 
@@ -33,7 +29,12 @@ def test_a_run_without_jit_is_refused():
 
 @pytest.mark.parametrize(
     "flag",
-    ["--xla_cpu_enable_fast_math=true", "--xla_backend_optimization_level=0", "--xla_cpu_max_isa=SSE4_2"],
+    [
+        "--xla_cpu_enable_fast_math=true",
+        "--xla_backend_optimization_level=0",
+        "--xla_cpu_max_isa=SSE4_2",
+        '--xla_cpu_enable_fast_math="true"',
+    ],
 )
 def test_bad_flags_of_xla_are_refused(flag, monkeypatch):
     monkeypatch.setenv("XLA_FLAGS", f"--xla_dump_to= {flag}")
@@ -76,10 +77,15 @@ def test_an_event_function_refuses_bad_flags_but_where_it_is_differentiated():
 
 # Of those that are let through, the ones that could have been bad: each alone, in a process of its own.
 LET_THROUGH = (
-    *("XLA_FLAGS=--xla_backend_optimization_level=1", "XLA_FLAGS=--xla_allow_excess_precision=false"),
-    *("XLA_FLAGS=--xla_cpu_prefer_vector_width=128", "XLA_FLAGS=--xla_cpu_max_isa=AVX2"),
-    *("XLA_FLAGS=--xla_cpu_multi_thread_eigen=false", "XLA_FLAGS=--xla_force_host_platform_device_count=4"),
-    *("JAX_ENABLE_X64=1", "JAX_DEFAULT_MATMUL_PRECISION=bfloat16", "JAX_OPTIMIZATION_LEVEL=O0"),
+    "XLA_FLAGS=--xla_backend_optimization_level=1",
+    "XLA_FLAGS=--xla_allow_excess_precision=false",
+    "XLA_FLAGS=--xla_cpu_prefer_vector_width=128",
+    "XLA_FLAGS=--xla_cpu_max_isa=AVX2",
+    "XLA_FLAGS=--xla_cpu_multi_thread_eigen=false",
+    "XLA_FLAGS=--xla_force_host_platform_device_count=4",
+    "JAX_ENABLE_X64=True",
+    "JAX_DEFAULT_MATMUL_PRECISION=bfloat16",
+    "JAX_OPTIMIZATION_LEVEL=O0",
 )
 
 
@@ -87,25 +93,10 @@ LET_THROUGH = (
 @pytest.mark.parametrize("setting", LET_THROUGH)
 def test_flags_that_are_let_through_keep_bits_the_same_in_every_order(setting):
     name, _, value = setting.partition("=")
-    code = "from tests.engine import test_flags; test_flags.print_digests()"
-    done = subprocess.run(
-        [sys.executable, "-c", code], env={**os.environ, name: value}, capture_output=True, text=True
-    )
-    assert done.returncode == 0, done.stderr
-    assert [len(line.split()) for line in done.stdout.splitlines()] == [1, 1, 1]
-
-
-def print_digests() -> None:
-    """Print the digests that orders give, those of each model in a line: for a process under some flags."""
-    odd = cs.ModelConfig(
-        n_layers=2, n_heads=3, d_model=31, d_head=9, d_ff=77, vocab_size=50, max_length=64,
-        norm="layer", positions="learned",
-    )  # fmt: skip
-    for model in (wide(), cs.random_model(odd), cs.random_model(odd, dtype="bfloat16")):
-        graph = cs.EventGraph(model.config, 17)
-        ids = np.arange(17) * 7 % model.config.vocab_size
-        orders = [*named_foliations(graph).values(), *dict(random_orders(graph, 2, 0)).values()]
-        print(*{cs.run(model, ids, order, record=True).values_digest for order in orders})
+    found = ask("under_flags", **{name: value})
+    told = found["flags"]["XLA_FLAGS" if name == "XLA_FLAGS" else name.lower()]
+    assert value in told, "the flag has arrived"
+    assert [len({*digests}) for digests in found["digests"]] == [1, 1, 1]
 
 
 def test_flags_of_debugging_change_nothing():

@@ -238,6 +238,12 @@ def test_networkx_view_carries_streams_and_parallel_edges():
     assert view.nodes[above] == {"kind": "block", "layer": 1, "position": 0, "request": 0}
 
 
+@given(graphs(max_layers=3, max_length=5))
+def test_predecessors_have_their_canonical_indices(graph):
+    for event in graph:
+        assert graph.predecessor_indices(event) == tuple(map(graph.index, graph.predecessors(event)))
+
+
 @pytest.mark.parametrize(
     ("event", "words"),
     [
@@ -254,8 +260,9 @@ def test_events_of_another_graph_are_named(event, words):
     assert event not in graph
     with pytest.raises(InputError, match=words):
         graph.index(event)
-    with pytest.raises(InputError, match=words):
-        graph.predecessors(event)
+    for asked in (graph.predecessors, graph.predecessor_indices):
+        with pytest.raises(InputError, match=words):
+            asked(event)
 
 
 @pytest.mark.parametrize(

@@ -167,7 +167,7 @@ def test_layer_norms_are_right(width):
 
 
 def test_products_are_asked_for_in_full_precision():
-    """A CPU has no other; processors that have one would take it."""
+    """CPUs have no lower one; other processors would use it by default."""
     x, w = jnp.ones((3, 64)), k_blocked(np.ones((64, 32), np.float32))
     traced = jax.make_jaxpr(lambda x, w: linear(x, w, 32))(x, w)
     (product,) = (each for each in traced.eqns if each.primitive.name == "dot_general")

@@ -141,6 +141,16 @@ MUTATIONS = (
         ("extent=pages.extent if len(table) == 1 else None", "extent=pages.extent", "rows take longer: pages that they do not see change none of their bits", "engine/test_co_batched.py"),
     ),
     *of_file(
+        "engine/flags.py",
+        ("engine/test_flags.py",),
+        ("if (got := _value(name)) != expected:", "if (got := _value(name)) == 'never':"),
+        (".strip(\"'\\\"\").lower()", ".lower()"),
+        ("if given.strip() and not given.strip().startswith(\"-\"):", "if False:"),
+        ("for word in _xla_words(os.environ.get(\"XLA_FLAGS\", \"\"))}", "for word in reversed(_xla_words(os.environ.get(\"XLA_FLAGS\", \"\")))}"),
+        ("        stack.enter_context(jax.debug_nans(False))\n", ""),
+        ("        stack.enter_context(jax.numpy_rank_promotion(\"allow\"))\n", ""),
+    ),
+    *of_file(
         "kernels/precision.py",
         PRECISION,
         ("astype(jnp.uint32) << 16", "astype(jnp.uint32) << 15"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -65,14 +65,15 @@ def table(mutations: Iterable[Mutation], results: Mapping[str, Result]) -> str:
     return "\n".join(lines)
 
 
-def score(mutations: Iterable[Mutation], results: Mapping[str, Result]) -> str:
+def score(mutations: Sequence[Mutation], results: Mapping[str, Result]) -> str:
     """The sentence of the README."""
     ran = [each for each in mutations if each.name in results]
     killed = sum(bool(results[each.name].killed_by) for each in ran)
     equivalent = sum(bool(each.equivalent) and not results[each.name].killed_by for each in ran)
     files = len({each.path for each in ran})
-    left = len(ran) - killed - equivalent
+    left, waiting = len(ran) - killed - equivalent, len(mutations) - len(ran)
+    not_tried = f" {waiting} are not tried yet." * (waiting > 0)
     return (
         f"Of {len(ran)} single changes to [{files} files of our own](tests/mutants/catalogue.py), tests see "
-        f"{killed}; {equivalent} change nothing, {left} survive. "
+        f"{killed}; {equivalent} change nothing, {left} survive.{not_tried} "
     )

@@ -53,4 +53,6 @@ def test_results_are_kept_while_file_and_tests_stay(tmp_path, monkeypatch):
     assert results.stale([one, other], kept) == [other] == results.survivors([one, other], kept)
     assert results.stale([one], {one.name: Result("an older file", "a test", 1.0)}) == [one]
     assert "tests see 1; 0 change nothing, 1 survive" in results.score([one, other], kept)
+    assert "Of 1 single" in (told := results.score([one, other], {one.name: kept[one.name]}))
+    assert "1 are not tried yet" in told
     assert "a test" in results.table([one, other], kept) and "SURVIVED" in results.table([other], kept)

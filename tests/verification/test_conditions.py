@@ -34,7 +34,7 @@ def sound(monkeypatch):
     tried = frozenset(form.executable for form, _ in forms(whole.graph, whole.kernels.buckets))
     nothing = {"_controls": (CAUGHT,), "traced": None, "unsound": (), "_steered": None, "_shared": None}
     nothing |= {"_unsteady": None, "poisoned_wrong": (1, None), "run_trials": (Tally(1, 1), tried)}
-    nothing |= {"in_one_call": (1, None)}
+    nothing |= {"compare_in_one_call": (1, 2, None)}
     for name, value in nothing.items():
         monkeypatch.setattr(certificate, name, said(value))
     monkeypatch.setattr(Target, "refuted", said(None))
@@ -54,7 +54,7 @@ def sound(monkeypatch):
         ("lifetime", "_shared", SAID),
         ("lifetime", "poisoned_wrong", (1, SAID)),
         ("program", "_unfaithful", SAID),
-        ("program", "in_one_call", (1, SAID)),
+        ("program", "compare_in_one_call", (1, 2, SAID)),
         ("determinism", "_unsteady", SAID),
     ],
 )
@@ -62,8 +62,9 @@ def test_what_a_check_finds_breaks_its_condition_and_no_other(monkeypatch, sound
     if check == "run_trials":
         finds = finds, certificate.run_trials()[1]
     monkeypatch.setattr(certificate, check, said(finds))
-    found = certificate.certificate_of(sound)
-    assert [part.name for part in found.parts if not part.holds] == [condition] and not found.holds
+    for thorough in (True, False)[: 1 if check == "compare_in_one_call" else 2]:
+        found = certificate.certificate_of(sound, thorough)
+        assert [part.name for part in found.parts if not part.holds] == [condition] and not found.holds
 
 
 @pytest.mark.parametrize("controls", [(), (MISSED,), (CAUGHT, MISSED)])

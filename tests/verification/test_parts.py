@@ -83,6 +83,26 @@ def test_divergence_is_the_causally_first():
         first_divergence(run, cs.run(tiny(), [1, 2], record=True))
 
 
+@pytest.mark.parametrize("event", [cs.Event("kv", 0, 1), cs.Event("unembed", 2, 2)])
+def test_one_bit_of_a_run_is_a_divergence(event):
+    """Runs have their values in few arrays, which are compared first."""
+    run, other = (cs.run(tiny(n_layers=2), [1, 2, 3], record=True) for _ in range(2))
+    assert divergence(run.values, other.values) is None
+    line = other.values.lines[cs.events.Site(event.kind, event.layer), 0]
+    part = line[1] if isinstance(line, tuple) else line
+    part.flags.writeable = True
+    part.view(np.uint32)[event.position, ..., -1] ^= 1
+    found = divergence(run.values, other.values)
+    assert (found.event, found.events) == (event, 1)
+
+
+def test_runs_of_which_both_lack_values_are_not_equal():
+    run = cs.run(tiny(), [1, 2, 3], record=True)
+    nothing = [type(run.values).from_outputs(tiny().config, run.graph, ()) for _ in range(2)]
+    with pytest.raises(KeyError):
+        divergence(*nothing)
+
+
 @given(graphs(max_layers=2, max_length=4))
 def test_inverting_a_cover_breaks_that_edge_alone(graph):
     for edge in covers_to_invert(graph, np.random.default_rng(0)):

@@ -15,10 +15,16 @@ from causalsim.engine.joining import deepest
 from causalsim.engine.state import poisoned_again
 from causalsim.kernels import CERTIFIED, PAGE
 from causalsim.testing.findings import Finding
-from causalsim.verification import batch_invariance, causal_invariance, faults, order_independence
+from causalsim.verification import (
+    batch_invariance,
+    causal_invariance,
+    faults,
+    many_orders,
+    order_independence,
+)
 from causalsim.verification.bench import run_trials
 from causalsim.verification.certificate import certificate_of
-from causalsim.verification.many_orders import in_one_call
+from causalsim.verification.many_orders import compare_in_one_call
 from causalsim.verification.target import Target
 from tests.models_for_tests import tiny, wide
 from tests.verification.test_exploration import target
@@ -74,14 +80,14 @@ def test_what_stands_beside_a_row_is_refused(kind, kernel, thorough):
 
 
 @pytest.mark.parametrize("thorough", [True, False])
-def test_trials_see_every_row(thorough):
-    """Thorough ones, too, have an event between others, and in batches that the reference does not have."""
+def test_trials_see_a_row_of_a_batch_that_the_reference_does_not_have(thorough):
+    """Thorough ones, too: there an event is between others as well."""
 
     def at_fourth_of_eight(config, weights, x):
         return at_fourth(config, weights, x) if len(x) == 8 else CERTIFIED.mlp(config, weights, x)
 
     whole = target(9, n_layers=1, kernels=CERTIFIED.replaced("spoilt", mlp=at_fourth_of_eight))
-    assert run_trials(whole, thorough)[0].wrong is not None
+    assert str(run_trials(whole, thorough)[0].wrong).startswith("other bits of")
 
 
 @pytest.mark.parametrize(
@@ -144,11 +150,27 @@ def test_many_orders_in_one_call_are_compared(monkeypatch):
         return made._replace(packed=packed)
 
     whole = target(3, n_layers=1)
-    assert in_one_call(whole, 0) == (many.TOGETHER, None)
+    orders, *rest = compare_in_one_call(whole, 0)
+    assert rest == [3, None] and many.TOGETHER // 2 < orders <= many.TOGETHER
     monkeypatch.setattr(many, "plan_of", one_position_off)
     assert list(found := broken(whole, True)) == ["program"]
     assert "orders in one call, order" in found["program"]
     assert certificate_of(whole, False).holds
+
+
+def test_orders_in_one_call_are_several_or_none(monkeypatch):
+    """Of one position there is but one order; what would take too much memory is not compared, and told."""
+    whole = target(4, n_layers=1)
+    weights = sum(part.nbytes for part in whole.model.params.values())
+    position = 4 * many.TOGETHER * whole.model.config.vocab_size
+    for positions in (4, 2):
+        monkeypatch.setattr(many_orders, "MOST_BYTES", weights + position * positions)
+        assert compare_in_one_call(whole, 0).positions == positions
+        assert compare_in_one_call(whole, 0).orders > 1
+    monkeypatch.setattr(many_orders, "MOST_BYTES", weights + 2 * position - 1)
+    assert compare_in_one_call(whole, 0) == (0, 0, None)
+    (program,) = (part for part in certificate_of(whole, True).parts if part.name == "program")
+    assert program.holds and "not compared, for want of memory" in str(program.coverage)
 
 
 # -- memory that serves again ------------------------------------------------------------------------
@@ -235,7 +257,7 @@ def test_the_reads_of_free_samples_are_recorded(heat):
     assert causal_invariance.causal_invariance(plain, None, 0, lambda *_: None).holds
     spoilt = plain.with_kernels(CERTIFIED.replaced("spoilt", sample=heedless))
     found = causal_invariance.causal_invariance(spoilt, None, 0, lambda *_: None)
-    assert str(found.witness).startswith("sample(2) did not read unembed(2)")
+    assert str(found.witness).startswith(f"at temperature {heat:g}, sample(2) did not read unembed(2)")
 
 
 def test_a_text_that_is_drawn_is_the_one_that_generate_writes():

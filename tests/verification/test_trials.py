@@ -166,7 +166,7 @@ def test_nothing_occurs_that_is_not_possible(seed, graph):
 
 def test_every_kind_of_garbage_is_its_own():
     state = target(3, n_layers=1).fresh()
-    cells, rng = memory.Plan.of(state, 1), np.random.default_rng(0)
+    cells, rng = memory.Plan.of(state), np.random.default_rng(0)
     marks = {kind: {*cells.garbage(kind, rng).tolist()} for kind in GARBAGE}
     assert marks == {"NaN": {NAN}, "huge": {HUGE}, "scrambled": {OTHER}, "mixed": {OWN, NAN, HUGE, OTHER}}
 
@@ -219,7 +219,7 @@ def test_marks_of_several_cells_are_joined_and_bits_are_compared():
 def test_the_cells_of_a_state_are_numbered_each_by_itself():
     model = tiny(n_layers=1, parallel_residual=True)
     whole = Target.of(model, [1, 2, 3])
-    cells = memory.Plan.of(whole.fresh(), 1)
+    cells = memory.Plan.of(whole.fresh())
     written = [cell for event in whole.graph for cell in memory_cells(whole, event)]
     numbers = [cells.number(cell) for cell in dict.fromkeys(written)]
     assert len({*numbers}) == len(numbers) and max(numbers) < cells.starts["all"]
