@@ -137,6 +137,8 @@ def test_places_are_poisoned_one_by_one_and_together(monkeypatch):
     count, _ = lifetimes.poisoned_wrong(whole, 0)
     assert count == len(tried) == 6
     assert {((0, 0), (0, 1)), ((0, 0), (1, 1))} < {*tried} and {len(places) for places in tried} == {1, 2}
+    monkeypatch.undo()
+    assert lifetimes.poisoned_wrong(whole, 0) == (6, None)
 
 
 @pytest.mark.parametrize(

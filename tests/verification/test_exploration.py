@@ -83,6 +83,22 @@ def test_faults_of_order_diverge_and_the_orders_given_show_it(faulty):
     assert states[0] != states[1] or "value" in found.where
 
 
+def test_memory_that_depends_on_the_order_shows_in_its_array(monkeypatch):
+    """Even if every event has the bits of its reference."""
+    step = Target.step
+
+    def remembering(self, state, events):
+        (event,), later = events, bool(jnp.isfinite(state.keys[0][0, 0, 0, 0]))
+        after, outputs = step(self, state, events)
+        if event == cs.Event("embed", -1, 1) and later:
+            after = replace(after, logits=after.logits.at[-1].set(1.0))
+        return after, outputs
+
+    whole = target(2, n_layers=1)
+    monkeypatch.setattr(Target, "step", remembering)
+    assert explore(whole, lattice_of(whole.graph, 1000)).divergence.where == "logits"
+
+
 def test_what_depends_on_the_batch_shows_in_the_value():
     whole = target(2, n_layers=1, kernels=with_batch_size(CERTIFIED))
     assert explore(whole, lattice_of(whole.graph, 1000)).divergence.where == "its value"

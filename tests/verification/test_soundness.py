@@ -22,10 +22,11 @@ from causalsim.verification import (
     many_orders,
     order_independence,
 )
-from causalsim.verification.bench import run_trials
+from causalsim.verification.bench import Bench, Tally, run_trials
 from causalsim.verification.certificate import certificate_of
 from causalsim.verification.many_orders import compare_in_one_call
 from causalsim.verification.target import Target
+from causalsim.verification.trials import forms, in_rotation
 from tests.models_for_tests import tiny, wide
 from tests.verification.test_exploration import target
 
@@ -133,6 +134,27 @@ def test_layers_from_any_first_layer_are_tried(thorough):
 @pytest.mark.usefixtures("wrong_from_other_layers")
 def test_orders_begin_dispatches_at_every_layer():
     assert not ordered(target(3, n_layers=7)).holds
+
+
+def test_kv_that_several_sublayers_lose_is_seen(monkeypatch):
+    """What a whole layer has to write does not lie in memory before it."""
+    layers = executor._layers
+
+    def losing(dispatch, state, computation, keep):
+        keys, values = (tuple(map(jnp.copy, cells)) for cells in (state.keys, state.values))
+        after, made = layers(dispatch, state, computation, keep)
+        return replace(after, keys=keys, values=values), made
+
+    whole = target(3, n_layers=1)
+    trials = [
+        trial
+        for form, group in forms(whole.graph, whole.kernels.buckets)
+        if form.layers and form.rows == 1
+        for trial in in_rotation(form, group, 0)
+    ]
+    assert Bench(whole).run(trials, Tally()).witness is None
+    monkeypatch.setattr(executor, "_layers", losing)
+    assert Bench(whole).run(trials, Tally()).wrong is not None
 
 
 # -- many orders in one call -------------------------------------------------------------------------

@@ -24,6 +24,7 @@ from causalsim.verification.memory import FREE, GARBAGE, HUGE, KEPT, NAN, OTHER,
 from causalsim.verification.target import Target
 from causalsim.verification.trials import Form, Trial, everywhere, forms, in_rotation
 from tests.models_for_tests import tiny
+from tests.verification.support import SAID
 from tests.verification.test_exploration import target
 
 GRAPH = cs.EventGraph(cs.Wiring(2), (5, 4), prompt=(5, 2))
@@ -121,7 +122,9 @@ def test_samples_are_tried_given_likeliest_and_drawn(monkeypatch, thorough, tria
     assert {trial.form.site.kind for trial in tried[(1.0, 0)]} == {"sample"}
     each = [trials(form, group, form.site.layer + 1) for form, group in forms(whole.graph, CERTIFIED.buckets)]
     assert tried[None] == [trial for some in each for trial in some]
-    assert tally.trials == sum(map(len, tried.values()))
+    assert tally.trials == sum(map(len, tried.values())) and tally.wrong is None
+    Stand.divergence = SAID
+    assert run_trials(whole, thorough)[0].wrong is SAID
 
 
 @pytest.mark.parametrize(("count", "waiting"), [(3, 1), (20, 3)])
@@ -205,6 +208,18 @@ def test_marks_tell_what_a_cell_should_not_hold(role, left, mark):
     roles = over(np.int8([FREE, FREE, FREE, role]).reshape(1, 1, 4, 1))
     found = memory.divergences(40, own, own, garbage, roles, [after])
     assert jax.device_get(found).tolist() == [mark]
+
+
+@pytest.mark.parametrize("wrong", ["residual", "logits"])
+def test_one_of_several_arrays_is_enough(wrong):
+    own = {"residual": jnp.ones((1, 3, 2)), "logits": jnp.ones((3, 4))}
+    after = own | {wrong: own[wrong] * 2}
+    marks, roles = (
+        memory.Spread.of([np.full((1, 1, 3, 1), each, np.int8), np.full((1, 3, 1), each, np.int8)])
+        for each in (OWN, WRITTEN)
+    )
+    assert jax.device_get(memory.divergences(40, own, own, marks, roles, [after])).tolist() == [WRITTEN]
+    assert jax.device_get(memory.divergences(40, own, own, marks, roles, [own])).tolist() == [FREE]
 
 
 def test_marks_of_several_cells_are_joined_and_bits_are_compared():
