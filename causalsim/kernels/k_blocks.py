@@ -24,7 +24,7 @@ from causalsim.kernels.precision import to_storage, upcast
 LONGEST_K_BLOCK = 128
 COLUMNS = 16
 # Above so many columns a matrix is cut into blocks of columns; from so many rows on, they go one by one.
-WIDEST, BLOCK, MANY_ROWS = 8192, 2048, 64
+WIDEST, BLOCK, MANY_ROWS = 8192, 2048, 32
 # What is upcast before it is multiplied goes one after another too, so many numbers of it at a time:
 # they stay in a core's cache, and the matrix never lies in memory in float32.
 UPCAST = 2**19
