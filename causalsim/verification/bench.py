@@ -157,9 +157,10 @@ class Bench:
         """Some trials in one form; the marks lie on the device until someone asks."""
         form = trials[0].form
         before, expected = self.contents(form)
-        # As many memories each time, so that executables serve again.
+        # Of few numbers of memories, so that executables serve again.
+        size = 1 << (len(trials) - 1).bit_length()
         marks = [self._marks(trial) for trial in trials]
-        marks += marks[-1:] * (BATCH - len(marks))
+        marks += marks[-1:] * (size - len(marks))
         garbage, roles = (self.plan.spread(np.stack(each), before) for each in zip(*marks, strict=True))
         memories = with_garbage(self.vocabulary, before, garbage)
         dispatches = self.planner(form.rows).dispatches([*map(self._group, trials)])
@@ -167,7 +168,7 @@ class Bench:
         for memory, dispatch in zip(memories, dispatches, strict=False):
             state, _ = run_dispatch(dispatch, self._state(memory), self.target.computation, keep=False)
             after.append(self._arrays(state, form))
-        after += after[-1:] * (BATCH - len(after))
+        after += after[-1:] * (size - len(after))
         return divergences(self.vocabulary, before, expected, garbage, roles, after)
 
     def _marks(self, trial: Trial) -> tuple[Marks, Marks]:

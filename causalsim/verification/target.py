@@ -28,11 +28,13 @@ from causalsim.engine import (
     plan,
     teacher_forced,
 )
+from causalsim.engine.cells import cells_written
 from causalsim.engine.placement import Placement
 from causalsim.engine.tokens import Texts, encode_texts
-from causalsim.events import Event, EventGraph
+from causalsim.events import KINDS, Event, EventGraph
 from causalsim.foliations import Foliation, earliest
 from causalsim.kernels import Buckets, Kernels
+from causalsim.kernels.precision import from_storage
 from causalsim.testing.bits import same_bits
 from causalsim.testing.findings import Statement, diverging
 
@@ -120,15 +122,15 @@ class Target:
         return Values.from_outputs(self.model.config, self.graph, outputs), as_run(self.graph, outputs)
 
     def left_unrecorded(self, program: Program) -> Statement | None:
-        """The first array in which a run that keeps no values leaves other results than the reference has."""
+        """The first result, logits or a token, that a run which keeps no values leaves otherwise."""
         made = plan(program, self.kernels.buckets)
         state, _ = execute(made, self.fresh(made.placement.pools), self.computation, keep=False)
-        expected, _ = self.execute(self.program, self.fresh())
-        for name in ("tokens", "logits"):
-            # The last of each is scratch.
-            own, other = (np.asarray(getattr(each, name))[:-1] for each in (state, expected))
-            if not same_bits(own, other):
-                return Statement.of("{array} are others when nothing is recorded", array=name)
+        held = {name: from_storage(np.asarray(getattr(state, name))) for name in ("tokens", "logits")}
+        for event in (each for each in self.graph if KINDS[each.kind].writes == "token"):
+            ((array, place),) = cells_written(state, event)
+            if not same_bits(held[array][place], self.reference[event]):
+                words = "{array} of {event} are others when nothing is recorded"
+                return Statement.of(words, array=array, event=event)
         return None
 
     def values(self, program: Program) -> Values:

@@ -319,4 +319,4 @@ def test_a_run_that_keeps_no_values_is_compared_too(monkeypatch):
 
     monkeypatch.setattr(executor, "run_dispatch", spoilt)
     words = broken(target(2, n_layers=1), False)
-    assert list(words) == ["program"] and words["program"] == "logits are others when nothing is recorded"
+    assert list(words) == ["program"] and words["program"].startswith("logits of unembed(")
