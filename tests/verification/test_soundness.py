@@ -137,7 +137,7 @@ def test_orders_begin_dispatches_at_every_layer():
 
 
 def test_kv_that_several_sublayers_lose_is_seen(monkeypatch):
-    """What a whole layer has to write does not lie in memory before it."""
+    """K/V that a whole layer has to write does not lie in memory before it."""
     layers = executor._layers
 
     def losing(dispatch, state, computation, keep):
