@@ -80,11 +80,16 @@ class CausalStructure(CanonicalOrder):
         >>> [str(edge) for edge in CausalStructure(Wiring(1), 1).edges_into(Event("attn", 0, 0))]
         ['embed(0) -> attn(0,0) [residual]', 'kv(0,0) -> attn(0,0) [kv]']
         """
+        for family, position in self._sources(event):
+            yield Edge(Event(*family.source, position, event.request), event, family.stream)
+
+    def _sources(self, event: Event) -> Iterator[tuple[EdgeFamily, int]]:
+        """Families and positions from which edges lead to an event."""
         self.check(event)
         columns = self.requests[event.request]
         for family in self.families_into[Site(event.kind, event.layer)]:
             for position in family.sources(event.position, columns.positions(family.source)):
-                yield Edge(Event(*family.source, position, event.request), event, family.stream)
+                yield family, position
 
     def edges_from(self, event: Event) -> Iterator[Edge]:
         """Edges that start at an event, by target site and rising position.
@@ -142,13 +147,10 @@ class CausalStructure(CanonicalOrder):
         >>> CausalStructure(Wiring(1), 2).predecessor_indices(Event("attn", 0, 1))
         (5, 1, 6)
         """
-        self.check(event)
-        columns = self.requests[event.request]
         return tuple(
             dict.fromkeys(
-                columns.index(family.source, position)
-                for family in self.families_into[Site(event.kind, event.layer)]
-                for position in family.sources(event.position, columns.positions(family.source))
+                self.requests[event.request].index(family.source, position)
+                for family, position in self._sources(event)
             )
         )
 
